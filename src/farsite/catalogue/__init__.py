@@ -1,0 +1,1 @@
+"""Packages, descriptors and artefacts at rest."""

@@ -1,0 +1,232 @@
+"""What we ask of a VIM and what it tells us: the data that crosses the VIM seam.
+
+A `Deployment` is declarative: it states all VNFCs that one VNF instance shall have on one VIM.
+Deploying it again changes nothing; deploying it with one VNFC more, one less, or one of a higher
+`incarnation` makes exactly that difference. So instantiate, scale, heal and a repeated step
+after a crash are one driver call, and "look, create if absent" has one home.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from farsite.model.ids import VimId, VnfcId, VnfInstanceId
+from farsite.model.nsd import Classifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """A network interface of a VNFC. `name` is the VDU connection point (unique in the VNFC).
+
+    `network_id` is a network of this VIM (`NetworkSpec.id` or one the user named); empty: the port
+    is only reachable through chains. Addresses are with prefix length, e.g. `10.0.0.5/24`.
+    """
+
+    name: str
+    network_id: str = ""
+    mac: str = ""
+    addresses: tuple[str, ...] = ()
+    vnic_type: str = "normal"
+    management: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedVnfc:
+    """A VNFC as it shall be. vCPUs are threads, memory MiB, disk GiB."""
+
+    id: VnfcId
+    vdu: str
+    image: str
+    """`builtin:FUNCTION`, `host:PROFILE`, or an image name of the VIM."""
+    incarnation: int = 0
+    """Raised by one to have the VNFC replaced by a new one in the same initial state."""
+    vcpus: int = 1
+    memory_mib: int = 64
+    disk_gib: float = 0
+    ports: tuple[Port, ...] = ()
+    configuration: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Initial configuration document of the function (its recorded initial state)."""
+    zone: str = ""
+    anti_affinity_group: str = ""
+    """VNFCs of one group stand on different hosts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSpec:
+    """A layer-2 network on one VIM; the same id on several VIMs is one network joined by VXLAN.
+
+    Also the statement of an internal virtual link (then `vni` is 0 and `peers` empty).
+    """
+
+    id: str
+    name: str = ""
+    vni: int = 0
+    cidr_v4: str = ""
+    cidr_v6: str = ""
+    peers: tuple[str, ...] = ()
+    """Tunnel endpoints of the other VIMs that hold the network."""
+    owner: str = ""
+    """Id of the NS or VNF instance it belongs to, for finding it again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """All that one VNF instance shall be on one VIM.
+
+    `name` is derived from the VNF instance id. `revision` tells two wishes apart and is echoed
+    in the status; it is the id of the operation that asked.
+    """
+
+    name: str
+    vnf_id: VnfInstanceId
+    revision: str
+    region: str = ""
+    networks: tuple[NetworkSpec, ...] = ()
+    vnfcs: tuple[WantedVnfc, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class DeploymentState(StrEnum):
+    """How far a VIM is with a deployment."""
+
+    IN_PROGRESS = "IN_PROGRESS"
+    READY = "READY"
+    FAILED = "FAILED"
+    ABSENT = "ABSENT"
+
+
+class ResourceKind(StrEnum):
+    """Kinds of resources a driver reports (SOL003 resource types, and ours for chains)."""
+
+    COMPUTE = "COMPUTE"
+    VL = "VL"
+    LINKPORT = "LINKPORT"
+    STORAGE = "STORAGE"
+    CHAIN = "CHAIN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """Something that stands on a VIM because of us."""
+
+    id: str
+    kind: ResourceKind
+    owner: str
+    """VNF instance id, NS instance id or chain id it was tagged with."""
+    name: str = ""
+    vnfc_id: VnfcId | None = None
+    incarnation: int = 0
+    host: str = ""
+    zone: str = ""
+    is_alive: bool = True
+    addresses: tuple[str, ...] = ()
+    mac: str = ""
+    details: Mapping[str, str] = field(default_factory=dict[str, str])
+    """For people and tools: process id, log file, interface name ..."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentStatus:
+    """State of one deployment. On FAILED, `reason` holds the VIM's own words and `resource` the
+    failing leaf."""
+
+    name: str
+    state: DeploymentState
+    revision: str = ""
+    reason: str = ""
+    resource: str = ""
+    resources: tuple[Resource, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainInstance:
+    """One instance of a hop: a VNFC that stands on some VIM, entered and left by named ports."""
+
+    vnfc_id: VnfcId
+    vim_id: VimId
+    ingress_port: str
+    egress_port: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainHop:
+    """The instances that share the flows of one position; their order fixes the hash buckets."""
+
+    name: str
+    instances: tuple[ChainInstance, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainEnd:
+    """Source or target of a chain: a port of a VNFC."""
+
+    vnfc_id: VnfcId
+    vim_id: VimId
+    port: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """A service function chain over one or several VIMs; every VIM involved gets the same one.
+
+    `vni_first` starts a block of `vni_count` VXLAN ids reserved for the chain. `endpoints` maps each
+    VIM to its tunnel endpoint and `agents` to where its agent is told of dead instances at once.
+    """
+
+    id: str
+    owner: str
+    """NS instance id."""
+    revision: int
+    source: ChainEnd
+    target: ChainEnd
+    hops: tuple[ChainHop, ...]
+    classifier: Classifier = Classifier()
+    fail_open: bool = False
+    vni_first: int = 0
+    vni_count: int = 0
+    endpoints: Mapping[VimId, str] = field(default_factory=dict[VimId, str])
+    agents: Mapping[VimId, str] = field(default_factory=dict[VimId, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HopCounters:
+    """Packets and bytes that one VIM steered into one instance of one hop, per direction."""
+
+    chain_id: str
+    hop: str
+    vnfc_id: VnfcId
+    is_alive: bool
+    forward_packets: int = 0
+    forward_bytes: int = 0
+    reverse_packets: int = 0
+    reverse_bytes: int = 0
+
+
+class VimEventKind(StrEnum):
+    """What a VIM can tell of its own accord."""
+
+    VNFC_DIED = "VNFC_DIED"
+    VNFC_STARTED = "VNFC_STARTED"
+    LINK_DOWN = "LINK_DOWN"
+    LINK_UP = "LINK_UP"
+    DATAPATH_LOST = "DATAPATH_LOST"
+    DATAPATH_RESTORED = "DATAPATH_RESTORED"
+    CHAIN_RESTEERED = "CHAIN_RESTEERED"
+    DEPLOYMENT_CHANGED = "DEPLOYMENT_CHANGED"
+    AGENT_STARTED = "AGENT_STARTED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VimEvent:
+    """An immutable observation. `sequence` grows per VIM, so a reader can resume after a gap."""
+
+    sequence: int
+    kind: VimEventKind
+    at: datetime
+    deployment: str = ""
+    vnf_id: str = ""
+    vnfc_id: str = ""
+    chain_id: str = ""
+    detail: str = ""
+    details: Mapping[str, str] = field(default_factory=dict[str, str])

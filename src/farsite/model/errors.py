@@ -1,0 +1,85 @@
+"""Every error we raise on purpose.
+
+    FarsiteError
+    ├── Refused         the request cannot be done as asked        (4xx)
+    │   ├── Invalid     the content is malformed or contradicts itself
+    │   ├── NotFound
+    │   ├── Conflict
+    │   ├── NotEnough
+    │   ├── NotSupported
+    │   └── Forbidden
+    ├── Failed          we tried; the outside said no              (operation FAILED_TEMP, problem 5xx)
+    │   ├── VimFault
+    │   └── VnfFault
+    └── Unknown         we tried; we do not know what happened     (must be recovered, never assumed)
+        ├── VimUnreachable
+        └── VnfUnreachable
+
+A timeout is not a failure: a step that raises `Unknown` is followed by looking, not by undo.
+"""
+
+from collections.abc import Mapping
+
+
+class FarsiteError(Exception):
+    """Base of all. `detail` is for the user, `operator_detail` for the log, `about` holds ids."""
+
+    def __init__(
+        self, detail: str, *, operator_detail: str = "", about: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.operator_detail = operator_detail
+        self.about: dict[str, str] = dict(about or {})
+
+
+class Refused(FarsiteError):
+    """The request cannot be done as asked; nothing was changed."""
+
+
+class Invalid(Refused):
+    """Content that is malformed, or well-formed but contradicts itself or its descriptor."""
+
+
+class NotFound(Refused):
+    """No such object, or none that this project may see."""
+
+
+class Conflict(Refused):
+    """The object is in a state that does not allow it now."""
+
+
+class NotEnough(Refused):
+    """No candidate can hold the demand; `detail` says by how much and which constraint failed."""
+
+
+class NotSupported(Refused):
+    """The VIM, function or product version cannot do this at all."""
+
+
+class Forbidden(Refused):
+    """The caller is known but may not."""
+
+
+class Failed(FarsiteError):
+    """We tried; the outside said no."""
+
+
+class VimFault(Failed):
+    """A VIM refused or reported failure; `detail` holds its own words."""
+
+
+class VnfFault(Failed):
+    """A network function refused or reported failure."""
+
+
+class Unknown(FarsiteError):
+    """We tried and do not know what happened; look before doing anything else."""
+
+
+class VimUnreachable(Unknown):
+    """No answer, a broken answer, or a connection lost on the way."""
+
+
+class VnfUnreachable(Unknown):
+    """The function did not answer."""

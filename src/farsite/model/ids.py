@@ -1,0 +1,32 @@
+"""Identifiers: one type per noun, so that a VIM id cannot be handed over as a VNF id."""
+
+import uuid
+from typing import NewType
+
+SiteId = NewType("SiteId", str)
+VimId = NewType("VimId", str)
+VnfPackageId = NewType("VnfPackageId", str)
+VnfdId = NewType("VnfdId", str)
+NsdInfoId = NewType("NsdInfoId", str)
+NsdId = NewType("NsdId", str)
+VnfInstanceId = NewType("VnfInstanceId", str)
+VnfcId = NewType("VnfcId", str)
+NsInstanceId = NewType("NsInstanceId", str)
+OperationId = NewType("OperationId", str)
+AlarmId = NewType("AlarmId", str)
+EventId = NewType("EventId", str)
+ProjectId = NewType("ProjectId", str)
+
+DEFAULT_PROJECT = ProjectId("default")
+
+_NAMESPACE = uuid.UUID("5b1d2f6e-6b5a-4c3e-9a54-0f6a1f0e7d11")
+
+
+def new_id() -> str:
+    """A fresh random id (UUID 4, as SOL013 clause 4.2 wants identifiers)."""
+    return str(uuid.uuid4())
+
+
+def derived_id(*parts: str) -> str:
+    """The same id for the same parts, always: what makes a repeated step find its first effect."""
+    return str(uuid.uuid5(_NAMESPACE, "/".join(parts)))

@@ -1,0 +1,166 @@
+"""The VIM seam: what every driver offers, and the optional abilities as separate Protocols.
+
+A driver object serves one registered VIM. Its methods are async and may be called concurrently.
+Two rules carry everything else:
+
+* **Declare, do not command.** `deploy`, `ensure_network` and `apply_chain` state what shall be;
+  repeating them changes nothing. Deleting what is absent is success.
+* **Three outcomes.** A refusal is `VimFault` (with the VIM's own words), silence or a broken answer is
+  `VimUnreachable` (we do not know what happened; the caller looks and repeats), else it is done.
+
+A driver announces its optional abilities in `Capabilities.features`; `ability()` narrows.
+"""
+
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar, runtime_checkable
+
+from farsite.model.deployment import (
+    Chain,
+    Deployment,
+    DeploymentStatus,
+    HopCounters,
+    NetworkSpec,
+    Resource,
+    VimEvent,
+)
+from farsite.model.errors import NotSupported
+from farsite.model.ids import VimId, VnfcId
+from farsite.model.vim import Capabilities, VimHealth, Zone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VimConnection:
+    """What a driver is made from: the registration plus decrypted credentials, which it must not keep
+    in anything that is printed, logged or stored."""
+
+    vim_id: VimId
+    name: str
+    site: str
+    auth_url: str = ""
+    settings: Mapping[str, object] = field(default_factory=dict[str, object])
+    credentials: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    run_dir: Path
+    """Directory for sockets, logs and state that must outlive this process."""
+
+
+class VimDriver(Protocol):
+    """The core every driver has."""
+
+    def __init__(self, connection: VimConnection) -> None: ...
+
+    async def validate(self) -> None:
+        """Check credentials and reachability once, at registration.
+
+        Raises:
+            VimFault: the VIM refuses us, with its words.
+            VimUnreachable: it does not answer.
+        """
+        ...
+
+    async def capabilities(self) -> Capabilities:
+        """What this VIM can do, found by trying; may be cached by the driver."""
+        ...
+
+    async def health(self) -> VimHealth:
+        """Check every service once. Never raises for a service that is down: it reports it."""
+        ...
+
+    async def zones(self) -> Sequence[Zone]:
+        """Regions and availability zones with capacity and usage as the VIM counts them now."""
+        ...
+
+    async def deploy(self, wanted: Deployment) -> None:
+        """Make the deployment as wanted; returns once accepted, `watch` tells when it is ready.
+
+        Idempotent by `wanted.name` and each VNFC's id and incarnation.
+        """
+        ...
+
+    async def watch(self, names: Sequence[str]) -> Sequence[DeploymentStatus]:
+        """State of many deployments in one request, in the order asked; unknown ones are ABSENT."""
+        ...
+
+    async def undeploy(self, name: str) -> None:
+        """Remove the deployment and all it holds; returns once accepted. Absent is success."""
+        ...
+
+    async def find(self, owner: str) -> Sequence[Resource]:
+        """Everything on the VIM tagged with this owner (VNF instance, NS instance or chain id), dead
+        remains included. An empty owner finds everything of ours on this VIM."""
+        ...
+
+    async def reach(self, vnfc_id: VnfcId, port: int) -> socket.socket:
+        """A connected, non-blocking stream socket to a TCP port on the management address inside a VNFC.
+
+        Raises:
+            VimFault: the VNFC is not there, or refuses the connection.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections. What was deployed stays."""
+        ...
+
+
+@runtime_checkable
+class Networks(Protocol):
+    """Feature `networks`: layer-2 networks on request, joined between VIMs when `inter-site`."""
+
+    async def ensure_network(self, wanted: NetworkSpec) -> None: ...
+
+    async def delete_network(self, network_id: str) -> None: ...
+
+
+@runtime_checkable
+class Chains(Protocol):
+    """Feature `chains`: steers classified traffic through ordered hops.
+
+    Every VIM that a chain touches is given the whole chain and does its part. A chain of a lower
+    `revision` than the one applied is ignored.
+    """
+
+    async def apply_chain(self, wanted: Chain) -> None: ...
+
+    async def delete_chain(self, chain_id: str) -> None: ...
+
+    async def chain_counters(self, chain_id: str) -> Sequence[HopCounters]: ...
+
+
+@runtime_checkable
+class TellsEvents(Protocol):
+    """Feature `events`: observations as they happen, in order.
+
+    Ends or raises `VimUnreachable` when the VIM goes away; the caller comes back with the last
+    sequence it has seen and gets what happened in between.
+    """
+
+    def events(self, after: int) -> AsyncIterator[VimEvent]: ...
+
+
+@runtime_checkable
+class InjectsFaults(Protocol):
+    """Feature `faults`: breaks things on purpose, for tests and game days. Kinds are the driver's own
+    words and are listed by `fault_kinds`."""
+
+    def fault_kinds(self) -> Mapping[str, str]: ...
+
+    async def inject(self, kind: str, target: str, settings: Mapping[str, object]) -> None: ...
+
+    async def clear_faults(self) -> None: ...
+
+
+Ability = TypeVar("Ability")
+
+
+def ability(driver: VimDriver, protocol: type[Ability], feature: str) -> Ability:
+    """The driver as one of the optional Protocols.
+
+    Raises:
+        NotSupported: this driver has no such ability.
+    """
+    if not isinstance(driver, protocol):
+        raise NotSupported(f"This VIM's driver ({type(driver).__name__}) does not offer {feature}.")
+    return driver

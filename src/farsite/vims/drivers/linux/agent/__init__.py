@@ -1,0 +1,1 @@
+"""The site agent: the only code that touches namespaces."""

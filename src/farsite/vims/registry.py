@@ -1,0 +1,71 @@
+"""Loads drivers by entry point and keeps one driver object per registered VIM."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+
+from farsite.model.errors import NotSupported
+from farsite.model.ids import VimId
+from farsite.vims.driver import VimConnection, VimDriver
+
+GROUP = "farsite.vim_drivers"
+
+Connect = Callable[[VimId], Awaitable[tuple[str, VimConnection]]]
+"""From a VIM id to its type and connection."""
+
+
+def driver_types() -> Mapping[str, EntryPoint]:
+    """Installed VIM types by name; a third party's are ours' equals."""
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def make_driver(vim_type: str, connection: VimConnection) -> VimDriver:
+    """A driver object for one VIM.
+
+    Raises:
+        NotSupported: no driver of that type is installed.
+    """
+    known = driver_types()
+    if vim_type not in known:
+        raise NotSupported(
+            f'No driver for VIM type "{vim_type}" is installed. Installed types: {", ".join(sorted(known))}.'
+        )
+    return known[vim_type].load()(connection)
+
+
+class Drivers:
+    """The driver objects of this process, made on first use and dropped when a VIM changes.
+
+    `connect` is how a VIM id becomes its type and connection (a store lookup, given by the composition
+    root because drivers know no database).
+    """
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._drivers: dict[VimId, VimDriver] = {}
+        self._making: dict[VimId, asyncio.Lock] = {}
+
+    async def of(self, vim_id: VimId) -> VimDriver:
+        """The driver of a registered VIM.
+
+        Raises:
+            NotFound: no such VIM.
+            NotSupported: its type has no driver here.
+        """
+        if vim_id in self._drivers:
+            return self._drivers[vim_id]
+        async with self._making.setdefault(vim_id, asyncio.Lock()):
+            if vim_id not in self._drivers:
+                vim_type, connection = await self._connect(vim_id)
+                self._drivers[vim_id] = make_driver(vim_type, connection)
+            return self._drivers[vim_id]
+
+    async def forget(self, vim_id: VimId) -> None:
+        """Drop the driver object, so that the next use sees the changed registration."""
+        driver = self._drivers.pop(vim_id, None)
+        if driver is not None:
+            await driver.close()
+
+    async def close(self) -> None:
+        for vim_id in list(self._drivers):
+            await self.forget(vim_id)
