@@ -1,1 +1,1 @@
-"""The simulated driver: a VIM made of numbers, with knobs for every failure. Never proves a claim about a real VIM."""
+"""The simulated driver: a VIM made of numbers, with a knob for every failure. No claim rests on it."""

@@ -1,0 +1,374 @@
+"""What a simulated VIM does with each call: decisions on a state, emitted as effects.
+
+A refusal (`VimFault`) comes before the first effect, so a refused call has changed nothing. What a cloud
+finds out later, such as a host without room, makes the deployment FAILED instead, with the part that did
+fit left standing.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import cast
+
+from farsite.model.deployment import Chain, Deployment, DeploymentState, NetworkSpec, WantedVnfc
+from farsite.model.errors import VimFault
+from farsite.model.ids import derived_id
+from farsite.model.vim import Zone
+from farsite.vims.drivers.simulated.faults import Fault
+from farsite.vims.drivers.simulated.knobs import Knobs, ZoneSize, host_names, matches, zone_size
+from farsite.vims.drivers.simulated.state import HeldNetwork, HeldVnfc, State, Usage
+from farsite.vims.drivers.simulated.world import Transaction
+
+NO_HOST = "No valid host was found. There are not enough hosts available."
+"""Nova's words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Creation:
+    """How the VNFCs of one deploy call come to be: after how long, or why not."""
+
+    delay_s: float
+    failure: Fault | None = None
+    is_naive: bool = False
+
+
+# -- deployments
+
+
+def check(wanted: Deployment, knobs: Knobs, state: State) -> None:
+    """Refuse what a VIM refuses before it starts.
+
+    Raises:
+        VimFault: unknown region, zone, image or network.
+    """
+    regions = {zone.region for zone in knobs.zones}
+    held = state.deployments.get(wanted.name)
+    region = wanted.region or (held.region if held else "") or knobs.zones[0].region
+    if wanted.region and wanted.region not in regions:
+        raise VimFault(f"Region {wanted.region} could not be found. Regions: {', '.join(sorted(regions))}.")
+    zones = {zone.name for zone in knobs.zones if zone.region == region}
+    own = {network.id for network in wanted.networks}
+    for vnfc in wanted.vnfcs:
+        if vnfc.zone and vnfc.zone not in zones:
+            raise VimFault(f"The requested availability zone is not available: {vnfc.zone}.")
+        if not vnfc.image or not matches(vnfc.image, knobs.images):
+            raise VimFault(f"Image {vnfc.image or '(none)'} could not be found.")
+        for port in vnfc.ports:
+            network = port.network_id
+            is_known = (
+                network in own or network in state.networks or matches(network, knobs.provider_networks)
+            )
+            if network and not is_known:
+                raise VimFault(f"Network {network} could not be found.")
+
+
+def deploy(tx: Transaction, wanted: Deployment, creation: Creation, zones: Sequence[ZoneSize]) -> None:
+    """Make the difference between what stands and what is wanted."""
+    held = tx.state.deployments.get(wanted.name)
+    region = wanted.region or (held.region if held else "") or zones[0].region
+    _want(tx, wanted, region)
+    ids = {vnfc.id: vnfc for vnfc in wanted.vnfcs}
+    standing: dict[str, HeldVnfc] = {}
+    for vnfc in list(tx.state.deployments[wanted.name].vnfcs.values()):
+        ask = ids.get(vnfc.vnfc_id)
+        # A wish of an older incarnation is a late repetition; it does not bring the old one back.
+        if ask is None or ask.incarnation > vnfc.incarnation:
+            tx.emit("vnfc.removed", _key(vnfc.vnfc_id, vnfc.incarnation), {"resource_id": vnfc.resource_id})
+        else:
+            standing[vnfc.vnfc_id] = vnfc
+    missing = [vnfc for vnfc in wanted.vnfcs if vnfc.id not in standing or creation.is_naive]
+    failing = _failing(missing, creation.failure)
+    for vnfc in missing:
+        fails = creation.failure if creation.failure and vnfc.id == failing else None
+        _create(tx, wanted, vnfc, region=region, zones=zones, delay_s=creation.delay_s, failure=fails)
+
+
+def undeploy(tx: Transaction, name: str) -> None:
+    if name in tx.state.deployments:
+        tx.emit("deployment.removed", f"deployment:{name}", {"name": name})
+
+
+def _want(tx: Transaction, wanted: Deployment, region: str) -> None:
+    held = tx.state.deployments.get(wanted.name)
+    body = {
+        "name": wanted.name,
+        "vnf_id": wanted.vnf_id,
+        "revision": wanted.revision,
+        "region": region,
+        "wanted": [[vnfc.id, vnfc.incarnation] for vnfc in wanted.vnfcs],
+        "networks": [network_body(network, owner=wanted.vnf_id) for network in wanted.networks],
+    }
+    if held is None:
+        tx.emit("deployment.created", f"deployment:{wanted.name}", body)
+        return
+    known = (held.revision, held.wanted, {network.id for network in held.networks})
+    asked = (
+        wanted.revision,
+        tuple((vnfc.id, vnfc.incarnation) for vnfc in wanted.vnfcs),
+        {network.id for network in wanted.networks},
+    )
+    if known != asked:
+        tx.emit("deployment.changed", f"deployment:{wanted.name}", body)
+
+
+def _failing(missing: Sequence[WantedVnfc], failure: Fault | None) -> str:
+    """Which VNFC fails: the one that the fault names, else the first."""
+    if failure is None or not missing:
+        return ""
+    named = failure.words("resource", "")
+    return named if named in {vnfc.id for vnfc in missing} else missing[0].id
+
+
+def _create(
+    tx: Transaction,
+    wanted: Deployment,
+    vnfc: WantedVnfc,
+    *,
+    region: str,
+    zones: Sequence[ZoneSize],
+    delay_s: float,
+    failure: Fault | None,
+) -> None:
+    key = _key(vnfc.id, vnfc.incarnation)
+    place = choose_host(vnfc, [zone for zone in zones if zone.region == region], tx.state)
+    if place is None:
+        held = tx.state.deployments[wanted.name]
+        if vnfc.id not in held.refused:
+            body = {"deployment": wanted.name, "vnfc_id": vnfc.id, "reason": NO_HOST}
+            tx.emit("vnfc.refused", key, body)
+        return
+    zone, host = place
+    tx.emit(
+        "vnfc.created",
+        key,
+        {
+            "resource_id": derived_id("simulated", key, str(tx.state.sequence + 1)),
+            "deployment": wanted.name,
+            "vnf_id": wanted.vnf_id,
+            "vnfc_id": vnfc.id,
+            "vdu": vnfc.vdu,
+            "incarnation": vnfc.incarnation,
+            "image": vnfc.image,
+            "region": region,
+            "zone": zone.name,
+            "host": host,
+            "vcpus": vnfc.vcpus,
+            "memory_mib": vnfc.memory_mib,
+            "disk_gib": vnfc.disk_gib,
+            "group": vnfc.anti_affinity_group,
+            "ports": [
+                [port.name, port.mac or derived_mac(vnfc.id, port.name), port.addresses, port.network_id]
+                for port in vnfc.ports
+            ],
+            "configuration": dict(vnfc.configuration),
+            "ready_at": tx.now + delay_s,
+            "fails": failure.words("reason", "Build of the instance aborted (simulated).") if failure else "",
+            "fails_resource": failure.words("resource", "") if failure else "",
+        },
+    )
+
+
+def derived_mac(vnfc_id: str, port: str) -> str:
+    """A locally administered unicast address that is the same for every incarnation of a VNFC's port."""
+    digest = hashlib.sha256(f"{vnfc_id}/{port}".encode()).digest()
+    return ":".join(["02", *(f"{byte:02x}" for byte in digest[:5])])
+
+
+def _key(vnfc_id: str, incarnation: int) -> str:
+    return f"vnfc:{vnfc_id}/{incarnation}"
+
+
+# -- hosts
+
+
+def choose_host(vnfc: WantedVnfc, zones: Sequence[ZoneSize], state: State) -> tuple[ZoneSize, str] | None:
+    """The host with the most free vCPUs that holds the VNFC and none of its anti-affinity group.
+
+    A group is one over the whole VIM, whichever deployments its members belong to.
+    """
+    taken = state.groups.get(vnfc.anti_affinity_group, {}) if vnfc.anti_affinity_group else {}
+    best: tuple[float, ZoneSize, str] | None = None
+    nothing = Usage()
+    for zone in zones:
+        if vnfc.zone and vnfc.zone != zone.name:
+            continue
+        vcpus = zone.vcpus / zone.hosts
+        memory_mib = zone.memory_mib / zone.hosts
+        disk_gib = zone.disk_gib / zone.hosts
+        for host in host_names(zone):
+            used = state.used.get(host, nothing)
+            free = vcpus - used.vcpus - vnfc.vcpus
+            has_room = (
+                free >= 0
+                and used.memory_mib + vnfc.memory_mib <= memory_mib
+                and used.disk_gib + vnfc.disk_gib <= disk_gib
+            )
+            if has_room and host not in taken and (best is None or free > best[0]):
+                best = (free, zone, host)
+    return (best[1], best[2]) if best else None
+
+
+def sizes(knobs: Knobs, capacity_faults: Sequence[Fault]) -> tuple[ZoneSize, ...]:
+    """The zones with the size that they have now."""
+    if not capacity_faults:
+        return knobs.zones
+    changed: list[ZoneSize] = []
+    for zone in knobs.zones:
+        now = zone
+        for fault in capacity_faults:
+            if fault.aims_at(zone.name):
+                stated = {**asdict(now), **fault.settings}
+                now = zone_size(zone.region, zone.name, stated, [])
+        changed.append(now)
+    return tuple(changed)
+
+
+def zones(state: State, sized: Sequence[ZoneSize]) -> list[Zone]:
+    found: list[Zone] = []
+    for size in sized:
+        used = state.used.get(f"{size.region}/{size.name}", Usage())
+        found.append(
+            Zone(
+                region=size.region,
+                name=size.name,
+                vcpus=size.vcpus,
+                vcpus_used=used.vcpus,
+                memory_mib=size.memory_mib,
+                memory_mib_used=used.memory_mib,
+                disk_gib=size.disk_gib,
+                disk_gib_used=round(used.disk_gib),
+                hosts=size.hosts,
+            )
+        )
+    return found
+
+
+# -- networks and chains
+
+
+def network_body(wanted: NetworkSpec, *, owner: str = "") -> dict[str, object]:
+    return {
+        "id": wanted.id,
+        "owner": wanted.owner or owner,
+        "name": wanted.name,
+        "vni": wanted.vni,
+        "peers": list(wanted.peers),
+    }
+
+
+def ensure_network(tx: Transaction, wanted: NetworkSpec) -> None:
+    body = network_body(wanted)
+    held = tx.state.networks.get(wanted.id)
+    if held is None:
+        tx.emit("network.created", f"network:{wanted.id}", body)
+    elif held != HeldNetwork(
+        id=wanted.id, owner=wanted.owner, name=wanted.name, vni=wanted.vni, peers=tuple(wanted.peers)
+    ):
+        tx.emit("network.changed", f"network:{wanted.id}", body)
+
+
+def delete_network(tx: Transaction, network_id: str) -> None:
+    if network_id in tx.state.networks:
+        tx.emit("network.removed", f"network:{network_id}", {"id": network_id})
+
+
+def apply_chain(tx: Transaction, wanted: Chain) -> None:
+    held = tx.state.chains.get(wanted.id)
+    if held is None:
+        tx.emit("chain.created", f"chain:{wanted.id}", asdict(wanted))
+    elif wanted.revision > held.revision:
+        tx.emit("chain.changed", f"chain:{wanted.id}", asdict(wanted))
+
+
+def delete_chain(tx: Transaction, chain_id: str) -> None:
+    if chain_id in tx.state.chains:
+        tx.emit("chain.removed", f"chain:{chain_id}", {"id": chain_id})
+
+
+# -- faults that act at once
+
+
+def act(tx: Transaction, kind: str, target: str, settings: Mapping[str, object]) -> None:
+    """Do what a fault does to a resource.
+
+    Raises:
+        VimFault: there is no such VNFC, port or chain here.
+    """
+    if kind == "chain_counters":
+        _count(tx, target, settings)
+        return
+    vnfc = _vnfc(tx.state, target)
+    key = _key(vnfc.vnfc_id, vnfc.incarnation)
+    match kind:
+        case "kill_vnfc":
+            kill(tx, vnfc, str(settings.get("reason") or "The VNFC died (simulated)."))
+        case "link_down":
+            names = [port.name for port in vnfc.ports]
+            port = str(settings.get("port") or (names[0] if names else ""))
+            if port not in names:
+                known = ", ".join(names) or "none"
+                raise VimFault(f'VNFC {vnfc.vnfc_id} has no port "{port}". Ports: {known}.')
+            body = {"resource_id": vnfc.resource_id, "port": port, "is_up": False}
+            tx.emit("vnfc.linked", key, body)
+        case "datapath_lost":
+            tx.emit("vnfc.passes", key, {"resource_id": vnfc.resource_id, "passes_packets": False})
+            _resteer(tx, vnfc)
+        case _:
+            raise AssertionError(f"{kind} acts on no resource")
+
+
+def kill(tx: Transaction, vnfc: HeldVnfc, reason: str) -> None:
+    """A VNFC dies; chains that pass it steer to the survivors at once, as a site's agent does."""
+    if vnfc.died:
+        return
+    body = {"resource_id": vnfc.resource_id, "reason": reason}
+    tx.emit("vnfc.died", _key(vnfc.vnfc_id, vnfc.incarnation), body)
+    _resteer(tx, vnfc)
+
+
+def fail_in_progress(tx: Transaction, name: str, reason: str) -> bool:
+    """Give up what is still being built; False when there was nothing."""
+    held = tx.state.deployments.get(name)
+    if held is None or held.state(tx.now)[0] is not DeploymentState.IN_PROGRESS:
+        return False
+    for vnfc in list(held.vnfcs.values()):
+        if vnfc.ready_at > tx.now:
+            kill(tx, vnfc, reason)
+    return True
+
+
+def mend(tx: Transaction) -> None:
+    """Bring up every link and data path that a fault took down. The dead stay dead."""
+    for vnfc in list(tx.state.vnfcs.values()):
+        key = _key(vnfc.vnfc_id, vnfc.incarnation)
+        for port in vnfc.ports:
+            if not port.is_up:
+                body = {"resource_id": vnfc.resource_id, "port": port.name, "is_up": True}
+                tx.emit("vnfc.linked", key, body)
+        if not vnfc.passes_packets:
+            tx.emit("vnfc.passes", key, {"resource_id": vnfc.resource_id, "passes_packets": True})
+
+
+def _resteer(tx: Transaction, vnfc: HeldVnfc) -> None:
+    for chain in list(tx.state.chains.values()):
+        for hop in cast("list[dict[str, object]]", chain.document["hops"]):
+            instances = cast("Sequence[Mapping[str, object]]", hop["instances"])
+            if any(instance["vnfc_id"] == vnfc.vnfc_id for instance in instances):
+                body = {"id": chain.id, "hop": hop["name"], "vnfc_id": vnfc.vnfc_id}
+                tx.emit("chain.resteered", f"chain:{chain.id}", body)
+
+
+def _count(tx: Transaction, chain_id: str, settings: Mapping[str, object]) -> None:
+    if chain_id not in tx.state.chains:
+        raise VimFault(f"Chain {chain_id} could not be found.")
+    names = ("forward_packets", "forward_bytes", "reverse_packets", "reverse_bytes")
+    counted = {name: settings[name] for name in names if name in settings}
+    body = {"id": chain_id, "hop": settings.get("hop"), "vnfc_id": settings.get("vnfc_id")}
+    tx.emit("chain.counted", f"chain:{chain_id}", {**body, "counters": counted})
+
+
+def _vnfc(state: State, target: str) -> HeldVnfc:
+    vnfc = state.vnfc(target)
+    if vnfc is None:
+        raise VimFault(f"Server {target} could not be found.")
+    return vnfc
