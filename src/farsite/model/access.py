@@ -1,0 +1,30 @@
+"""Who asks, and what they may do."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from farsite.model.ids import ProjectId
+
+
+class Role(StrEnum):
+    """`reader` looks, `operator` also starts operations and acknowledges, `admin` also registers VIMs
+    and makes tokens."""
+
+    READER = "reader"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+_RANK = {Role.READER: 0, Role.OPERATOR: 1, Role.ADMIN: 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """An authenticated caller."""
+
+    name: str
+    project_id: ProjectId
+    role: Role
+
+    def may(self, needed: Role) -> bool:
+        return _RANK[self.role] >= _RANK[needed]

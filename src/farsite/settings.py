@@ -1,0 +1,104 @@
+"""Every setting, with its unit and default. Read from `FARSITE_<NAME>` or given by the command line."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from farsite.model.errors import Invalid
+
+
+def _data_dir() -> Path:
+    home = os.environ.get("XDG_DATA_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "share") / "farsite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one Farsite process."""
+
+    data_dir: Path = field(default_factory=_data_dir)
+    """Directory for the database, keys, artefacts, logs and site agents."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty: SQLite in `data_dir`. Production: postgresql://USER@HOST/DATABASE."""
+    listen_host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs tokens made on purpose and TLS in front."""
+    listen_port: int = 9890
+    """TCP port of the API."""
+    executor_id: str = "embedded"
+    """Name of this process among its equals; a restarted process with the same name takes up its work."""
+    sql_threads: int = 4
+    """Threads that run short SQL for async code; the loop itself never waits for a database."""
+    queue_poll_s: float = 0.02
+    """Seconds between looks into the operation queue."""
+    control_poll_s: float = 0.25
+    """Seconds between looks for retry, rollback, fail and cancel asked of another process."""
+    vim_poll_first_s: float = 0.1
+    """Seconds until the first look at a deployment in flight; grows while nothing changes."""
+    vim_poll_max_s: float = 2.0
+    """Longest pause between two looks at deployments in flight."""
+    vim_concurrency: int = 64
+    """Calls that load one VIM (deploy, undeploy) at the same time."""
+    step_deadline_s: float = 300.0
+    """Seconds a step may take before the operation rests in FAILED_TEMP."""
+    heartbeat_period_s: float = 1.0
+    """Seconds between health checks of a VIM."""
+    heartbeat_timeout_s: float = 2.0
+    """Seconds until a health check counts as missed."""
+    heartbeat_misses: int = 3
+    """Missed checks in a row until UNREACHABLE becomes ERROR."""
+    inventory_period_s: float = 10.0
+    """Seconds between readings of a VIM's zones, capacity and capabilities."""
+    heal_budget: int = 5
+    """Automatic heals allowed per VNF within `heal_window_s`."""
+    heal_window_s: float = 600.0
+    """Window of the healing budget, in seconds."""
+    heal_breaker: int = 20
+    """Deaths within `heal_breaker_window_s` on one VIM that stop automatic healing there (mass failure)."""
+    heal_breaker_window_s: float = 10.0
+    """Window of the circuit breaker, in seconds."""
+    loop_lag_alarm_s: float = 0.05
+    """Event-loop lag that raises an alarm, in seconds."""
+    max_body_mib: int = 16
+    """Largest request body other than a package upload, in MiB."""
+    max_package_mib: int = 4096
+    """Largest package upload, in MiB."""
+    sqlite_synchronous: str = "NORMAL"
+    """SQLite durability: NORMAL survives kill -9, FULL also power loss (slower)."""
+
+    @property
+    def url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'farsite.db'}"
+
+    @property
+    def run_dir(self) -> Path:
+        """Where site agents keep what outlives this process."""
+        return self.data_dir / "run"
+
+
+def read_settings(environment: Mapping[str, str] | None = None, **given: object) -> Settings:
+    """Settings from `FARSITE_<NAME>` variables; values in `given` that are not None win.
+
+    Raises:
+        Invalid: a value does not fit its type.
+    """
+    source = os.environ if environment is None else environment
+    values: dict[str, object] = {}
+    for setting in fields(Settings):
+        name = f"FARSITE_{setting.name.upper()}"
+        chosen = given.get(setting.name)
+        if chosen is None:
+            chosen = source.get(name)
+        if chosen is not None:
+            values[setting.name] = _typed(setting.type, chosen, name)
+    return Settings(**values)  # pyright: ignore[reportArgumentType]  # checked value by value above
+
+
+def _typed(kind: object, value: object, name: str) -> object:
+    makers = {int: int, float: float, str: str, Path: Path}
+    maker = makers.get(kind)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    assert maker is not None, f"setting type {kind} has no reader"
+    try:
+        return maker(value)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError) as error:
+        raise Invalid(f"{name}={value!r} is not a {maker.__name__}.") from error
