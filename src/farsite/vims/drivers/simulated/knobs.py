@@ -124,8 +124,9 @@ def _zones(settings: Mapping[str, object], wrong: list[str]) -> tuple[ZoneSize, 
     per_zone: dict[str, Mapping[str, object]] = {}
     if isinstance(named, Mapping):
         for name, own in cast("Mapping[str, object]", named).items():
-            stated = own if isinstance(own, Mapping) else {}
-            per_zone[str(name)] = {**size, **cast("Mapping[str, object]", stated)}
+            per_zone[str(name)] = dict(size)
+            if isinstance(own, Mapping):
+                per_zone[str(name)] = {**size, **cast("Mapping[str, object]", own)}
     else:
         per_zone = dict.fromkeys(_names(size, "zones", ("nova",), wrong), size)
     found = tuple(
