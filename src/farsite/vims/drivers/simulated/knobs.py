@@ -22,7 +22,7 @@ SETTINGS: Mapping[str, str] = {
     "vcpus": "vCPUs of each zone (default 16384).",
     "memory_mib": "Memory of each zone in MiB (default 64 TiB).",
     "disk_gib": "Disk of each zone in GiB (default 4000000).",
-    "hosts": "Compute hosts of each zone, which share its size evenly (default 32).",
+    "hosts": "Compute hosts of each zone, which share its size evenly (default one per 512 vCPUs).",
     "zones": "Names of the availability zones of each region (default nova), or name -> size.",
     "regions": "Names of the regions (default RegionOne).",
 }
@@ -142,13 +142,14 @@ def _zones(settings: Mapping[str, object], wrong: list[str]) -> tuple[ZoneSize, 
 def zone_size(region: str, name: str, size: Mapping[str, object], wrong: list[str]) -> ZoneSize:
     """A zone of the size stated, with defaults for what is not; mistakes are added to `wrong`."""
     usual = ZoneSize(region=region, name=name)
+    vcpus = int(_number(size, "vcpus", usual.vcpus, wrong))
     return ZoneSize(
         region=region,
         name=name,
-        vcpus=int(_number(size, "vcpus", usual.vcpus, wrong)),
+        vcpus=vcpus,
         memory_mib=int(_number(size, "memory_mib", usual.memory_mib, wrong)),
         disk_gib=int(_number(size, "disk_gib", usual.disk_gib, wrong)),
-        hosts=max(1, int(_number(size, "hosts", usual.hosts, wrong))),
+        hosts=max(1, int(_number(size, "hosts", vcpus // 512, wrong))),
     )
 
 

@@ -5,6 +5,7 @@ deployment becomes ready by the clock, whether or not any process is alive to se
 """
 
 import heapq
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -142,17 +143,31 @@ class HeldDeployment:
     refused: dict[str, str] = field(default_factory=dict[str, str])
     told: str = ""
     """State last told by an event; empty when something has changed since."""
+    known: DeploymentStatus | None = None
+    known_from: float = 0
+    known_until: float = 0
+
+    def change(self) -> None:
+        """Something about it is no longer as it was told or known."""
+        self.told = ""
+        self.known = None
 
     def status(self, now: float) -> DeploymentStatus:
-        state, reason, resource = self.state(now)
-        return DeploymentStatus(
-            name=self.name,
-            state=state,
-            revision=self.revision,
-            reason=reason,
-            resource=resource,
-            resources=tuple(self.resources(now)),
-        )
+        """Kept until the clock or an effect changes it: a thousand deployments are watched many times."""
+        if self.known is None or not self.known_from <= now < self.known_until:
+            state, reason, resource = self.state(now)
+            self.known = DeploymentStatus(
+                name=self.name,
+                state=state,
+                revision=self.revision,
+                reason=reason,
+                resource=resource,
+                resources=tuple(self.resources(now)),
+            )
+            self.known_from = now
+            ahead = (vnfc.ready_at for vnfc in self.vnfcs.values() if vnfc.ready_at > now)
+            self.known_until = min(ahead, default=math.inf)
+        return self.known
 
     def state(self, now: float) -> tuple[DeploymentState, str, str]:
         """State, the VIM's words when failed, and the failing resource."""
@@ -166,6 +181,9 @@ class HeldDeployment:
         for vnfc_id, reason in self.refused.items():
             return DeploymentState.FAILED, reason, vnfc_id
         return (DeploymentState.IN_PROGRESS if is_building else DeploymentState.READY), "", ""
+
+    def owners(self) -> set[str]:
+        return {self.vnf_id, *(network.owner for network in self.networks)}
 
     def resources(self, now: float) -> list[Resource]:
         found = [network.resource() for network in self.networks]
@@ -221,7 +239,8 @@ class State:
     def __init__(self) -> None:
         self.sequence = 0
         self.deployments: dict[str, HeldDeployment] = {}
-        self.by_vnf: dict[str, set[str]] = {}
+        self.by_owner: dict[str, set[str]] = {}
+        """Owner of a deployment, or of a network in it -> names of deployments."""
         self.vnfcs: dict[str, HeldVnfc] = {}
         self.by_vnfc: dict[str, list[str]] = {}
         self.used: dict[str, Usage] = {}
@@ -258,15 +277,10 @@ class State:
 
     def find(self, owner: str, now: float) -> list[Resource]:
         """Resources of one owner (a chain answers to its own id too), all of them for an empty one."""
-        names = self.by_vnf.get(owner, set[str]()) if owner else self.deployments
-        found: list[Resource] = []
-        for name in names:
-            for vnfc in self.deployments[name].vnfcs.values():
-                found += vnfc.resources(now)
-        held_networks = [network for held in self.deployments.values() for network in held.networks]
-        for network in [*held_networks, *self.networks.values()]:
-            if owner in ("", network.owner):
-                found.append(network.resource())
+        names = self.by_owner.get(owner, set[str]()) if owner else self.deployments
+        everything = [one for name in names for one in self.deployments[name].resources(now)]
+        everything += [network.resource() for network in self.networks.values()]
+        found = [one for one in everything if owner in ("", one.owner)]
         found += [
             chain.resource()
             for chain in self.chains.values()
@@ -330,11 +344,13 @@ class State:
         )
         before = self.deployments.get(name)
         if before:
+            self._forget_owners(before)
             ids = {vnfc_id for vnfc_id, _ in held.wanted}
             held.vnfcs = before.vnfcs
             held.refused = {vnfc_id: why for vnfc_id, why in before.refused.items() if vnfc_id in ids}
         self.deployments[name] = held
-        self.by_vnf.setdefault(held.vnf_id, set()).add(name)
+        for owner in held.owners():
+            self.by_owner.setdefault(owner, set()).add(name)
         heapq.heappush(self.due, (effect.at, name))
 
     def deployment_removed(self, effect: Effect, body: Body) -> None:
@@ -342,10 +358,7 @@ class State:
         held = self.deployments.pop(body["name"])
         for vnfc in list(held.vnfcs.values()):
             self._drop(vnfc)
-        names = self.by_vnf[held.vnf_id]
-        names.discard(held.name)
-        if not names:
-            del self.by_vnf[held.vnf_id]
+        self._forget_owners(held)
         self._tell(
             effect,
             VimEventKind.DEPLOYMENT_CHANGED,
@@ -381,7 +394,7 @@ class State:
         held = self.deployments[vnfc.deployment]
         held.vnfcs[vnfc.resource_id] = vnfc
         held.refused.pop(vnfc.vnfc_id, None)
-        held.told = ""
+        held.change()
         self.vnfcs[vnfc.resource_id] = vnfc
         self.by_vnfc.setdefault(vnfc.vnfc_id, []).append(vnfc.resource_id)
         self._account(vnfc, 1)
@@ -391,7 +404,7 @@ class State:
         """`vnfc.refused`: deployment, vnfc_id, reason. The VIM could not place it; nothing was made."""
         held = self.deployments[body["deployment"]]
         held.refused[body["vnfc_id"]] = body["reason"]
-        held.told = ""
+        held.change()
         heapq.heappush(self.due, (effect.at, held.name))
 
     def vnfc_removed(self, effect: Effect, body: Body) -> None:
@@ -399,14 +412,14 @@ class State:
         vnfc = self.vnfcs[body["resource_id"]]
         held = self.deployments[vnfc.deployment]
         self._drop(vnfc)
-        held.told = ""
+        held.change()
         heapq.heappush(self.due, (effect.at, held.name))
 
     def vnfc_died(self, effect: Effect, body: Body) -> None:
         """`vnfc.died`: resource_id, reason."""
         vnfc = self.vnfcs[body["resource_id"]]
         vnfc.died = body["reason"]
-        self.deployments[vnfc.deployment].told = ""
+        self.deployments[vnfc.deployment].change()
         heapq.heappush(self.due, (effect.at, vnfc.deployment))
         self._tell_of_vnfc(effect, VimEventKind.VNFC_DIED, vnfc, detail=body["reason"])
 
@@ -426,6 +439,7 @@ class State:
         for port in vnfc.ports:
             if port.name == body["port"]:
                 port.is_up = body["is_up"]
+        self.deployments[vnfc.deployment].known = None
         kind = VimEventKind.LINK_UP if body["is_up"] else VimEventKind.LINK_DOWN
         self._tell_of_vnfc(effect, kind, vnfc, port=str(body["port"]))
 
@@ -483,6 +497,13 @@ class State:
         self.faults.pop(body["id"], None)
         if body["is_return"]:
             self._tell(effect, VimEventKind.AGENT_STARTED, detail="The simulated VIM is back after a crash.")
+
+    def _forget_owners(self, held: HeldDeployment) -> None:
+        for owner in held.owners():
+            names = self.by_owner[owner]
+            names.discard(held.name)
+            if not names:
+                del self.by_owner[owner]
 
     def _drop(self, vnfc: HeldVnfc) -> None:
         self.vnfcs.pop(vnfc.resource_id)

@@ -23,6 +23,9 @@ from farsite.vims.drivers.simulated.world import Answer, NeedsWriting, Transacti
 BUSY_S = 10
 """How long a change waits for other processes that are changing the same world."""
 
+VERSION = 1
+"""Of the effects: raised when an older file can no longer be replayed."""
+
 _CREATE = """
 CREATE TABLE IF NOT EXISTS effect (
     sequence INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL,
@@ -103,9 +106,15 @@ class FileWorld(World):
         if self._database is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version not in (0, VERSION):
+                database.close()
+                raise sqlite3.DatabaseError(f"written by another version of this driver ({version})")
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute(_CREATE)
+            if version != VERSION:
+                database.execute(f"PRAGMA user_version = {VERSION}")
             self._database = database
         return self._database
 
