@@ -30,7 +30,7 @@ from farsite.model.deployment import (
 from farsite.model.errors import Invalid, VimFault, VimUnreachable
 from farsite.model.ids import VimId, VnfcId
 from farsite.vims.driver import VimConnection
-from farsite.vims.drivers.simulated import behaviour
+from farsite.vims.drivers.simulated import behaviour, inspect
 from farsite.vims.drivers.simulated.driver import SimulatedDriver, world_path
 from farsite.vims.drivers.simulated.effects import Effect
 from farsite.vims.drivers.simulated.knobs import read_knobs
@@ -514,6 +514,44 @@ async def test_a_world_that_cannot_be_opened_is_unreachable_and_says_why(run_dir
     with pytest.raises(VimUnreachable, match="not a database"):
         await driver.find("")
     assert not (await driver.health()).services[0].is_up
+    await driver.close()
+
+
+async def test_inspecting_a_world_shows_what_stands_and_what_was_created_twice(
+    run_dir: Path, shared: SimulatedDriver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a game day, people compare this with what the orchestrator believes."""
+    path = str(world_path(run_dir, "shared"))
+    assert inspect.main([path]) == 2
+    await ready(shared, web())
+    assert await asyncio.to_thread(inspect.main, [path]) == 0
+    shown = capsys.readouterr().out
+    assert "web-0/0" in shown
+    assert "READY" in shown
+    await shared.inject("naive_duplicates", "", {"calls": 1})
+    await shared.deploy(web())
+    assert await asyncio.to_thread(inspect.main, [path, "--journal"]) == 1
+    assert "CREATED TWICE: vnfc:web-0/0" in capsys.readouterr().out
+
+
+async def test_a_thousand_deployments_at_once_are_all_told(run_dir: Path) -> None:
+    """More than one look settles at once: the rest must not be forgotten."""
+    connection = VimConnection(
+        vim_id=VimId(f"thousand-{run_dir.name}"),
+        name="north",
+        site="north",
+        settings={"world": "memory", "deploy_delay_s": 0.2},
+        run_dir=run_dir,
+    )
+    driver = SimulatedDriver(connection)
+    names = {f"web{number}" for number in range(1000)}
+    await asyncio.gather(*(driver.deploy(deployment(name, vnfc(f"{name}-0", IMAGE))) for name in names))
+    async with asyncio.timeout(20):
+        async for event in driver.events(0):
+            if event.kind is VimEventKind.DEPLOYMENT_CHANGED:
+                names.discard(event.deployment)
+            if not names:
+                break
     await driver.close()
 
 

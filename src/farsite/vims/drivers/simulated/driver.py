@@ -220,7 +220,9 @@ class SimulatedDriver:
                 for event in fresh:
                     seen = event.sequence
                     yield event
-                if not fresh:
+                if fresh:
+                    await asyncio.sleep(0)  # a memory world never waits: let others run between batches
+                else:
                     await self._wait(changed, due_in_s)
         finally:
             self._world.unlisten(changed)

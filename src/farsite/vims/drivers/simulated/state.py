@@ -288,6 +288,29 @@ class State:
         ]
         return found
 
+    def describe(self, now: float) -> list[tuple[str, str, str, str]]:
+        """What stands, as rows for people: kind, name, state, where and why."""
+        rows = [("KIND", "NAME", "STATE", "WHERE")]
+        for held in self.deployments.values():
+            state, reason, _ = held.state(now)
+            rows.append(("deployment", held.name, state.value, reason or held.region))
+        rows += [
+            (
+                "vnfc",
+                f"{vnfc.vnfc_id}/{vnfc.incarnation}",
+                "ALIVE" if vnfc.is_alive(now) else "DEAD",
+                vnfc.host,
+            )
+            for vnfc in self.vnfcs.values()
+        ]
+        rows += [("network", network.id, f"vni {network.vni}", "") for network in self.networks.values()]
+        rows += [("chain", chain.id, f"revision {chain.revision}", "") for chain in self.chains.values()]
+        rows += [
+            ("fault", fault.kind, fault.target or "all", "stands" if fault.stands(now) else "over")
+            for fault in self.faults.values()
+        ]
+        return rows
+
     def chain_counters(self, chain_id: str, vim_id: str, now: float) -> list[HopCounters]:
         chain = self.chains.get(chain_id)
         if chain is None:

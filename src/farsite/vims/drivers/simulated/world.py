@@ -20,6 +20,10 @@ from farsite.vims.drivers.simulated.state import State
 Answer = TypeVar("Answer")
 
 
+SETTLED_AT_ONCE = 100
+"""How many things of the clock one call writes down, so that a thousand at once do not hold up the loop."""
+
+
 class NeedsWriting(Exception):  # noqa: N818 -- not an error: asks to be run again with the right to write
     """Work that was started as a reading turns out to change the world."""
 
@@ -52,12 +56,13 @@ class Transaction:
 
     def settle(self) -> None:
         """Write down what happened by the clock: deployments that became ready or failed, faults that
-        ended. Whoever comes by does it, so it needs no process of its own."""
+        ended. Whoever comes by does it, so it needs no process of its own; what is left over after
+        `SETTLED_AT_ONCE` is for the next one."""
         due = self.state.due
         if not due or due[0][0] > self.now:
             return
         self.must_write()
-        for name in dict.fromkeys(_pop_due(due, self.now)):
+        for name in _pop_due(due, self.now):
             if name.startswith("fault:"):
                 self._end_fault(name.removeprefix("fault:"))
             else:
@@ -84,10 +89,10 @@ class Transaction:
 
 
 def _pop_due(due: list[tuple[float, str]], now: float) -> list[str]:
-    names: list[str] = []
-    while due and due[0][0] <= now:
-        names.append(heapq.heappop(due)[1])
-    return names
+    names: dict[str, None] = {}
+    while due and due[0][0] <= now and len(names) < SETTLED_AT_ONCE:
+        names[heapq.heappop(due)[1]] = None
+    return list(names)
 
 
 class World(ABC):
