@@ -1,0 +1,118 @@
+"""Images of a Linux site: `builtin:FUNCTION` and `host:PROFILE`.
+
+A profile is a JSON document that says how a program of the host becomes a VDU:
+
+    {"command": ["/usr/sbin/haproxy", "-f", "haproxy.cfg"],
+     "ready": "exec" | "line" | {"tcp": 80},
+     "requires": {"/usr/sbin/haproxy": "haproxy"},        program -> the apt package that brings it
+     "defaults": {"port": "80"},                          configuration where the VNFC states none
+     "files": {"haproxy.cfg": "... bind :$port ..."}}     templates, written to the VDU's directory
+
+The program sees the host's files read-only, with /tmp and /run of its own.
+"""
+
+import json
+import os
+import string
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from farsite import functions
+from farsite.functions.__main__ import NAMES as FUNCTION_NAMES
+from farsite.model.deployment import WantedVnfc
+from farsite.model.errors import VimFault
+from farsite.vims.drivers.linux import wire
+
+_FUNCTIONS = Path(functions.__file__).parent
+_SHIPPED_PROFILES = Path(__file__).parent / "profiles"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What a VDU executes. `ready_line`: it says so itself; `ready_port`: when that TCP port answers;
+    else once it executes."""
+
+    arguments: Sequence[str]
+    ready_line: bool = False
+    ready_port: int = 0
+    is_confined: bool = False
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Profile:
+    command: tuple[str, ...]
+    ready: object = "exec"
+    requires: Mapping[str, str] = field(default_factory=dict[str, str])
+    defaults: Mapping[str, object] = field(default_factory=dict[str, object])
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def resolve(wanted: WantedVnfc, profile_directories: Sequence[Path]) -> Program:
+    """The program behind a VNFC's image.
+
+    Raises:
+        VimFault: the image is unknown or its program is not installed; says what is and what to install.
+    """
+    kind, _, name = wanted.image.partition(":")
+    match kind:
+        case "builtin":
+            return _builtin(name)
+        case "host":
+            return _host(name, wanted.configuration, profile_directories)
+        case _:
+            raise VimFault(
+                f'Image "{wanted.image}" is unknown to a Linux site; it takes builtin:FUNCTION '
+                f"({', '.join(FUNCTION_NAMES)}) and host:PROFILE."
+            )
+
+
+def _builtin(name: str) -> Program:
+    if name not in FUNCTION_NAMES:
+        raise VimFault(f'Built-in function "{name}" does not exist; there are {", ".join(FUNCTION_NAMES)}.')
+    # -B: the sources may belong to another user.
+    return Program(arguments=(sys.executable, "-E", "-s", "-S", "-B", str(_FUNCTIONS), name), ready_line=True)
+
+
+def _host(name: str, configuration: Mapping[str, object], directories: Sequence[Path]) -> Program:
+    profile = _read_profile(name, [*directories, _SHIPPED_PROFILES])
+    for program, package in profile.requires.items():
+        if not os.access(program, os.X_OK):
+            raise VimFault(
+                f'Image "host:{name}" needs {program}, which this host does not have. '
+                f"Install it with: apt-get install {package}"
+            )
+    values = {**profile.defaults, **configuration}
+    port = 0
+    if isinstance(profile.ready, dict):
+        port = int(string.Template(str(profile.ready.get("tcp", 0))).safe_substitute(values))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+    return Program(
+        arguments=[string.Template(word).safe_substitute(values) for word in profile.command],
+        ready_line=profile.ready == "line",
+        ready_port=port,
+        is_confined=True,
+        files={
+            path: string.Template(template).safe_substitute(values)
+            for path, template in profile.files.items()
+        },
+    )
+
+
+def _read_profile(name: str, directories: Sequence[Path]) -> _Profile:
+    known: set[str] = set()
+    for directory in directories:
+        known |= {path.stem for path in directory.glob("*.json")}
+        path = directory / f"{name}.json"
+        if path.parent != directory or not path.is_file():
+            continue
+        try:
+            profile = wire.from_document(_Profile, json.loads(path.read_text()))
+        except ValueError as error:
+            raise VimFault(f"Profile {path} is malformed: {error}") from error
+        for written in profile.files:
+            if Path(written).is_absolute() or ".." in Path(written).parts:
+                raise VimFault(f"Profile {path} writes outside the VDU's directory: {written}")
+        return profile
+    raise VimFault(f'Profile "{name}" does not exist; there are {", ".join(sorted(known))}.')

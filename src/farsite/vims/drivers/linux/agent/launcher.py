@@ -1,0 +1,199 @@
+"""Starting VDUs: a small process without threads, forked from the agent before it grows.
+
+A VDU's first process solely owns its network, process, mount, host-name and IPC namespaces, so that
+killing it destroys its interfaces as well: a dead VDU never goes on forwarding. The launcher forks it; it then
+unshares, waits for the agent to move its ports in, configures itself from within and executes the
+function. If the agent dies before that, the half-made VDU ends; afterwards it goes on without agent
+and launcher.
+
+The conversation on the VDU's own control socket:
+
+    VDU -> agent   "unshared"           its namespaces exist, ports may be moved in
+    agent -> VDU   "go"                 ports are there
+    VDU -> agent   end of stream        the function is executing
+                   or a reason          it could not be executed
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import resource
+import select
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import NoReturn
+
+from farsite.vims.drivers.linux.agent import links, namespaces
+
+_MESSAGE_LIMIT = 1 << 17
+_NAMESPACES = (
+    namespaces.CLONE_NEWNET | namespaces.CLONE_NEWNS | namespaces.CLONE_NEWUTS | namespaces.CLONE_NEWIPC
+)
+# CAP_CHOWN, DAC_READ_SEARCH, KILL, SETGID, SETUID, NET_BIND_SERVICE, NET_ADMIN, NET_RAW: what network
+# functions use. They keep no power over the host's namespaces, mounts, modules or devices.
+_KEPT_CAPABILITIES = frozenset((0, 2, 5, 6, 7, 10, 12, 13))
+READY_DESCRIPTOR = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How a VDU's first process starts. Devices are named as inside the VDU."""
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    directory: str
+    hostname: str
+    ports: Sequence[tuple[str, Sequence[str]]]
+    """Interface and its addresses with prefix length."""
+    is_confined: bool = False
+    """See the host's files read-only, with /tmp and /run of its own."""
+    limits: Mapping[int, int] = field(default_factory=dict[int, int])
+    """resource.RLIMIT_x -> limit."""
+
+
+class Launcher:
+    """The agent's end: forks the launcher process and asks it for VDUs."""
+
+    def __init__(self, *, inherited: Sequence[int] = ()) -> None:
+        """Must be made before the process has threads. `inherited` are descriptors that the
+        launcher process must not keep, such as the agent's lock."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.pid = os.fork()
+        if self.pid == 0:
+            ours.close()
+            for descriptor in inherited:
+                os.close(descriptor)
+            _serve(theirs)
+        theirs.close()
+        self._socket = ours
+        self._socket.settimeout(10)
+
+    def start(self, wanted: Launch, *, control: int, log: int, ready: int) -> int:
+        """Fork a VDU; returns its process id. It reports on `control` from then on.
+
+        Raises:
+            OSError: the launcher is gone or could not fork.
+        """
+        message = json.dumps(asdict(wanted)).encode()
+        socket.send_fds(self._socket, [message], [control, log, ready])
+        answer = json.loads(self._socket.recv(_MESSAGE_LIMIT) or b"{}")
+        if "pid" not in answer:
+            raise OSError(f"The launcher could not start a VDU: {answer.get('error', 'it is gone')}")
+        return int(answer["pid"])
+
+
+def _serve(agent: socket.socket) -> NoReturn:
+    namespaces.name_process("farsite-launch")
+    # The kernel reaps: VDUs are watched by pidfd, adopted ones too, so nobody asks for an exit status.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    own_processes = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    poll = select.poll()
+    poll.register(agent, select.POLLIN | select.POLLHUP)
+    while True:
+        poll.poll()
+        try:
+            message, descriptors, _, _ = socket.recv_fds(agent, _MESSAGE_LIMIT, 3)
+        except OSError:
+            os._exit(0)
+        if not message:
+            os._exit(0)
+        try:
+            agent.send(json.dumps({"pid": _fork(message, list(descriptors), own_processes)}).encode())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                agent.send(json.dumps({"error": str(error)}).encode())
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+
+def _fork(message: bytes, descriptors: list[int], own_processes: int) -> int:
+    # unshare(NEWPID) concerns the next child; a second one needs our own namespace back first.
+    namespaces.unshare(namespaces.CLONE_NEWPID)
+    try:
+        child = os.fork()
+        if child == 0:
+            _become(json.loads(message), descriptors)
+        return child
+    finally:
+        namespaces.enter(own_processes, namespaces.CLONE_NEWPID)
+
+
+def _become(wanted: dict[str, object], descriptors: list[int]) -> NoReturn:
+    control, log, ready = descriptors
+    try:
+        launch = Launch(**wanted)  # pyright: ignore[reportArgumentType]
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        namespaces.unshare(_NAMESPACES)
+        os.write(control, b"unshared")
+        if os.read(control, 16) != b"go":
+            os._exit(0)
+        _configure_interfaces(launch)
+        socket.sethostname(launch.hostname)
+        _mount(launch)
+        _execute(launch, control=control, log=log, ready=ready)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.write(control, f"{type(error).__name__}: {error}".encode())
+    os._exit(127)
+
+
+def _configure_interfaces(launch: Launch) -> None:
+    inside = links.Links()
+    inside.set_up(inside.index("lo"))
+    for name, addresses in launch.ports:
+        index = inside.index(name)
+        if not any(":" in address for address in addresses):
+            inside.make_silent(index)
+        inside.set_up(index)
+        for address in addresses:
+            inside.add_address(index, address)
+    inside.close()
+
+
+def _mount(launch: Launch) -> None:
+    namespaces.mount("", "/", "", namespaces.MS_REC | namespaces.MS_PRIVATE)
+    hidden = namespaces.MS_NOSUID | namespaces.MS_NODEV | namespaces.MS_NOEXEC
+    if launch.is_confined:
+        directory = os.open(launch.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        namespaces.set_read_only("/", is_read_only=True, is_recursive=True)
+        for path in ("/tmp", "/run"):  # noqa: S108  (mount points, not files)
+            namespaces.mount("farsite", path, "tmpfs", hidden & ~namespaces.MS_NOEXEC, "mode=1777,size=64m")
+        os.makedirs(launch.directory, exist_ok=True)  # noqa: PTH103  (it may have been under /tmp)
+        namespaces.mount(f"/proc/self/fd/{directory}", launch.directory, "", namespaces.MS_BIND)
+        namespaces.set_read_only(launch.directory, is_read_only=False, is_recursive=False)
+    # Containers that mask parts of /proc refuse a new one; then it shows the site's processes.
+    with contextlib.suppress(OSError):
+        namespaces.mount("proc", "/proc", "proc", hidden)
+
+
+def _execute(launch: Launch, *, control: int, log: int, ready: int) -> None:
+    os.chdir(launch.directory)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    # The wanted descriptors may lie among 0 to 3 themselves: move all out of the way first.
+    kept = _above(control)
+    sources = [_above(descriptor) for descriptor in (nothing, log, log, ready)]
+    for target, source in enumerate(sources):
+        os.dup2(source, target, inheritable=True)
+    os.closerange(READY_DESCRIPTOR + 1, kept)
+    os.closerange(kept + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    try:
+        for limit, value in launch.limits.items():
+            resource.setrlimit(int(limit), (value, value))
+        namespaces.keep_capabilities(_KEPT_CAPABILITIES)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        os.execve(launch.arguments[0], list(launch.arguments), dict(launch.environment))
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.write(kept, f"{launch.arguments[0]}: {error}".encode())
+        os._exit(127)
+
+
+def _above(descriptor: int) -> int:
+    """The same open file at a descriptor that a function does not expect, closed on execution."""
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, READY_DESCRIPTOR + 1)

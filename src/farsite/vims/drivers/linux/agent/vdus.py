@@ -1,0 +1,501 @@
+"""The VDUs of a site: launched, watched, adopted after an agent's death, swept when orphaned.
+
+The record of a VDU is written before its program executes and tells process id, start time and
+network-namespace inode; a process is only taken for the VDU when all three agree.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from farsite.model.deployment import Port, WantedVnfc
+from farsite.model.errors import VimFault
+from farsite.model.ids import VnfcId
+from farsite.vims.drivers.linux import paths, wire
+from farsite.vims.drivers.linux.agent import daemon, images, namespaces
+from farsite.vims.drivers.linux.agent.launcher import READY_DESCRIPTOR, Launch, Launcher
+from farsite.vims.drivers.linux.agent.limits import Limits
+from farsite.vims.drivers.linux.agent.links import Links
+
+READY_WITHIN_S = 5.0
+_AT_ONCE = 8
+_INTERFACE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}")
+
+
+class VduState(StrEnum):
+    """How a VDU is."""
+
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    DEAD = "DEAD"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vdu:
+    """A VNFC as it stands on this site."""
+
+    vnfc: WantedVnfc
+    deployment: str
+    vnf_id: str
+    state: VduState = VduState.STARTING
+    has_served: bool = False
+    reason: str = ""
+    pid: int = 0
+    started: int = 0
+    namespace: int = 0
+    """Inode of the network namespace."""
+    devices: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Port -> host-side interface."""
+    created_at: str = ""
+
+    @property
+    def key(self) -> str:
+        """Short name for files and control groups, distinct per incarnation."""
+        return paths.short_hash(self.vnfc.id, str(self.vnfc.incarnation))
+
+
+def interface_name(port: str) -> str:
+    """What a port is called inside its VDU: its own name where the kernel allows it."""
+    if _INTERFACE_NAME.fullmatch(port) and port not in ("lo", ".", "..", "all", "default"):
+        return port
+    return paths.device_name("p", port)
+
+
+def mac_of(vnfc_id: str, port: Port) -> str:
+    """The MAC address wanted, or a locally administered one derived from VNFC and port."""
+    if port.mac:
+        return port.mac.lower()
+    digits = paths.short_hash(vnfc_id, port.name, length=10)
+    return ":".join(["02", *(digits[i : i + 2] for i in range(0, 10, 2))])
+
+
+class Vdus:
+    """All VDUs of the site, by VNFC. One object per agent; lives on its event loop."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        links: Links,
+        launcher: Launcher,
+        limits: Limits,
+        label: str,
+        changed: Callable[[Vdu], None],
+    ) -> None:
+        """`changed` is called at once when a VDU has died or begun to serve, before anything slow."""
+        self._records = paths.make_private(directory / "vdus")
+        self._work = paths.make_private(directory / "work")
+        self._logs = paths.make_private(directory / "logs")
+        self._links = links
+        self._launcher = launcher
+        self._limits = limits
+        self._label = label
+        self._changed = changed
+        self._found: dict[VnfcId, Vdu] = {}
+        self._pidfds: dict[VnfcId, int] = {}
+        self._ended: dict[VnfcId, asyncio.Event] = {}
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._leaving: set[VnfcId] = set()
+
+    def __iter__(self) -> Iterator[Vdu]:
+        return iter(tuple(self._found.values()))
+
+    def get(self, vnfc_id: str) -> Vdu | None:
+        """The VDU of a VNFC, dead or alive."""
+        return self._found.get(VnfcId(vnfc_id))
+
+    def is_serving(self, vnfc_id: str) -> bool:
+        """Whether the VNFC's process lives, is ready, and is not about to be removed."""
+        vdu = self.get(vnfc_id)
+        return vdu is not None and vdu.state is VduState.RUNNING and vnfc_id not in self._leaving
+
+    def device(self, vnfc_id: str, port: str) -> str:
+        """Host-side interface of a port; empty when there is none."""
+        vdu = self.get(vnfc_id)
+        return vdu.devices.get(port, "") if vdu and vdu.state is not VduState.DEAD else ""
+
+    def log(self, vdu: Vdu) -> Path:
+        """What the VDU wrote on standard output and error."""
+        readable = re.sub(r"[^A-Za-z0-9_.-]", "_", vdu.vnfc.id)[-60:]
+        return self._logs / f"{readable}-{vdu.key}.log"
+
+    # -- launching ------------------------------------------------------------------------------------------
+
+    async def launch(
+        self,
+        wanted: WantedVnfc,
+        *,
+        deployment: str,
+        vnf_id: str,
+        profiles: Sequence[Path],
+        bridge_of: Callable[[Port], int],
+    ) -> Vdu:
+        """Start a VNFC and wait until it serves or fails; what became of it is in the answer.
+
+        `bridge_of` gives the index of the bridge that a port belongs on, or 0.
+        """
+        vdu = Vdu(
+            vnfc=wanted,
+            deployment=deployment,
+            vnf_id=vnf_id,
+            devices={
+                port.name: paths.device_name("v", wanted.id, port.name, str(wanted.incarnation))
+                for port in wanted.ports
+            },
+            created_at=datetime.now(UTC).isoformat(),
+        )
+        self._found[wanted.id] = vdu
+        async with self._slots:
+            try:
+                program = images.resolve(wanted, profiles)
+                await self._start(vdu, program, bridge_of)
+            except TimeoutError:
+                await self._give_up(wanted.id, f"It was not ready within {READY_WITHIN_S:g} s.")
+            except (OSError, VimFault) as error:
+                await self._give_up(wanted.id, str(error))
+        return self._found[wanted.id]
+
+    async def _start(self, vdu: Vdu, program: images.Program, bridge_of: Callable[[Port], int]) -> None:
+        loop = asyncio.get_running_loop()
+        directory = self._prepare(vdu, program)
+        control, theirs = socket.socketpair()
+        control.setblocking(False)
+        ready, ready_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        log = os.open(self.log(vdu), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.set_blocking(ready_end, True)
+            try:
+                launch = self._launch_of(vdu, program, directory)
+                pid = self._launcher.start(launch, control=theirs.fileno(), log=log, ready=ready_end)
+            finally:
+                theirs.close()
+                os.close(ready_end)
+                os.close(log)
+            async with asyncio.timeout(READY_WITHIN_S):
+                said = await loop.sock_recv(control, 4096)
+                if said != b"unshared":
+                    raise VimFault(f"The VDU could not get its namespaces: {said.decode(errors='replace')}")
+                vdu = self._move_ports_in(replace(vdu, pid=pid), bridge_of)
+                self._limits.apply(f"farsite-{vdu.key}", vdu.vnfc, pid)
+                self._keep(vdu)
+                self._watch(vdu)
+                await loop.sock_sendall(control, b"go")
+                complaint = await loop.sock_recv(control, 4096)
+                if complaint:
+                    raise VimFault(f"The VDU could not execute {complaint.decode(errors='replace')}")
+                await self._until_ready(vdu, program, ready)
+        finally:
+            control.close()
+            os.close(ready)
+        if self._found[vdu.vnfc.id].state is VduState.STARTING:
+            vdu = replace(vdu, state=VduState.RUNNING, has_served=True)
+            self._keep(vdu)
+            self._changed(vdu)
+
+    def _prepare(self, vdu: Vdu, program: images.Program) -> Path:
+        directory = paths.make_private(self._work / vdu.key)
+        ports = [
+            {
+                "name": interface_name(port.name),
+                "port": port.name,
+                "mac": mac_of(vdu.vnfc.id, port),
+                "addresses": list(port.addresses),
+            }
+            for port in vdu.vnfc.ports
+        ]
+        document = {"ports": ports, "configuration": dict(vdu.vnfc.configuration)}
+        (directory / "configuration.json").write_text(json.dumps(document))
+        for name, content in program.files.items():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_text(content)
+        return directory
+
+    def _launch_of(self, vdu: Vdu, program: images.Program, directory: Path) -> Launch:
+        return Launch(
+            arguments=program.arguments,
+            environment={
+                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "HOME": str(directory),
+                "LANG": "C.UTF-8",
+                "FARSITE_VNFC": vdu.vnfc.id,
+                "FARSITE_VDU": f"{vdu.vnfc.id}@{vdu.vnfc.incarnation}",
+                "FARSITE_SITE": self._label,
+                "FARSITE_CONFIG": str(directory / "configuration.json"),
+                "FARSITE_READY_FD": str(READY_DESCRIPTOR),
+            },
+            directory=str(directory),
+            hostname=re.sub(r"[^A-Za-z0-9-]", "-", vdu.vnfc.id)[-63:].strip("-") or "vdu",
+            ports=[(interface_name(port.name), port.addresses) for port in vdu.vnfc.ports],
+            is_confined=program.is_confined,
+        )
+
+    def _move_ports_in(self, vdu: Vdu, bridge_of: Callable[[Port], int]) -> Vdu:
+        namespace = os.open(f"/proc/{vdu.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for port in vdu.vnfc.ports:
+                index = self._links.add_veth(
+                    vdu.devices[port.name],
+                    peer=interface_name(port.name),
+                    peer_namespace=namespace,
+                    peer_mac=mac_of(vdu.vnfc.id, port),
+                )
+                bridge = bridge_of(port)
+                if bridge:
+                    self._links.set_master(index, bridge)
+            inode = os.fstat(namespace).st_ino
+        finally:
+            os.close(namespace)
+        return replace(vdu, started=daemon.start_time(vdu.pid), namespace=inode)
+
+    async def _until_ready(self, vdu: Vdu, program: images.Program, ready: int) -> None:
+        loop = asyncio.get_running_loop()
+        ended = asyncio.ensure_future(self._ended[vdu.vnfc.id].wait())
+        if program.ready_line:
+            arrived = loop.create_future()
+            loop.add_reader(ready, lambda: arrived.done() or arrived.set_result(None))
+            waiting: asyncio.Future[object] = arrived
+        elif program.ready_port:
+            waiting = asyncio.ensure_future(self._until_port_answers(vdu, program.ready_port))
+        else:
+            waiting = asyncio.ensure_future(asyncio.sleep(0))
+        try:
+            await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
+            # The pipe also becomes readable when the function closes it without a word, or ends.
+            if program.ready_line and (not waiting.done() or not os.read(ready, 64)):
+                raise VimFault("The function ended before it was ready.")
+            if not waiting.done():
+                raise VimFault("The program ended before it was ready.")
+        finally:
+            if program.ready_line:
+                loop.remove_reader(ready)
+            waiting.cancel()
+            ended.cancel()
+
+    async def _until_port_answers(self, vdu: Vdu, port: int) -> None:
+        while True:
+            with contextlib.suppress(VimFault):
+                (await self.reach(vdu.vnfc.id, port)).close()
+                return
+            await asyncio.sleep(0.02)
+
+    async def _give_up(self, vnfc_id: VnfcId, reason: str) -> None:
+        await self._kill(vnfc_id)
+        vdu = self._found[vnfc_id]
+        reason = f"{reason} {self._last_words(vdu)}".strip()
+        self._keep(replace(vdu, state=VduState.DEAD, reason=reason))
+        self._clean(vdu)
+
+    def _last_words(self, vdu: Vdu) -> str:
+        try:
+            words = self.log(vdu).read_text(errors="replace")[-1500:].splitlines()[-4:]
+        except OSError:
+            words = []
+        return f"Its last words: {' | '.join(words)}" if words else ""
+
+    # -- watching -------------------------------------------------------------------------------------------
+
+    def _watch(self, vdu: Vdu) -> None:
+        descriptor = os.pidfd_open(vdu.pid)
+        self._pidfds[vdu.vnfc.id] = descriptor
+        self._ended[vdu.vnfc.id] = asyncio.Event()
+        asyncio.get_running_loop().add_reader(descriptor, self._on_end, vdu.vnfc.id)
+
+    def _on_end(self, vnfc_id: VnfcId) -> None:
+        descriptor = self._pidfds.pop(vnfc_id)
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
+        self._ended[vnfc_id].set()
+        vdu = self._found.get(vnfc_id)
+        if vdu is None or vnfc_id in self._leaving:
+            return
+        was_running = vdu.state is VduState.RUNNING
+        vdu = replace(vdu, state=VduState.DEAD, reason=f"Its process {vdu.pid} has ended.")
+        self._found[vnfc_id] = vdu
+        if was_running:
+            self._changed(vdu)
+            vdu = replace(vdu, reason=f"{vdu.reason} {self._last_words(vdu)}".strip())
+            self._keep(vdu)
+            self._clean(vdu)
+
+    # -- removing -------------------------------------------------------------------------------------------
+
+    def leave(self, vnfc_id: VnfcId) -> None:
+        """Count a VNFC as gone before it is, so that chains are steered around it without loss."""
+        self._leaving.add(vnfc_id)
+
+    async def remove(self, vnfc_id: VnfcId) -> None:
+        """Kill a VDU and forget it; its log stays. An absent one is well."""
+        vdu = self._found.get(vnfc_id)
+        if vdu is not None:
+            self.leave(vnfc_id)
+            await self._kill(vnfc_id)
+            self._clean(vdu)
+            self._remove_files(vdu)
+            del self._found[vnfc_id]
+            (self._records / f"{vdu.key}.json").unlink(missing_ok=True)
+        self._leaving.discard(vnfc_id)
+
+    async def _kill(self, vnfc_id: VnfcId) -> None:
+        descriptor = self._pidfds.get(vnfc_id)
+        if descriptor is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await self._ended[vnfc_id].wait()
+
+    def _clean(self, vdu: Vdu) -> None:
+        for device in vdu.devices.values():
+            # The kernel removes them with the namespace, but some time later; a successor needs the way clear.
+            index = self._links.index(device)
+            if index:
+                self._links.delete(index)
+        self._limits.remove(f"farsite-{vdu.key}")
+
+    def _remove_files(self, vdu: Vdu) -> None:
+        directory = self._work / vdu.key
+        for path in sorted(directory.rglob("*"), reverse=True):
+            with contextlib.suppress(OSError):
+                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+
+    def _keep(self, vdu: Vdu) -> None:
+        self._found[vdu.vnfc.id] = vdu
+        path = self._records / f"{vdu.key}.json"
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(wire.to_document(vdu)))
+        partial.replace(path)
+
+    # -- adoption -------------------------------------------------------------------------------------------
+
+    def adopt(self) -> list[Vdu]:
+        """Take over the VDUs of an earlier agent; returns those found dead that it knew alive.
+
+        One that was still starting is not taken over but ended: nobody knows how far it was.
+        """
+        lost: list[Vdu] = []
+        for path in sorted(self._records.glob("*.json")):
+            try:
+                vdu = wire.from_document(Vdu, json.loads(path.read_text()))
+            except ValueError:
+                path.unlink()
+                continue
+            if vdu.state is VduState.RUNNING and self._is_alive(vdu):
+                self._found[vdu.vnfc.id] = vdu
+                self._watch(vdu)
+                continue
+            if vdu.state is VduState.STARTING:
+                self._end_process(vdu)
+                self._clean(vdu)
+                path.unlink()
+                continue
+            self._found[vdu.vnfc.id] = vdu
+            if vdu.state is VduState.RUNNING:
+                self._end_process(vdu)
+                self._keep(replace(vdu, state=VduState.DEAD, reason="It died while the site had no agent."))
+                self._clean(vdu)
+                lost.append(self._found[vdu.vnfc.id])
+        return lost
+
+    def _is_alive(self, vdu: Vdu) -> bool:
+        if not vdu.started or daemon.start_time(vdu.pid) != vdu.started:
+            return False
+        try:
+            inode = Path(f"/proc/{vdu.pid}/ns/net").stat().st_ino
+        except OSError:
+            return False
+        return inode == vdu.namespace and all(self._links.index(name) for name in vdu.devices.values())
+
+    def _end_process(self, vdu: Vdu) -> None:
+        if vdu.started and daemon.start_time(vdu.pid) == vdu.started:
+            daemon.kill(vdu.pid)
+
+    def sweep(self) -> list[str]:
+        """End processes that carry this site's label and belong to no VDU, and delete ports of none.
+
+        Returns what was swept, for the log.
+        """
+        swept: list[str] = []
+        known = {vdu.pid for vdu in self if vdu.pid}
+        # A VDU between fork and execution has no label yet, so none of ours can be caught by mistake.
+        for pid in labelled(self._label):
+            if pid not in known and _leads_namespace(pid):
+                daemon.kill(pid)
+                swept.append(f"process {pid}")
+        devices = {name for vdu in self for name in vdu.devices.values()}
+        for link in self._links.all():
+            if link.kind == "veth" and link.name.startswith("v") and link.name not in devices:
+                self._links.delete(link.index)
+                swept.append(f"interface {link.name}")
+        return swept
+
+    # -- reaching in ----------------------------------------------------------------------------------------
+
+    async def reach(self, vnfc_id: str, port: int, *, timeout_s: float = 3.0) -> socket.socket:
+        """A stream connected to a TCP port inside a VNFC: on its loopback, else on its addresses.
+
+        Raises:
+            VimFault: the VNFC is not there or dead, or nothing accepts the connection.
+        """
+        vdu = self.get(vnfc_id)
+        if vdu is None or vdu.state is VduState.DEAD:
+            raise VimFault(f'VNFC "{vnfc_id}" does not run on this site.', about={"vnfc_id": vnfc_id})
+        try:
+            namespace = os.open(f"/proc/{vdu.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise VimFault(f'VNFC "{vnfc_id}" has just died.', about={"vnfc_id": vnfc_id}) from error
+        addresses = ["127.0.0.1", *(a.partition("/")[0] for p in vdu.vnfc.ports for a in p.addresses)]
+
+        def connect() -> socket.socket:
+            refusals: list[str] = []
+            for address in addresses:
+                try:
+                    return socket.create_connection((address, port), timeout=timeout_s)
+                except OSError as error:
+                    refusals.append(f"{address}: {error.strerror or error}")
+            raise VimFault(
+                f'VNFC "{vnfc_id}" accepts no connection to TCP port {port} ({"; ".join(refusals)}).',
+                about={"vnfc_id": vnfc_id},
+            )
+
+        try:
+            return await asyncio.to_thread(namespaces.inside, namespace, connect)
+        finally:
+            os.close(namespace)
+
+
+def labelled(label: str) -> list[int]:
+    """Processes whose environment says that they are a VDU of the site with this label."""
+    wanted = f"FARSITE_SITE={label}".encode()
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if wanted in environment and any(each.startswith(b"FARSITE_VDU=") for each in environment):
+            found.append(int(entry.name))
+    return found
+
+
+def _leads_namespace(pid: int) -> bool:
+    """Whether a process is the first of its process namespace; the others end with it."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    line = next((each for each in status.splitlines() if each.startswith("NSpid:")), "")
+    return line.split()[-1:] == ["1"]

@@ -1,0 +1,259 @@
+"""The Linux VIM driver: sites of this host, each kept by an agent process of its own.
+
+The driver is thin. It finds the site's agent by its socket, starts it when there is none, and asks it; all
+that the site is lives in the agent (`agent/`) and in the kernel, and outlives us. An agent that dies while
+it is asked leaves the outcome unknown (`VimUnreachable`); the next call starts a new one, which adopts
+what stands.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from socket import socket
+from typing import cast
+
+from farsite.model.deployment import (
+    Chain,
+    Deployment,
+    DeploymentStatus,
+    HopCounters,
+    NetworkSpec,
+    Resource,
+    VimEvent,
+)
+from farsite.model.errors import NotSupported, VimFault, VimUnreachable
+from farsite.model.ids import VnfcId
+from farsite.model.vim import Capabilities, ServiceHealth, VimHealth, Zone
+from farsite.vims.driver import VimConnection
+from farsite.vims.drivers.linux import paths, rpc, wire
+from farsite.vims.drivers.linux.agent import daemon
+from farsite.vims.drivers.linux.agent.main import MODULE, SETUP_FILE
+
+_CALL_TIMEOUT_S = 30.0
+_HEALTH_TIMEOUT_S = 2.0
+_START_TIMEOUT_S = 30.0
+_HUNG_AFTER_S = 10.0
+
+
+class LinuxDriver:
+    """Serves one registered Linux site. Offers `Networks`, `Chains` and `TellsEvents`."""
+
+    def __init__(self, connection: VimConnection) -> None:
+        address = connection.settings.get("address")
+        if address:
+            raise NotSupported(f"Remote site agents are not supported yet (address {address}).")
+        self._connection = connection
+        self._directory = paths.site_directory(connection.run_dir, connection.vim_id)
+        self._socket = paths.agent_socket(self._directory)
+        self._is_configured = False
+        self._starting = asyncio.Lock()
+        self._silent_since: float | None = None
+
+    # -- the core -------------------------------------------------------------------------------------------
+
+    async def validate(self) -> None:
+        """Start the site's agent if need be, which tries what this host allows."""
+        await self._ensure_agent()
+
+    async def capabilities(self) -> Capabilities:
+        """What the agent found by trying."""
+        return wire.from_document(Capabilities, await self._call("capabilities"))
+
+    async def health(self) -> VimHealth:
+        """The agent (vital) and the data path through its chains.
+
+        A dead agent is started again, so it is only reported down when that fails; one that hangs is
+        reported down and, after 10 s, replaced.
+        """
+        started = time.monotonic()
+        try:
+            was_started = await self._ensure_agent()
+            answer = await rpc.call(self._socket, "ping", {}, timeout_s=_HEALTH_TIMEOUT_S)
+        except (VimUnreachable, VimFault) as error:
+            await self._replace_if_hung()
+            return VimHealth(
+                services=(ServiceHealth(name="agent", is_vital=True, is_up=False, detail=error.detail),)
+            )
+        self._silent_since = None
+        told = cast(Mapping[str, object], answer)
+        silent = cast(list[str], told["silent"])
+        return VimHealth(
+            services=(
+                ServiceHealth(
+                    name="agent",
+                    is_vital=True,
+                    is_up=True,
+                    detail=f"process {told['pid']}{', was dead and has been started again' if was_started else ''}",
+                    latency_ms=(time.monotonic() - started) * 1000,
+                ),
+                ServiceHealth(
+                    name="datapath",
+                    is_vital=False,
+                    is_up=not silent,
+                    detail=f"no probe passes {', '.join(silent)}" if silent else "",
+                ),
+                ServiceHealth(
+                    name="holder",
+                    is_vital=False,
+                    is_up=bool(told["holder"]),
+                    detail=f"process {told['holder']}" if told["holder"] else "the namespace holder is gone",
+                ),
+            )
+        )
+
+    async def zones(self) -> Sequence[Zone]:
+        """The site's zones: capacity as registered, usage as wanted."""
+        return [wire.from_document(Zone, each) for each in cast(list[object], await self._call("zones"))]
+
+    async def deploy(self, wanted: Deployment) -> None:
+        """State what a deployment shall be; returns once the agent has stored the statement."""
+        await self._call("deploy", deployment=wire.to_document(wanted))
+
+    async def watch(self, names: Sequence[str]) -> Sequence[DeploymentStatus]:
+        """State of many deployments in one request."""
+        answer = await self._call("watch", names=list(names))
+        return [wire.from_document(DeploymentStatus, each) for each in cast(list[object], answer)]
+
+    async def undeploy(self, name: str) -> None:
+        """Remove a deployment; returns when it is gone."""
+        await self._call("undeploy", name=name)
+
+    async def find(self, owner: str) -> Sequence[Resource]:
+        """Resources of an owner; of an empty owner all, after the site's orphans were swept."""
+        answer = await self._call("find", owner=owner)
+        return [wire.from_document(Resource, each) for each in cast(list[object], answer)]
+
+    async def reach(self, vnfc_id: VnfcId, port: int) -> socket:
+        """A stream that the agent has connected inside the VNFC's network namespace."""
+        await self._ensure_agent()
+        params = {"vnfc_id": vnfc_id, "port": port}
+        return await rpc.call_for_socket(self._socket, "reach", params, timeout_s=_CALL_TIMEOUT_S)
+
+    async def close(self) -> None:
+        """Nothing is held between calls."""
+
+    # -- networks, chains, events ---------------------------------------------------------------------------
+
+    async def ensure_network(self, wanted: NetworkSpec) -> None:
+        """Make a network as wanted."""
+        await self._call("ensure_network", network=wire.to_document(wanted))
+
+    async def delete_network(self, network_id: str) -> None:
+        """Delete a network; refused (`VimFault`) while VNFCs have ports on it."""
+        await self._call("delete_network", network_id=network_id)
+
+    async def apply_chain(self, wanted: Chain) -> None:
+        """Do this site's part of a chain."""
+        await self._call("apply_chain", chain=wire.to_document(wanted))
+
+    async def delete_chain(self, chain_id: str) -> None:
+        """Steer no longer."""
+        await self._call("delete_chain", chain_id=chain_id)
+
+    async def chain_counters(self, chain_id: str) -> Sequence[HopCounters]:
+        """What this site gave to its own instances; the sum over all sites is the chain's."""
+        answer = await self._call("chain_counters", chain_id=chain_id)
+        return [wire.from_document(HopCounters, each) for each in cast(list[object], answer)]
+
+    async def events(self, after: int) -> AsyncIterator[VimEvent]:
+        """Events after a sequence, then those to come; `VimUnreachable` when the agent goes away."""
+        await self._ensure_agent()
+        async for event in rpc.stream(self._socket, "events", {"after": after}):
+            yield wire.from_document(VimEvent, event)
+
+    # -- the agent's process --------------------------------------------------------------------------------
+
+    async def _call(self, method: str, **params: object) -> object:
+        await self._ensure_agent()
+        return await rpc.call(self._socket, method, params, timeout_s=_CALL_TIMEOUT_S)
+
+    async def _ensure_agent(self) -> bool:
+        """Have an agent that accepts connections; whether it had to be started.
+
+        Raises:
+            VimFault: it cannot be started; says why and how to allow it.
+        """
+        was_started = False
+        if not self._accepts():
+            async with self._starting:
+                if not self._accepts():
+                    await asyncio.to_thread(self._start)
+                    was_started = True
+        if not self._is_configured and not was_started:
+            settings = {"settings": dict(self._connection.settings)}
+            await rpc.call(self._socket, "configure", settings, timeout_s=_HEALTH_TIMEOUT_S)
+        self._is_configured = True
+        return was_started
+
+    def _accepts(self) -> bool:
+        try:
+            paths.connect(self._socket, timeout_s=1).close()
+        except OSError:
+            return False
+        return True
+
+    def _start(self) -> None:
+        paths.make_private(self._directory)
+        with _exclusive(self._directory / "start.lock"):
+            if self._accepts():
+                return
+            setup = {
+                "run_dir": str(self._connection.run_dir.resolve()),
+                "vim_id": self._connection.vim_id,
+                "name": self._connection.name,
+                "settings": dict(self._connection.settings),
+            }
+            partial = self._directory / f"{SETUP_FILE}.partial"
+            partial.write_text(json.dumps(setup))
+            partial.replace(self._directory / SETUP_FILE)
+            self._run_starter()
+
+    def _run_starter(self) -> None:
+        try:
+            done = subprocess.run(
+                daemon.command(MODULE, str(self._directory.resolve())),
+                env=daemon.environment(),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=_START_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise VimUnreachable("The site agent did not start in time.") from error
+        if done.returncode != 0:
+            reason = done.stdout.decode(errors="replace").strip()
+            raise VimFault(
+                f'The agent of site "{self._connection.site}" does not start: {reason}',
+                operator_detail=str(self._directory / "agent.log"),
+            )
+
+    async def _replace_if_hung(self) -> None:
+        """Kill an agent that has been silent for 10 s; the next call starts a new one."""
+        now = time.monotonic()
+        if self._silent_since is None:
+            self._silent_since = now
+        elif now - self._silent_since > _HUNG_AFTER_S:
+            pid = daemon.living(self._directory / "agent.pid")
+            if pid:
+                await asyncio.to_thread(daemon.kill, pid)
+            self._silent_since = None
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
