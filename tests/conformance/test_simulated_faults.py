@@ -1,7 +1,9 @@
 """The knobs of the simulated VIM: each breaks what it says, nothing else, and the world tells the truth."""
 
 import asyncio
+import json
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -116,7 +118,7 @@ async def test_a_partition_executes_nothing_and_ends(simulated: Site) -> None:
 async def test_a_partition_for_a_time_ends_by_itself(simulated: Site) -> None:
     """A game day that forgets to clear must not last."""
     driver = made(simulated)
-    await driver.inject("partition", "", {"for_s": 0.1})
+    await driver.inject("partition", "", {"for_s": 1})
 
     async def is_back() -> bool:
         return (await driver.health()).services[0].is_up
@@ -197,9 +199,9 @@ async def test_a_stale_list_answers_from_the_past_and_hides_what_was_created(sim
 
 async def test_a_list_that_lags_catches_up(simulated: Site) -> None:
     """Eventual consistency, as a knob."""
+    await made(simulated).deploy(web())
+    assert list(await made(simulated, stale_list={"lag_s": 3600}).find("")) == []
     driver = made(simulated, stale_list={"lag_s": 0.2})
-    await driver.deploy(web())
-    assert list(await driver.find("")) == []
 
     async def is_listed() -> bool:
         return await state_of(driver) is DeploymentState.READY and bool(await driver.find("vnf-web"))
@@ -225,7 +227,7 @@ async def test_a_crash_ends_the_listeners_and_the_vim_comes_back_holding_all(sim
     driver = made(simulated)
     await ready(driver, web())
     listening = asyncio.create_task(told(driver, VimEventKind.AGENT_STARTED))
-    await driver.inject("crash", "", {"for_s": 0.1})
+    await driver.inject("crash", "", {"for_s": 1})
     with pytest.raises(VimUnreachable):
         await listening
 
@@ -238,14 +240,14 @@ async def test_a_crash_ends_the_listeners_and_the_vim_comes_back_holding_all(sim
 
 
 @pytest.mark.parametrize(
-    ("in_progress", "state"),
-    [("continue", DeploymentState.READY), ("fail", DeploymentState.FAILED)],
+    ("in_progress", "delay_s", "state"),
+    [("continue", 0.5, DeploymentState.READY), ("fail", 3600, DeploymentState.FAILED)],
 )
 async def test_a_crash_lets_deployments_go_on_or_fail(
-    simulated: Site, in_progress: str, state: DeploymentState
+    simulated: Site, in_progress: str, delay_s: float, state: DeploymentState
 ) -> None:
     """Both happen with real VIMs; the operation has to end in both."""
-    driver = made(simulated, deploy_delay_s=0.3)
+    driver = made(simulated, deploy_delay_s=delay_s)
     await driver.deploy(web())
     await driver.inject("crash", "", {"for_s": 0.05, "in_progress": in_progress})
 
@@ -260,10 +262,9 @@ async def test_a_crash_lets_deployments_go_on_or_fail(
 
 async def test_a_deployment_can_be_made_to_fail_and_a_higher_incarnation_mends_it(simulated: Site) -> None:
     """The reason and the failing leaf reach the operator."""
-    driver = made(simulated, deploy_delay_s=0.05)
+    driver = made(simulated, deploy_delay_s=0.1)
     await driver.inject("fail_deployment", "web", {"reason": "Out of IPs", "resource": "web-1", "calls": 1})
     await driver.deploy(web(0, 1))
-    assert await state_of(driver) is DeploymentState.IN_PROGRESS
     status = await settled(driver, "web")
     assert (status.state, status.reason, status.resource) == (DeploymentState.FAILED, "Out of IPs", "web-1")
     await driver.deploy(web(0, 1))
@@ -283,7 +284,7 @@ async def test_a_deployment_that_is_being_built_can_be_made_to_fail(simulated: S
 
 async def test_the_time_to_ready_runs_without_any_process(simulated: Site) -> None:
     """It counts from the creation, and the event is told to whoever listens later."""
-    driver = made(simulated, deploy_delay_s=0.2)
+    driver = made(simulated, deploy_delay_s=1)
     await driver.deploy(web())
     assert await state_of(driver) is DeploymentState.IN_PROGRESS
     await driver.close()
@@ -400,6 +401,45 @@ async def test_a_death_in_a_chain_is_resteered_at_once(simulated: Site) -> None:
     ]
 
 
+async def asked(stream: socket.socket, request: str, body: str = "") -> tuple[int, dict[str, object]]:
+    """One request to the inside of a VNFC on a stream of its own."""
+    async with asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection(sock=stream)
+        head = f"{request} HTTP/1.1\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write((head + body).encode())
+        answer = await reader.read()
+        writer.close()
+    head, _, document = answer.decode().partition("\r\n\r\n")
+    return int(head.split()[1]), json.loads(document)
+
+
+async def test_a_configuration_given_to_a_vnfc_lasts_until_it_is_replaced(simulated: Site) -> None:
+    """As with a real function: a heal starts from the recorded initial state."""
+    driver = made(simulated)
+    worker = vnfc("web-0", IMAGE, configuration={"port": 80})
+    await ready(driver, deployment("web", worker))
+
+    async def ask(request: str, body: str = "") -> tuple[int, dict[str, object]]:
+        return await asked(await driver.reach(VnfcId("web-0"), 8080), request, body)
+
+    assert await ask("PUT /configuration", '{"port": 81}') == (200, {"port": 81})
+    await driver.close()
+    driver = made(simulated)
+    assert await ask("GET /configuration") == (200, {"port": 81})
+    await ready(driver, deployment("web", replace(worker, incarnation=1)))
+    assert await ask("GET /configuration") == (200, {"port": 80})
+    assert (await ask("GET /counters"))[1]["simulated"] is True
+    assert [(await ask(request, body))[0] for request, body in BAD_REQUESTS] == [404, 405, 400, 400]
+
+
+BAD_REQUESTS = [
+    ("GET /nowhere", ""),
+    ("DELETE /health", ""),
+    ("PUT /configuration", "{no json"),
+    ("PUT /configuration", "[1]"),
+]
+
+
 async def test_wrong_settings_are_refused_and_every_one_is_named(simulated: Site) -> None:
     """A knob that is misspelt would otherwise test nothing."""
     with pytest.raises(Invalid, match=r"(?s)deploy_delay_s.*capacity.*error\.probability"):
@@ -486,6 +526,18 @@ async def test_several_processes_share_one_world(run_dir: Path, shared: Simulate
     world = open_world(world_path(run_dir, "shared"))
     assert len(await world.journal()) == len(sequences)
     leave(world)
+
+
+async def test_two_processes_that_deploy_the_same_make_it_once(
+    run_dir: Path, shared: SimulatedDriver
+) -> None:
+    """Looking and creating are one step of the VIM, also between processes."""
+    both = [child(run_dir, 300, "a") for _ in range(2)]
+    for process in both:
+        await asyncio.to_thread(process.communicate)
+        assert process.returncode == 0
+    assert len(await names_held(shared)) == 300
+    assert await shared.doubled() == []
 
 
 @pytest.mark.parametrize(("when", "held"), [("before", 2), ("after", 3)])
