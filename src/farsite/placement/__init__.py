@@ -1,0 +1,1 @@
+"""Where functions go: a problem in, a placement with its explanation out. Pure."""

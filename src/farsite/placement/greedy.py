@@ -1,0 +1,332 @@
+"""First form of placement: filter, score, take the best, step back when stuck.
+
+Demands are placed hardest first (fewest candidates, then largest); a bounded depth-first search steps
+back when a later demand finds no place. Same problem, same answer.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from farsite.model.errors import NotEnough
+from farsite.model.ids import VimId
+from farsite.model.vim import VimState
+from farsite.model.vnfd import AffinityScope
+from farsite.placement.problem import (
+    Assignment,
+    Candidate,
+    Consideration,
+    Demand,
+    Placement,
+    Problem,
+    Room,
+    Rule,
+    Unit,
+    Verdict,
+)
+
+_SEARCH_LIMIT = 20_000
+_USABLE = frozenset({VimState.ACTIVE, VimState.DEGRADED})
+
+Rooms = Mapping[VimId, tuple[Room, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A way to put one demand on one VIM."""
+
+    candidate: Candidate
+    zones: tuple[str, ...]
+    region: str
+    rooms_left: tuple[Room, ...]
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    filter: str
+    reason: str
+
+
+class _Budget:
+    """Counts tried assignments so that a hard problem ends in an answer, not in silence."""
+
+    def __init__(self) -> None:
+        self.left = _SEARCH_LIMIT
+
+
+def place(problem: Problem) -> Placement:
+    """Place all demands or none.
+
+    Raises:
+        NotEnough: names the demand that fits nowhere and each candidate's failed constraint.
+    """
+    rooms: dict[VimId, tuple[Room, ...]] = {one.vim_id: one.rooms for one in problem.candidates}
+    order = sorted(
+        problem.demands, key=lambda demand: (_choices(demand, problem, rooms), -_size(demand), demand.id)
+    )
+    budget = _Budget()
+    found = _search(order, problem, rooms, {}, budget)
+    if found is None:
+        raise _no_place(order, problem, rooms, exhausted=budget.left <= 0)
+    return Placement(
+        assignments=tuple(
+            Assignment(
+                demand=one.id,
+                vim_id=found[one.id].candidate.vim_id,
+                region=found[one.id].region,
+                zones=found[one.id].zones,
+            )
+            for one in problem.demands
+        ),
+        considerations=tuple(_explain(problem, order, found)),
+        solver="greedy",
+    )
+
+
+def _search(
+    order: list[Demand],
+    problem: Problem,
+    rooms: Rooms,
+    placed: dict[str, _Fit],
+    budget: _Budget,
+) -> dict[str, _Fit] | None:
+    if len(placed) == len(order):
+        return placed
+    demand = order[len(placed)]
+    fits = [
+        fit
+        for candidate in problem.candidates
+        if isinstance(fit := _fit(demand, candidate, rooms, problem.rules, placed), _Fit)
+    ]
+    for fit in sorted(fits, key=lambda one: (-one.score, one.candidate.name)):
+        budget.left -= 1
+        if budget.left <= 0:
+            return None
+        vim_id = fit.candidate.vim_id
+        found = _search(order, problem, {**rooms, vim_id: fit.rooms_left}, {**placed, demand.id: fit}, budget)
+        if found is not None:
+            return found
+    return None
+
+
+def _fit(
+    demand: Demand, candidate: Candidate, rooms: Rooms, rules: tuple[Rule, ...], placed: Mapping[str, _Fit]
+) -> _Fit | _Refusal:
+    """Put one demand on one VIM, or say which constraint forbids it."""
+    refusal = _plain_refusal(demand, candidate) or _rule_refusal(demand, candidate, rules, placed)
+    if refusal is not None:
+        return refusal
+    offered = [
+        room
+        for room in rooms[candidate.vim_id]
+        if demand.region in ("", room.region) and demand.zone in ("", room.zone)
+    ]
+    if not offered:
+        wanted = "/".join(part for part in (demand.region, demand.zone) if part) or "any zone"
+        known = ", ".join(f"{room.region}/{room.zone}" for room in rooms[candidate.vim_id]) or "none"
+        return _Refusal("zone", f"has no {wanted}; its zones: {known}")
+    barred = _barred_zones(demand, candidate, rules, placed)
+    return _into_zones(demand, candidate, offered, rooms[candidate.vim_id], barred)
+
+
+def _plain_refusal(demand: Demand, candidate: Candidate) -> _Refusal | None:
+    if demand.vim and demand.vim not in (candidate.vim_id, candidate.name):
+        return _Refusal("vim", f'the request asks for VIM "{demand.vim}"')
+    if candidate.state not in _USABLE:
+        return _Refusal("state", f"is {candidate.state}")
+    missing = demand.features - candidate.features
+    if missing:
+        return _Refusal("capability", f"does not offer {', '.join(sorted(missing))}")
+    return None
+
+
+def _rule_refusal(
+    demand: Demand, candidate: Candidate, rules: tuple[Rule, ...], placed: Mapping[str, _Fit]
+) -> _Refusal | None:
+    for rule in rules:
+        if demand.id not in rule.members:
+            continue
+        for other in sorted(rule.members - {demand.id}):
+            if other not in placed:
+                continue
+            is_same = _same_place(rule.scope, candidate, placed[other].candidate)
+            if rule.is_anti and is_same is True:
+                return _Refusal("anti-affinity", f"{other} is there already (scope {rule.scope})")
+            if not rule.is_anti and is_same is False:
+                return _Refusal("affinity", f"{other} is elsewhere (scope {rule.scope})")
+    return None
+
+
+def _same_place(scope: AffinityScope, one: Candidate, other: Candidate) -> bool | None:
+    """Whether two VIMs are the same place in a scope; None when the scope is decided inside a VIM."""
+    if scope is AffinityScope.NFVI_POP:
+        return one.site == other.site
+    if scope is AffinityScope.VIM:
+        return one.vim_id == other.vim_id
+    if one.vim_id != other.vim_id:
+        return False
+    return None
+
+
+def _barred_zones(
+    demand: Demand, candidate: Candidate, rules: tuple[Rule, ...], placed: Mapping[str, _Fit]
+) -> frozenset[str]:
+    barred: set[str] = set()
+    for rule in rules:
+        if demand.id in rule.members and rule.is_anti and rule.scope is AffinityScope.ZONE:
+            for other in rule.members - {demand.id}:
+                if other in placed and placed[other].candidate.vim_id == candidate.vim_id:
+                    barred.update(placed[other].zones)
+    return frozenset(barred)
+
+
+def _into_zones(
+    demand: Demand,
+    candidate: Candidate,
+    offered: list[Room],
+    all_rooms: tuple[Room, ...],
+    barred: frozenset[str],
+) -> _Fit | _Refusal:
+    """Give every unit a zone: together where nothing forbids it, apart where a zone group demands it."""
+    region = offered[0].region
+    left = {room.zone: room for room in offered if room.region == region and room.zone not in barred}
+    if not left:
+        return _Refusal("anti-affinity", "all its zones hold a member of the same rule")
+    used_hosts: dict[tuple[str, str], int] = {}
+    used_zones: dict[str, set[str]] = {}
+    zones: list[str] = []
+    for unit in demand.units:
+        choice = _zone_for(unit, left, zones, used_hosts, used_zones)
+        if isinstance(choice, _Refusal):
+            return choice
+        room = left[choice]
+        left[choice] = replace(
+            room,
+            vcpus=room.vcpus - unit.vcpus,
+            memory_mib=room.memory_mib - unit.memory_mib,
+            disk_gib=room.disk_gib - unit.disk_gib,
+        )
+        zones.append(choice)
+        if unit.host_group:
+            used_hosts[choice, unit.host_group] = used_hosts.get((choice, unit.host_group), 0) + 1
+        if unit.zone_group:
+            used_zones.setdefault(unit.zone_group, set()).add(choice)
+    rooms_left = tuple(left.get(room.zone, room) if room.region == region else room for room in all_rooms)
+    return _Fit(candidate, tuple(zones), region, rooms_left, _score(candidate, rooms_left))
+
+
+def _zone_for(
+    unit: Unit,
+    left: Mapping[str, Room],
+    zones: list[str],
+    used_hosts: Mapping[tuple[str, str], int],
+    used_zones: Mapping[str, set[str]],
+) -> str | _Refusal:
+    refusals: list[_Refusal] = []
+    # The zone of the units before first, then the one with most room.
+    preferred = sorted(left.values(), key=lambda room: (room.zone not in zones[-1:], -room.vcpus, room.zone))
+    for room in preferred:
+        if unit.zone_group and room.zone in used_zones.get(unit.zone_group, set()):
+            refusals.append(_Refusal("anti-affinity", f"fewer zones than {unit.zone_group} needs"))
+        elif unit.host_group and used_hosts.get((room.zone, unit.host_group), 0) >= room.hosts:
+            refusals.append(
+                _Refusal(
+                    "hosts", f"zone {room.zone} has {room.hosts} host(s), too few to keep the group apart"
+                )
+            )
+        elif shortfall := _shortfall(unit, room):
+            refusals.append(_Refusal("capacity", f"zone {room.zone}: {shortfall}"))
+        else:
+            return room.zone
+    return refusals[0]
+
+
+def _shortfall(unit: Unit, room: Room) -> str:
+    short = [
+        f"{wanted} {what} asked for, {max(free, 0)} free"
+        for what, wanted, free in (
+            ("vCPU", unit.vcpus, room.vcpus),
+            ("MiB memory", unit.memory_mib, room.memory_mib),
+            ("GiB disk", unit.disk_gib, room.disk_gib),
+        )
+        if wanted > free
+    ]
+    return "; ".join(short)
+
+
+def _score(candidate: Candidate, rooms_left: tuple[Room, ...]) -> float:
+    """Share of vCPUs that stay free, so that load spreads; the default VIM gets a little more."""
+    total = sum(room.vcpus_total for room in rooms_left) or 1
+    free = sum(max(room.vcpus, 0) for room in rooms_left) / total
+    return round(
+        free
+        + (0.05 if candidate.is_default else 0.0)
+        - (0.5 if candidate.state is VimState.DEGRADED else 0.0),
+        4,
+    )
+
+
+def _size(demand: Demand) -> int:
+    return sum(unit.vcpus for unit in demand.units)
+
+
+def _choices(demand: Demand, problem: Problem, rooms: Rooms) -> int:
+    return sum(isinstance(_fit(demand, candidate, rooms, (), {}), _Fit) for candidate in problem.candidates)
+
+
+def _no_place(order: list[Demand], problem: Problem, rooms: Rooms, *, exhausted: bool) -> NotEnough:
+    """The clearest true reason: a demand that fits nowhere by itself, else the first that the others
+    leave no place for."""
+    if not problem.candidates:
+        return NotEnough("No VIM is registered. Register one: farsite vim register.")
+    for demand in order:
+        reasons = [
+            f"{candidate.name}: {fit.filter}: {fit.reason}"
+            for candidate in problem.candidates
+            if isinstance(fit := _fit(demand, candidate, rooms, (), {}), _Refusal)
+        ]
+        if len(reasons) == len(problem.candidates):
+            return NotEnough(f"No VIM can hold {demand.id}. " + "; ".join(reasons) + ".")
+    placed: dict[str, _Fit] = {}
+    left = dict(rooms)
+    for demand in order:
+        fits = [_fit(demand, candidate, left, problem.rules, placed) for candidate in problem.candidates]
+        good = [fit for fit in fits if isinstance(fit, _Fit)]
+        if not good:
+            reasons = [
+                f"{candidate.name}: {fit.filter}: {fit.reason}"
+                for candidate, fit in zip(problem.candidates, fits, strict=True)
+                if isinstance(fit, _Refusal)
+            ]
+            return NotEnough(
+                f"No VIM can hold {demand.id} beside the other functions. " + "; ".join(reasons) + "."
+            )
+        best = max(good, key=lambda one: one.score)
+        placed[demand.id] = best
+        left[best.candidate.vim_id] = best.rooms_left
+    words = "in the search limit" if exhausted else "that meets all affinity rules and capacities together"
+    return NotEnough(f"No placement of {len(order)} functions was found {words}.")
+
+
+def _explain(problem: Problem, order: list[Demand], found: Mapping[str, _Fit]) -> Iterator[Consideration]:
+    """Replay the decisions in their order, so that every candidate is judged as it stood then."""
+    rooms: dict[VimId, tuple[Room, ...]] = {one.vim_id: one.rooms for one in problem.candidates}
+    placed: dict[str, _Fit] = {}
+    for demand in order:
+        chosen = found[demand.id]
+        for candidate in problem.candidates:
+            fit = _fit(demand, candidate, rooms, problem.rules, placed)
+            if isinstance(fit, _Refusal):
+                verdict, score, reason, by = Verdict.REJECTED, 0.0, fit.reason, fit.filter
+            elif candidate.vim_id == chosen.candidate.vim_id:
+                verdict, score, by = Verdict.CHOSEN, fit.score, ""
+                reason = f"zone {', '.join(sorted(set(fit.zones)))}; {fit.score:.0%} free afterwards"
+            else:
+                verdict, score, by = Verdict.POSSIBLE, fit.score, ""
+                reason = "lower score" if fit.score <= chosen.score else "left other functions no place"
+            yield Consideration(
+                demand=demand.id, vim_id=candidate.vim_id, vim=candidate.name,
+                verdict=verdict, score=score, reason=reason, filter=by,
+            )  # fmt: skip
+        placed[demand.id] = chosen
+        rooms[chosen.candidate.vim_id] = chosen.rooms_left

@@ -1,0 +1,138 @@
+"""The placement problem and its answer, as data: the seam behind which any solver fits.
+
+vCPU counts are threads, memory is MiB, disk is GiB.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from farsite.model.ids import VimId
+from farsite.model.vim import VimState
+from farsite.model.vnfd import AffinityScope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One VNFC to be placed. Units of one `host_group` stand on different hosts, of one `zone_group`
+    in different zones."""
+
+    id: str
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+    host_group: str = ""
+    zone_group: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """One VNF: all its units go to one VIM."""
+
+    id: str
+    units: tuple[Unit, ...]
+    features: frozenset[str] = frozenset()
+    """Capabilities that the VIM must have."""
+    vim: str = ""
+    """Name or id of the VIM the user asked for; empty: free choice."""
+    region: str = ""
+    zone: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What is free in one zone."""
+
+    region: str
+    zone: str
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+    vcpus_total: int
+    hosts: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One VIM as placement sees it."""
+
+    vim_id: VimId
+    name: str
+    site: str
+    state: VimState
+    is_default: bool = False
+    features: frozenset[str] = frozenset()
+    rooms: tuple[Room, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Affinity or anti-affinity among demands (VNFs of a service)."""
+
+    members: frozenset[str]
+    scope: AffinityScope
+    is_anti: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """All that is decided together."""
+
+    demands: tuple[Demand, ...]
+    candidates: tuple[Candidate, ...]
+    rules: tuple[Rule, ...] = ()
+
+
+class Verdict(StrEnum):
+    """What became of a candidate for one demand."""
+
+    CHOSEN = "CHOSEN"
+    POSSIBLE = "POSSIBLE"
+    REJECTED = "REJECTED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consideration:
+    """One candidate for one demand: the verdict, its score (higher is better), and the reason."""
+
+    demand: str
+    vim_id: VimId
+    vim: str
+    verdict: Verdict
+    score: float = 0.0
+    reason: str = ""
+    filter: str = ""
+    """Which constraint rejected it: `vim`, `state`, `capability`, `zone`, `capacity`, `hosts`,
+    `affinity`, `anti-affinity`; empty when none did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """Where one demand goes; `zones` is in the order of its units."""
+
+    demand: str
+    vim_id: VimId
+    region: str
+    zones: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """All assignments with the considerations that led there."""
+
+    assignments: tuple[Assignment, ...] = ()
+    considerations: tuple[Consideration, ...] = field(default=())
+    solver: str = ""
+
+    def of(self, demand: str) -> Assignment:
+        return next(one for one in self.assignments if one.demand == demand)
+
+
+class Placer(Protocol):
+    """Anything that answers a problem.
+
+    Raises:
+        NotEnough: no placement meets all constraints; says which one failed for which demand.
+    """
+
+    def __call__(self, problem: Problem) -> Placement: ...

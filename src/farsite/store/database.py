@@ -1,0 +1,179 @@
+"""Engines, transactions, and the bounded thread pool through which async code uses SQL.
+
+SQL is synchronous and short. Async code never calls it on the event loop: `Database.run` hands the
+function to a small pool, so that a database that is locked or away for ten seconds delays the
+operations that need it and nothing else.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from farsite.model.errors import Conflict
+from farsite.settings import Settings
+
+log = structlog.get_logger()
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_BUSY_TIMEOUT_MS = 30_000
+_RETRY_FOR_S = 60.0
+
+
+def make_engine(url: str, *, pool_size: int, synchronous: str = "NORMAL") -> sa.Engine:
+    """An engine with the settings both stores need (WAL and immediate transactions on SQLite)."""
+    if not url.startswith("sqlite"):
+        return sa.create_engine(
+            _with_driver(url), pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True
+        )
+    engine = sa.create_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_timeout=60)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _record: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        # Immediate: a transaction that will write takes the write lock at once instead of failing to
+        # upgrade half way, which SQLite cannot wait for.
+        connection.isolation_level = "IMMEDIATE"
+        for pragma in (
+            "journal_mode=WAL",
+            f"synchronous={synchronous}",
+            f"busy_timeout={_BUSY_TIMEOUT_MS}",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine
+
+
+def _with_driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+class Database:
+    """Our tables' engine with its thread pool.
+
+    `run(function, ...)` calls `function(connection, ...)` in one transaction on a pool thread;
+    `transaction()` is the same for code that is synchronous already.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = settings.url
+        self.is_sqlite = self.url.startswith("sqlite")
+        if self.is_sqlite:
+            Path(settings.data_dir).mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.engine = make_engine(
+            self.url, pool_size=settings.sql_threads + 4, synchronous=settings.sqlite_synchronous
+        )
+        # Two pools: SQL of operations waits for nobody's page of a long list, and the other way round.
+        self._steps = ThreadPoolExecutor(settings.sql_threads, thread_name_prefix="sql-step")
+        self._reads = ThreadPoolExecutor(2, thread_name_prefix="sql-read")
+
+    @contextmanager
+    def transaction(self) -> Generator[sa.Connection]:
+        """One transaction; commits at the end of the block, rolls back on an exception."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    async def run(
+        self, function: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call `function(connection, ...)` in a transaction of its own, off the loop.
+
+        Transient database faults (locked, connection lost, restart) are retried for a minute: the
+        function must have no effect but through its connection.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._steps, lambda: self._attempt(function, *args, **kwargs))
+
+    async def read(
+        self, function: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Like `run`, on the pool for background reading."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reads, lambda: self._attempt(function, *args, **kwargs))
+
+    def _attempt(
+        self, function: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        give_up_at = time.monotonic() + _RETRY_FOR_S
+        pause_s = 0.02
+        while True:
+            try:
+                with self.transaction() as connection:
+                    return function(connection, *args, **kwargs)
+            except DBAPIError as error:
+                if not is_transient(error) or time.monotonic() > give_up_at:
+                    raise
+                log.warning("database.retry", reason=str(error.orig)[:200])
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, 1.0)
+
+    def close(self) -> None:
+        self._steps.shutdown(wait=True, cancel_futures=True)
+        self._reads.shutdown(wait=True, cancel_futures=True)
+        self.engine.dispose()
+
+
+def is_transient(error: DBAPIError) -> bool:
+    """Whether the same transaction may succeed a moment later."""
+    if error.connection_invalidated:
+        return True
+    words = str(error.orig).lower()
+    if isinstance(error, OperationalError):
+        return any(
+            hint in words
+            for hint in (
+                "locked", "busy", "connection", "server closed", "shutting down", "starting up",
+                "could not connect", "terminating", "refused", "no such file", "timeout",
+            )
+        )  # fmt: skip
+    return "deadlock" in words or "could not serialize" in words
+
+
+class SqliteOwner:
+    """Holds the right to orchestrate on one SQLite file; a second process is told who has it.
+
+    An advisory lock on a file beside the database: the kernel lets go of it when the process dies,
+    however it dies, so nothing stale can be left.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.path = Path(url.removeprefix("sqlite:///") + ".owner")
+        self._file = -1
+
+    def acquire(self) -> None:
+        """Take the right or refuse to start.
+
+        Raises:
+            Conflict: another process orchestrates on this file; names its process id.
+        """
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(self._file, 32).decode(errors="replace").strip() or "unknown"
+            os.close(self._file)
+            self._file = -1
+            raise Conflict(
+                f"Process {holder} already orchestrates on {self.path.with_suffix('')}. One process per "
+                f"SQLite file: stop that one, give this one its own --data-dir, or use PostgreSQL."
+            ) from error
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1

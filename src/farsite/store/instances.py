@@ -1,0 +1,307 @@
+"""VNF and NS instances, and the addresses and VXLAN ids they hold."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from farsite.model.errors import Conflict, NotFound
+from farsite.model.ids import ProjectId
+from farsite.model.ns import NsInstance
+from farsite.model.query import Ask, Page
+from farsite.model.vnf import InstantiationState, VnfInstance
+from farsite.store.encoding import decode, encode
+from farsite.store.selection import select_page
+from farsite.store.tables import addresses, ns_instances, operation_locks, vnf_instances, vni_blocks
+
+VNF_ATTRIBUTES = {
+    "id": vnf_instances.c.id,
+    "vnfInstanceName": vnf_instances.c.name,
+    "vnfInstanceDescription": vnf_instances.c.description,
+    "vnfdId": vnf_instances.c.vnfd_id,
+    "vnfProvider": vnf_instances.c.provider,
+    "vnfProductName": vnf_instances.c.product_name,
+    "vnfSoftwareVersion": vnf_instances.c.software_version,
+    "vnfdVersion": vnf_instances.c.vnfd_version,
+    "vnfPkgId": vnf_instances.c.package_id,
+    "instantiationState": vnf_instances.c.state,
+    "vimId": vnf_instances.c.vim_id,
+    "nsInstanceId": vnf_instances.c.ns_id,
+    "instantiatedVnfInfo/flavourId": vnf_instances.c.flavour_id,
+    "createdAt": vnf_instances.c.created_at,
+}
+NS_ATTRIBUTES = {
+    "id": ns_instances.c.id,
+    "nsInstanceName": ns_instances.c.name,
+    "nsInstanceDescription": ns_instances.c.description,
+    "nsdId": ns_instances.c.nsd_id,
+    "nsdInfoId": ns_instances.c.nsd_info_id,
+    "nsState": ns_instances.c.state,
+    "flavourId": ns_instances.c.flavour_id,
+    "createdAt": ns_instances.c.created_at,
+}
+
+
+def insert_vnf(connection: sa.Connection, vnf: VnfInstance) -> None:
+    connection.execute(
+        sa.insert(vnf_instances).values(id=vnf.id, created_at=vnf.created_at, **_vnf_columns(vnf))
+    )
+
+
+def insert_vnfs(connection: sa.Connection, vnfs: Sequence[VnfInstance]) -> None:
+    """Many at once."""
+    rows = [{"id": vnf.id, "created_at": vnf.created_at, **_vnf_columns(vnf)} for vnf in vnfs]
+    connection.execute(sa.insert(vnf_instances), rows)
+
+
+def save_vnf(connection: sa.Connection, vnf: VnfInstance) -> VnfInstance:
+    """Write a changed instance; its version grows by one.
+
+    Raises:
+        Conflict: it was changed since it was read.
+    """
+    newer = replace(vnf, version=vnf.version + 1)
+    changed = connection.execute(
+        sa.update(vnf_instances)
+        .where(vnf_instances.c.id == vnf.id, vnf_instances.c.version == vnf.version)
+        .values(**_vnf_columns(newer))
+    ).rowcount
+    if not changed:
+        raise Conflict(f"VNF instance {vnf.id} was changed by somebody else. Read it again.")
+    return newer
+
+
+def get_vnf(connection: sa.Connection, project_id: ProjectId | None, key: str) -> VnfInstance:
+    """A VNF instance by id, or by name when only one has it; `project_id` None for the program itself.
+
+    Raises:
+        NotFound: none has it.
+        Conflict: several of that name.
+    """
+    query = sa.select(vnf_instances.c.body).where(
+        sa.or_(vnf_instances.c.id == key, sa.and_(vnf_instances.c.name == key, vnf_instances.c.name != ""))
+    )
+    if project_id is not None:
+        query = query.where(vnf_instances.c.project_id == project_id)
+    rows = connection.execute(query.limit(3)).all()
+    if not rows:
+        raise NotFound(f'No VNF instance "{key}". See farsite vnf list.', about={"vnf": key})
+    if len(rows) > 1:
+        raise Conflict(f'Several VNF instances are named "{key}". Name one by its id.')
+    return decode(VnfInstance, rows[0].body)
+
+
+def vnf_page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Page[VnfInstance]:
+    return select_page(
+        connection,
+        vnf_instances,
+        ask=ask,
+        attributes=VNF_ATTRIBUTES,
+        project_id=project_id,
+        make=lambda row: decode(VnfInstance, row.body),
+    )
+
+
+def vnfs_on(connection: sa.Connection, vim_id: str) -> list[VnfInstance]:
+    query = sa.select(vnf_instances.c.body).where(vnf_instances.c.vim_id == vim_id)
+    return [decode(VnfInstance, row.body) for row in connection.execute(query)]
+
+
+def vnfs_of_ns(connection: sa.Connection, ns_id: str) -> list[VnfInstance]:
+    """Members of a service in order of profile and id, so that derived things come out the same."""
+    query = (
+        sa.select(vnf_instances.c.body)
+        .where(vnf_instances.c.ns_id == ns_id)
+        .order_by(vnf_instances.c.profile, vnf_instances.c.name, vnf_instances.c.id)
+    )
+    return [decode(VnfInstance, row.body) for row in connection.execute(query)]
+
+
+def delete_vnf(connection: sa.Connection, vnf: VnfInstance) -> None:
+    """Raises:
+    Conflict: it is instantiated, or an operation works on it.
+    """
+    if vnf.state is InstantiationState.INSTANTIATED:
+        raise Conflict(
+            f"VNF instance {vnf.id} is INSTANTIATED. Terminate it first (farsite vnf terminate {vnf.id}).",
+            about={"vnf": vnf.id},
+        )
+    refuse_if_locked(connection, vnf.id)
+    connection.execute(sa.delete(vnf_instances).where(vnf_instances.c.id == vnf.id))
+
+
+def refuse_if_locked(connection: sa.Connection, instance_id: str) -> None:
+    """Raises:
+    Conflict: an operation works on the instance.
+    """
+    holder = connection.execute(
+        sa.select(operation_locks.c.operation_id).where(operation_locks.c.instance_id == instance_id)
+    ).scalar()
+    if holder:
+        raise Conflict(
+            f"Operation {holder} works on {instance_id}. Wait for it, or see what it waits for "
+            f"(farsite op why {holder}).",
+            about={"operation_id": holder},
+        )
+
+
+def insert_ns(connection: sa.Connection, ns: NsInstance) -> None:
+    connection.execute(sa.insert(ns_instances).values(id=ns.id, created_at=ns.created_at, **_ns_columns(ns)))
+
+
+def save_ns(connection: sa.Connection, ns: NsInstance) -> NsInstance:
+    """Write a changed instance; its version grows by one.
+
+    Raises:
+        Conflict: it was changed since it was read.
+    """
+    newer = replace(ns, version=ns.version + 1)
+    changed = connection.execute(
+        sa.update(ns_instances)
+        .where(ns_instances.c.id == ns.id, ns_instances.c.version == ns.version)
+        .values(**_ns_columns(newer))
+    ).rowcount
+    if not changed:
+        raise Conflict(f"NS instance {ns.id} was changed by somebody else. Read it again.")
+    return newer
+
+
+def get_ns(
+    connection: sa.Connection, project_id: ProjectId | None, key: str, *, for_update: bool = False
+) -> NsInstance:
+    """An NS instance by id, or by name when only one has it.
+
+    Raises:
+        NotFound: none has it.
+        Conflict: several of that name.
+    """
+    query = sa.select(ns_instances.c.body).where(
+        sa.or_(ns_instances.c.id == key, sa.and_(ns_instances.c.name == key, ns_instances.c.name != ""))
+    )
+    if project_id is not None:
+        query = query.where(ns_instances.c.project_id == project_id)
+    if for_update:
+        query = query.with_for_update()
+    rows = connection.execute(query.limit(3)).all()
+    if not rows:
+        raise NotFound(f'No NS instance "{key}". See farsite ns list.', about={"ns": key})
+    if len(rows) > 1:
+        raise Conflict(f'Several NS instances are named "{key}". Name one by its id.')
+    return decode(NsInstance, rows[0].body)
+
+
+def ns_page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Page[NsInstance]:
+    return select_page(
+        connection,
+        ns_instances,
+        ask=ask,
+        attributes=NS_ATTRIBUTES,
+        project_id=project_id,
+        make=lambda row: decode(NsInstance, row.body),
+    )
+
+
+def delete_ns(connection: sa.Connection, ns: NsInstance) -> None:
+    """Raises:
+    Conflict: it is instantiated, or an operation works on it.
+    """
+    if ns.state is InstantiationState.INSTANTIATED:
+        raise Conflict(
+            f"NS instance {ns.id} is INSTANTIATED. Terminate it first (farsite ns terminate {ns.id}).",
+            about={"ns": ns.id},
+        )
+    refuse_if_locked(connection, ns.id)
+    connection.execute(sa.delete(ns_instances).where(ns_instances.c.id == ns.id))
+
+
+def addresses_in(connection: sa.Connection, network_id: str) -> set[str]:
+    query = sa.select(addresses.c.address).where(addresses.c.network_id == network_id)
+    return set(connection.execute(query).scalars())
+
+
+def take_address(connection: sa.Connection, *, network_id: str, address: str, owner: str, port: str) -> None:
+    connection.execute(
+        sa.insert(addresses).values(network_id=network_id, address=address, owner=owner, port=port)
+    )
+
+
+def release_addresses(connection: sa.Connection, owner: str, *, ports: Sequence[str] | None = None) -> None:
+    """Give back what an instance holds: all, or that of the named ports only."""
+    query = sa.delete(addresses).where(addresses.c.owner == owner)
+    if ports is not None:
+        query = query.where(addresses.c.port.in_(ports))
+    connection.execute(query)
+
+
+VNI_FIRST = 4096
+VNI_LAST = 2**24 - 1
+
+
+def take_vnis(connection: sa.Connection, *, owner: str, count: int) -> int:
+    """Reserve a block of VXLAN ids; the same owner gets the same block again.
+
+    Raises:
+        Conflict: all 16 million are taken.
+    """
+    held = connection.execute(sa.select(vni_blocks.c.first).where(vni_blocks.c.owner == owner)).scalar()
+    if held is not None:
+        return held
+    last = connection.execute(
+        sa.select(vni_blocks).order_by(vni_blocks.c.first.desc()).limit(1).with_for_update()
+    ).first()
+    first = VNI_FIRST if last is None else last.first + last.count
+    if first + count > VNI_LAST:
+        first = _gap(connection, count)
+    connection.execute(sa.insert(vni_blocks).values(first=first, count=count, owner=owner))
+    return first
+
+
+def _gap(connection: sa.Connection, count: int) -> int:
+    free_from = VNI_FIRST
+    for row in connection.execute(sa.select(vni_blocks).order_by(vni_blocks.c.first)):
+        if row.first - free_from >= count:
+            return free_from
+        free_from = row.first + row.count
+    raise Conflict("All VXLAN network identifiers are taken. Terminate services that are not needed.")
+
+
+def release_vnis(connection: sa.Connection, owner_prefix: str) -> None:
+    connection.execute(
+        sa.delete(vni_blocks).where(vni_blocks.c.owner.startswith(owner_prefix, autoescape=True))
+    )
+
+
+def _vnf_columns(vnf: VnfInstance) -> dict[str, Any]:
+    return {
+        "project_id": vnf.project_id,
+        "name": vnf.name,
+        "description": vnf.description,
+        "package_id": vnf.package_id,
+        "vnfd_id": vnf.vnfd_id,
+        "provider": vnf.provider,
+        "product_name": vnf.product_name,
+        "software_version": vnf.software_version,
+        "vnfd_version": vnf.vnfd_version,
+        "state": vnf.state.value,
+        "vim_id": vnf.vim_id,
+        "flavour_id": vnf.flavour_id,
+        "ns_id": vnf.ns_id,
+        "profile": vnf.profile,
+        "body": encode(vnf),
+        "version": vnf.version,
+    }
+
+
+def _ns_columns(ns: NsInstance) -> dict[str, Any]:
+    return {
+        "project_id": ns.project_id,
+        "name": ns.name,
+        "description": ns.description,
+        "nsd_info_id": ns.nsd_info_id,
+        "nsd_id": ns.nsd_id,
+        "state": ns.state.value,
+        "flavour_id": ns.flavour_id,
+        "body": encode(ns),
+        "version": ns.version,
+    }

@@ -1,0 +1,413 @@
+"""Operation occurrences, the one-at-a-time lock, effects done exactly once, and step progress."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from farsite.model.errors import Conflict, NotFound
+from farsite.model.ids import OperationId, ProjectId
+from farsite.model.operation import (
+    TERMINAL,
+    CancelMode,
+    Control,
+    InstanceKind,
+    Operation,
+    OperationError,
+    OperationState,
+    StepProgress,
+    StepState,
+    check_control,
+    check_transition,
+)
+from farsite.model.query import Ask, Page
+from farsite.store import outbox
+from farsite.store.encoding import decode, encode
+from farsite.store.selection import select_page
+from farsite.store.tables import (
+    operation_effects,
+    operation_locks,
+    operation_steps,
+    operations,
+    placements,
+)
+
+T = TypeVar("T")
+
+ATTRIBUTES = {
+    "id": operations.c.id,
+    "operation": operations.c.type,
+    "operationState": operations.c.state,
+    "stateEnteredTime": operations.c.state_entered_at,
+    "startTime": operations.c.started_at,
+    "isAutomaticInvocation": operations.c.is_automatic,
+    "vnfInstanceId": operations.c.instance_id,
+    "nsInstanceId": operations.c.instance_id,
+    "parentId": operations.c.parent_id,
+    "kind": operations.c.kind,
+}
+
+
+def insert(connection: sa.Connection, operation: Operation) -> None:
+    """Record an operation and take its instance's lock.
+
+    Raises:
+        Conflict: another operation works on the instance; names it.
+    """
+    try:
+        with connection.begin_nested():
+            connection.execute(
+                sa.insert(operation_locks).values(
+                    instance_id=operation.instance_id, operation_id=operation.id
+                )
+            )
+    except IntegrityError as error:
+        holder = connection.execute(
+            sa.select(operation_locks.c.operation_id).where(
+                operation_locks.c.instance_id == operation.instance_id
+            )
+        ).scalar()
+        raise Conflict(
+            f"Operation {holder} works on {operation.kind} instance {operation.instance_id}; one at a time. "
+            f"See what it waits for: farsite op why {holder}.",
+            about={"operation_id": str(holder)},
+        ) from error
+    connection.execute(sa.insert(operations).values(**_columns(operation)))
+    _tell(connection, operation)
+
+
+def get(connection: sa.Connection, project_id: ProjectId | None, operation_id: str) -> Operation:
+    """Raises:
+    NotFound: no such operation in this project (any project for None).
+    """
+    query = sa.select(operations).where(operations.c.id == operation_id)
+    if project_id is not None:
+        query = query.where(operations.c.project_id == project_id)
+    row = connection.execute(query).first()
+    if row is None:
+        raise NotFound(f"No operation {operation_id}. See farsite op list.")
+    return _operation(row)
+
+
+def find(connection: sa.Connection, operation_id: str) -> Operation | None:
+    row = connection.execute(sa.select(operations).where(operations.c.id == operation_id)).first()
+    return None if row is None else _operation(row)
+
+
+def page(
+    connection: sa.Connection, project_id: ProjectId, ask: Ask, *, kind: InstanceKind | None = None
+) -> Page[Operation]:
+    return select_page(
+        connection,
+        operations,
+        ask=ask,
+        attributes=ATTRIBUTES,
+        project_id=project_id,
+        make=_operation,
+        narrow=None if kind is None else operations.c.kind == kind.value,
+    )
+
+
+def of_instance(connection: sa.Connection, instance_id: str, *, limit: int = 20) -> list[Operation]:
+    """The latest operations of an instance, newest first."""
+    query = (
+        sa.select(operations)
+        .where(operations.c.instance_id == instance_id)
+        .order_by(operations.c.started_at.desc())
+        .limit(limit)
+    )
+    return [_operation(row) for row in connection.execute(query)]
+
+
+def children_of(connection: sa.Connection, parent_id: str) -> list[Operation]:
+    query = sa.select(operations).where(operations.c.parent_id == parent_id).order_by(operations.c.id)
+    return [_operation(row) for row in connection.execute(query)]
+
+
+def lock_holder(connection: sa.Connection, instance_id: str) -> OperationId | None:
+    found = connection.execute(
+        sa.select(operation_locks.c.operation_id).where(operation_locks.c.instance_id == instance_id)
+    ).scalar()
+    return None if found is None else OperationId(found)
+
+
+def enter(
+    connection: sa.Connection,
+    operation_id: OperationId,
+    state: OperationState,
+    *,
+    at: datetime,
+    error: OperationError | None = None,
+) -> Operation:
+    """Move an operation to a state; entering the state it is in changes nothing.
+
+    A terminal state lets go of the instance. Controls asked for are used up by the move.
+    """
+    row = connection.execute(
+        sa.select(operations).where(operations.c.id == operation_id).with_for_update()
+    ).first()
+    assert row is not None, f"operation {operation_id} has no row"
+    operation = _operation(row)
+    if operation.state is state:
+        return operation
+    check_transition(operation, state)
+    keeps_error = state in (OperationState.ROLLING_BACK, OperationState.ROLLED_BACK, OperationState.FAILED)
+    newer = replace(
+        operation,
+        state=state,
+        state_entered_at=at,
+        error=error or (operation.error if keeps_error else None),
+        control=None,
+        cancel=None,
+        version=operation.version + 1,
+    )
+    connection.execute(sa.update(operations).where(operations.c.id == operation_id).values(**_columns(newer)))
+    if state in TERMINAL:
+        connection.execute(sa.delete(operation_locks).where(operation_locks.c.operation_id == operation_id))
+    _tell(connection, newer)
+    return newer
+
+
+def ask_control(
+    connection: sa.Connection, operation: Operation, control: Control, *, mode: CancelMode | None = None
+) -> Operation:
+    """Record what a consumer asks of an operation; its workflow finds it there.
+
+    Raises:
+        Conflict: the state does not allow it.
+    """
+    row = connection.execute(
+        sa.select(operations).where(operations.c.id == operation.id).with_for_update()
+    ).first()
+    assert row is not None, f"operation {operation.id} has no row"
+    current = _operation(row)
+    check_control(current, control)
+    if control is Control.CANCEL:
+        asked = replace(current, cancel=mode or CancelMode.GRACEFUL, version=current.version + 1)
+    else:
+        asked = replace(current, control=control, version=current.version + 1)
+    connection.execute(sa.update(operations).where(operations.c.id == operation.id).values(**_columns(asked)))
+    _tell(connection, asked)
+    return asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What was asked of one operation."""
+
+    operation_id: OperationId
+    control: Control | None
+    cancel: CancelMode | None
+
+
+def asked(connection: sa.Connection, operation_ids: Sequence[str] | None = None) -> list[Asked]:
+    """Operations with something asked of them."""
+    query = sa.select(operations.c.id, operations.c.control, operations.c.cancel).where(
+        operations.c.state.not_in([state.value for state in TERMINAL]),
+        sa.or_(operations.c.control.is_not(None), operations.c.cancel.is_not(None)),
+    )
+    if operation_ids is not None:
+        query = query.where(operations.c.id.in_(operation_ids))
+    return [
+        Asked(
+            operation_id=OperationId(row.id),
+            control=Control(row.control) if row.control else None,
+            cancel=CancelMode(row.cancel) if row.cancel else None,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def once(connection: sa.Connection, operation_id: OperationId, effect: str, do: Callable[[], T]) -> T:
+    """Do something to our own tables exactly once per (operation, effect).
+
+    The result is recorded in the same transaction, so a step repeated after a crash, or by another
+    process that took the operation over, gets the first result and changes nothing. Results are JSON.
+    """
+    known = sa.select(operation_effects.c.result).where(
+        operation_effects.c.operation_id == operation_id, operation_effects.c.effect == effect
+    )
+    row = connection.execute(known).first()
+    if row is not None:
+        return row.result
+    # The key first: of two processes that try at once, the second waits here and then fails, instead
+    # of doing the effect twice.
+    connection.execute(
+        sa.insert(operation_effects).values(operation_id=operation_id, effect=effect, result=None)
+    )
+    result = do()
+    connection.execute(
+        sa.update(operation_effects)
+        .where(operation_effects.c.operation_id == operation_id, operation_effects.c.effect == effect)
+        .values(result=result)
+    )
+    return result
+
+
+def effect_of(connection: sa.Connection, operation_id: OperationId, effect: str) -> object:
+    """The recorded result of an effect, None if it has not happened."""
+    return connection.execute(
+        sa.select(operation_effects.c.result).where(
+            operation_effects.c.operation_id == operation_id, operation_effects.c.effect == effect
+        )
+    ).scalar()
+
+
+def put_steps(connection: sa.Connection, progress: Mapping[tuple[OperationId, int], StepProgress]) -> None:
+    """Write the progress of many steps at once."""
+    for (operation_id, sequence), step in progress.items():
+        values: dict[str, object] = {
+            "title": step.title,
+            "is_undo": step.is_undo,
+            "attempt": step.attempt,
+            "state": step.state.value,
+            "started_at": step.started_at,
+            "ended_at": step.ended_at,
+            "deadline_at": step.deadline_at,
+            "waits_for": step.waits_for,
+            "detail": step.detail,
+        }
+        changed = connection.execute(
+            sa.update(operation_steps)
+            .where(operation_steps.c.operation_id == operation_id, operation_steps.c.sequence == sequence)
+            .values(**values)
+        ).rowcount
+        if not changed:
+            connection.execute(
+                sa.insert(operation_steps).values(operation_id=operation_id, sequence=sequence, **values)
+            )
+
+
+def steps_of(connection: sa.Connection, operation_id: str) -> list[StepProgress]:
+    query = (
+        sa.select(operation_steps)
+        .where(operation_steps.c.operation_id == operation_id)
+        .order_by(operation_steps.c.sequence)
+    )
+    return [
+        StepProgress(
+            sequence=row.sequence,
+            title=row.title,
+            is_undo=row.is_undo,
+            attempt=row.attempt,
+            state=StepState(row.state),
+            started_at=row.started_at,
+            ended_at=row.ended_at,
+            deadline_at=row.deadline_at,
+            waits_for=row.waits_for,
+            detail=row.detail,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def put_placement(
+    connection: sa.Connection, operation_id: str, project_id: ProjectId, body: object, at: datetime
+) -> None:
+    """Keep the explanation of a placement beside its operation; the last one counts."""
+    connection.execute(sa.delete(placements).where(placements.c.operation_id == operation_id))
+    connection.execute(
+        sa.insert(placements).values(
+            operation_id=operation_id, project_id=project_id, body=encode(body), created_at=at
+        )
+    )
+
+
+def placement_of(connection: sa.Connection, project_id: ProjectId, operation_id: str) -> object:
+    """Raises:
+    NotFound: the operation placed nothing.
+    """
+    body = connection.execute(
+        sa.select(placements.c.body).where(
+            placements.c.operation_id == operation_id, placements.c.project_id == project_id
+        )
+    ).scalar()
+    if body is None:
+        raise NotFound(f"Operation {operation_id} placed nothing (only instantiations and scaling do).")
+    return body
+
+
+def ended_before(connection: sa.Connection, at: datetime, *, limit: int = 500) -> list[str]:
+    """Workflow ids of operations that ended before a time, for history deletion."""
+    query = (
+        sa.select(operations.c.workflow_id)
+        .where(operations.c.state.in_([s.value for s in TERMINAL]), operations.c.state_entered_at < at)
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def _tell(connection: sa.Connection, operation: Operation) -> None:
+    outbox.tell(
+        connection,
+        project_id=operation.project_id,
+        kind="operation",
+        object_id=operation.id,
+        body=operation,
+        at=operation.state_entered_at,
+    )
+
+
+def _columns(operation: Operation) -> dict[str, Any]:
+    return {
+        "id": operation.id,
+        "project_id": operation.project_id,
+        "kind": operation.kind.value,
+        "instance_id": operation.instance_id,
+        "verb": operation.verb,
+        "type": operation.type,
+        "state": operation.state.value,
+        "state_entered_at": operation.state_entered_at,
+        "started_at": operation.started_at,
+        "parameters": dict(operation.parameters),
+        "error": None if operation.error is None else encode(operation.error),
+        "is_automatic": operation.is_automatic,
+        "control": operation.control,
+        "cancel": operation.cancel,
+        "parent_id": operation.parent_id,
+        "workflow_id": operation.workflow_id,
+        "requested_by": operation.requested_by,
+        "version": operation.version,
+    }
+
+
+def _operation(row: sa.Row[Any]) -> Operation:
+    return Operation(
+        id=OperationId(row.id),
+        project_id=ProjectId(row.project_id),
+        kind=InstanceKind(row.kind),
+        instance_id=row.instance_id,
+        verb=row.verb,
+        type=row.type,
+        state=OperationState(row.state),
+        state_entered_at=row.state_entered_at,
+        started_at=row.started_at,
+        parameters=row.parameters,
+        error=None if row.error is None else decode(OperationError, row.error),
+        is_automatic=row.is_automatic,
+        control=Control(row.control) if row.control else None,
+        cancel=CancelMode(row.cancel) if row.cancel else None,
+        parent_id=OperationId(row.parent_id) if row.parent_id else None,
+        workflow_id=row.workflow_id,
+        requested_by=row.requested_by,
+        version=row.version,
+    )
+
+
+def by_workflow(connection: sa.Connection, workflow_id: str) -> Operation | None:
+    """The operation whose current workflow this is."""
+    row = connection.execute(
+        sa.select(operations).where(operations.c.workflow_id == workflow_id).limit(1)
+    ).first()
+    return None if row is None else _operation(row)
+
+
+def set_workflow(connection: sa.Connection, operation: Operation) -> Operation:
+    """Give the operation a fresh workflow id: its own id with a counter."""
+    base, _, count = operation.workflow_id.partition(".")
+    anew = replace(operation, workflow_id=f"{base}.{int(count or 0) + 1}", version=operation.version + 1)
+    connection.execute(sa.update(operations).where(operations.c.id == operation.id).values(**_columns(anew)))
+    return anew

@@ -1,0 +1,64 @@
+"""What shall be told to the outside, written in the same transaction as the fact itself."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from farsite.model.ids import ProjectId
+from farsite.store.encoding import encode
+from farsite.store.tables import outbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """One entry: its sequence number orders everything we ever told."""
+
+    sequence: int
+    project_id: ProjectId
+    at: datetime
+    kind: str
+    object_id: str
+    body: object
+
+
+def tell(
+    connection: sa.Connection, *, project_id: ProjectId, kind: str, object_id: str, body: object, at: datetime
+) -> None:
+    """Add an entry; `body` is a model object, kept as it is now."""
+    connection.execute(
+        sa.insert(outbox).values(
+            project_id=project_id, at=at, kind=kind, object_id=object_id, body=encode(body)
+        )
+    )
+
+
+def after(
+    connection: sa.Connection, sequence: int, *, limit: int = 500, object_id: str = "", kind: str = ""
+) -> list[Told]:
+    """Entries later than a sequence number, oldest first."""
+    query = sa.select(outbox).where(outbox.c.sequence > sequence).order_by(outbox.c.sequence).limit(limit)
+    if object_id:
+        query = query.where(outbox.c.object_id == object_id)
+    if kind:
+        query = query.where(outbox.c.kind == kind)
+    return [
+        Told(
+            sequence=row.sequence,
+            project_id=ProjectId(row.project_id),
+            at=row.at,
+            kind=row.kind,
+            object_id=row.object_id,
+            body=row.body,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def last_sequence(connection: sa.Connection) -> int:
+    return connection.execute(sa.select(sa.func.max(outbox.c.sequence))).scalar() or 0
+
+
+def forget_before(connection: sa.Connection, at: datetime) -> int:
+    """Delete entries older than a time; how many."""
+    return connection.execute(sa.delete(outbox).where(outbox.c.at < at)).rowcount

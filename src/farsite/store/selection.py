@@ -1,0 +1,98 @@
+"""Turns an `Ask` into SQL: attributes become columns, pages are cut by key, never by offset."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from farsite.model.errors import Invalid
+from farsite.model.ids import ProjectId
+from farsite.model.query import Ask, Comparison, Condition, Page
+from farsite.store.tables import UtcTime
+
+T = TypeVar("T")
+
+Attributes = Mapping[str, sa.ColumnElement[Any]]
+"""Attribute path as the API spells it -> column."""
+
+
+def select_page(
+    connection: sa.Connection,
+    table: sa.Table,
+    *,
+    ask: Ask,
+    attributes: Attributes,
+    project_id: ProjectId,
+    make: Callable[[sa.Row[Any]], T],
+    narrow: sa.ColumnElement[bool] | None = None,
+) -> Page[T]:
+    """One page of a table's rows that meet all conditions, in order of id.
+
+    Raises:
+        Invalid: an attribute that cannot be filtered by, or a value that does not fit it.
+    """
+    query = sa.select(table).where(table.c.project_id == project_id)
+    if narrow is not None:
+        query = query.where(narrow)
+    for condition in ask.conditions:
+        query = query.where(_clause(condition, attributes))
+    if ask.after:
+        query = query.where(table.c.id > ask.after)
+    rows = connection.execute(query.order_by(table.c.id).limit(ask.limit + 1)).all()
+    items = tuple(make(row) for row in rows[: ask.limit])
+    return Page(items=items, next_after=rows[ask.limit - 1].id if len(rows) > ask.limit else "")
+
+
+def _clause(condition: Condition, attributes: Attributes) -> sa.ColumnElement[bool]:
+    column = attributes.get(condition.attribute)
+    if column is None:
+        known = ", ".join(sorted(attributes))
+        raise Invalid(f'Lists cannot be filtered by "{condition.attribute}". Attributes: {known}.')
+    values = [_value(column, text, condition.attribute) for text in condition.values]
+    match condition.comparison:
+        case Comparison.EQ:
+            return column.in_(values) if len(values) > 1 else column == values[0]
+        case Comparison.IN:
+            return column.in_(values)
+        case Comparison.NEQ | Comparison.NIN:
+            return sa.or_(column.is_(None), column.not_in(values))
+        case Comparison.GT:
+            return column > values[0]
+        case Comparison.GTE:
+            return column >= values[0]
+        case Comparison.LT:
+            return column < values[0]
+        case Comparison.LTE:
+            return column <= values[0]
+        case Comparison.CONT:
+            return sa.or_(*(_contains(column, value) for value in condition.values))
+        case Comparison.NCONT:
+            return sa.not_(sa.or_(*(_contains(column, value) for value in condition.values)))
+
+
+def _contains(column: sa.ColumnElement[Any], text: str) -> sa.ColumnElement[bool]:
+    return sa.cast(column, sa.Text).contains(text, autoescape=True)
+
+
+def _value(column: sa.ColumnElement[Any], text: str, attribute: str) -> object:
+    if isinstance(column.type, UtcTime):
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise Invalid(
+                f'"{text}" is no time for "{attribute}". Write it as 2026-01-31T12:00:00Z.'
+            ) from error
+        if moment.tzinfo is None:
+            raise Invalid(f'The time "{text}" for "{attribute}" has no zone. End it with Z or +00:00.')
+        return moment
+    if isinstance(column.type, sa.Boolean):
+        if text not in ("true", "false"):
+            raise Invalid(f'"{attribute}" is true or false, not "{text}".')
+        return text == "true"
+    if isinstance(column.type, sa.Integer):
+        try:
+            return int(text)
+        except ValueError as error:
+            raise Invalid(f'"{attribute}" is a number, not "{text}".') from error
+    return text

@@ -1,0 +1,325 @@
+"""Every table. Columns are what we search by; the rest of an object is its JSON `body`.
+
+All rows carry `project_id`: tenancy cannot be added later.
+"""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator
+
+metadata = sa.MetaData()
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A point in time, always UTC: SQLite keeps no zone, so it is put back on reading."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        assert value.tzinfo is not None, "times are zone-aware"
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _project() -> sa.Column[str]:
+    return sa.Column("project_id", sa.String(64), nullable=False)
+
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(255), nullable=False),
+    _project(),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+)
+
+sites = sa.Table(
+    "sites",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.UniqueConstraint("project_id", "name", name="uq_sites_name"),
+)
+
+vims = sa.Table(
+    "vims",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("type", sa.String(64), nullable=False),
+    sa.Column("site", sa.String(255), nullable=False),
+    sa.Column("is_default", sa.Boolean, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("state_reason", sa.Text, nullable=False),
+    sa.Column("state_since", UtcTime, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.UniqueConstraint("project_id", "name", name="uq_vims_name"),
+)
+
+vim_auth = sa.Table(
+    "vim_auth",
+    metadata,
+    sa.Column("vim_id", sa.String(36), sa.ForeignKey("vims.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+)
+
+vim_inventory = sa.Table(
+    "vim_inventory",
+    metadata,
+    sa.Column("vim_id", sa.String(36), sa.ForeignKey("vims.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("read_at", UtcTime, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+)
+
+allocations = sa.Table(
+    "allocations",
+    metadata,
+    sa.Column("vnf_id", sa.String(36), primary_key=True),
+    sa.Column("vim_id", sa.String(36), nullable=False),
+    sa.Column("zone", sa.String(255), primary_key=True),
+    sa.Column("vcpus", sa.Integer, nullable=False),
+    sa.Column("memory_mib", sa.Integer, nullable=False),
+    sa.Column("disk_gib", sa.Integer, nullable=False),
+    sa.Index("ix_allocations_vim", "vim_id"),
+)
+
+vnf_packages = sa.Table(
+    "vnf_packages",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("operational_state", sa.String(16), nullable=False),
+    sa.Column("vnfd_id", sa.String(255)),
+    sa.Column("provider", sa.String(255), nullable=False),
+    sa.Column("product_name", sa.String(255), nullable=False),
+    sa.Column("software_version", sa.String(255), nullable=False),
+    sa.Column("vnfd_version", sa.String(255), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("vnfd", sa.JSON),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.UniqueConstraint("project_id", "vnfd_id", name="uq_vnf_packages_vnfd"),
+)
+
+nsd_infos = sa.Table(
+    "nsd_infos",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("operational_state", sa.String(16), nullable=False),
+    sa.Column("nsd_id", sa.String(255)),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("nsd", sa.JSON),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.UniqueConstraint("project_id", "nsd_id", name="uq_nsd_infos_nsd"),
+)
+
+vnf_instances = sa.Table(
+    "vnf_instances",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("package_id", sa.String(36), sa.ForeignKey("vnf_packages.id"), nullable=False),
+    sa.Column("vnfd_id", sa.String(255), nullable=False),
+    sa.Column("provider", sa.String(255), nullable=False),
+    sa.Column("product_name", sa.String(255), nullable=False),
+    sa.Column("software_version", sa.String(255), nullable=False),
+    sa.Column("vnfd_version", sa.String(255), nullable=False),
+    sa.Column("state", sa.String(32), nullable=False),
+    sa.Column("vim_id", sa.String(36)),
+    sa.Column("flavour_id", sa.String(255), nullable=False),
+    sa.Column("ns_id", sa.String(36)),
+    sa.Column("profile", sa.String(255), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Index("ix_vnf_instances_project", "project_id", "id"),
+    sa.Index("ix_vnf_instances_state", "project_id", "state", "id"),
+    sa.Index("ix_vnf_instances_name", "project_id", "name", "id"),
+    sa.Index("ix_vnf_instances_product", "project_id", "product_name", "id"),
+    sa.Index("ix_vnf_instances_vnfd", "project_id", "vnfd_id", "id"),
+    sa.Index("ix_vnf_instances_vim", "vim_id", "id"),
+    sa.Index("ix_vnf_instances_ns", "ns_id"),
+    sa.Index("ix_vnf_instances_package", "package_id"),
+)
+
+ns_instances = sa.Table(
+    "ns_instances",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("nsd_info_id", sa.String(36), sa.ForeignKey("nsd_infos.id"), nullable=False),
+    sa.Column("nsd_id", sa.String(255), nullable=False),
+    sa.Column("state", sa.String(32), nullable=False),
+    sa.Column("flavour_id", sa.String(255), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Index("ix_ns_instances_project", "project_id", "id"),
+)
+
+operations = sa.Table(
+    "operations",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("kind", sa.String(8), nullable=False),
+    sa.Column("instance_id", sa.String(36), nullable=False),
+    sa.Column("verb", sa.String(64), nullable=False),
+    sa.Column("type", sa.String(32), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("state_entered_at", UtcTime, nullable=False),
+    sa.Column("started_at", UtcTime, nullable=False),
+    sa.Column("parameters", sa.JSON, nullable=False),
+    sa.Column("error", sa.JSON),
+    sa.Column("is_automatic", sa.Boolean, nullable=False),
+    sa.Column("control", sa.String(16)),
+    sa.Column("cancel", sa.String(16)),
+    sa.Column("parent_id", sa.String(36)),
+    sa.Column("workflow_id", sa.String(64), nullable=False),
+    sa.Column("requested_by", sa.String(255), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Index("ix_operations_project", "project_id", "kind", "id"),
+    sa.Index("ix_operations_instance", "instance_id", "started_at"),
+    sa.Index("ix_operations_state", "state"),
+    sa.Index("ix_operations_parent", "parent_id"),
+    sa.Index("ix_operations_workflow", "workflow_id"),
+)
+
+operation_locks = sa.Table(
+    "operation_locks",
+    metadata,
+    sa.Column("instance_id", sa.String(36), primary_key=True),
+    sa.Column("operation_id", sa.String(36), nullable=False),
+)
+
+operation_effects = sa.Table(
+    "operation_effects",
+    metadata,
+    sa.Column("operation_id", sa.String(36), primary_key=True),
+    sa.Column("effect", sa.String(255), primary_key=True),
+    sa.Column("result", sa.JSON),
+)
+
+operation_steps = sa.Table(
+    "operation_steps",
+    metadata,
+    sa.Column("operation_id", sa.String(36), primary_key=True),
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("title", sa.String(255), nullable=False),
+    sa.Column("is_undo", sa.Boolean, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("started_at", UtcTime, nullable=False),
+    sa.Column("ended_at", UtcTime),
+    sa.Column("deadline_at", UtcTime),
+    sa.Column("waits_for", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+)
+
+placements = sa.Table(
+    "placements",
+    metadata,
+    sa.Column("operation_id", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+)
+
+addresses = sa.Table(
+    "addresses",
+    metadata,
+    sa.Column("network_id", sa.String(255), primary_key=True),
+    sa.Column("address", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(36), nullable=False),
+    sa.Column("port", sa.String(255), nullable=False),
+    sa.Index("ix_addresses_owner", "owner"),
+)
+
+vni_blocks = sa.Table(
+    "vni_blocks",
+    metadata,
+    sa.Column("first", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("owner", sa.String(255), nullable=False, unique=True),
+)
+
+alarms = sa.Table(
+    "alarms",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("object_id", sa.String(255), nullable=False),
+    sa.Column("object_kind", sa.String(16), nullable=False),
+    sa.Column("event_type", sa.String(32), nullable=False),
+    sa.Column("probable_cause", sa.String(255), nullable=False),
+    sa.Column("specific_problem", sa.String(255), nullable=False),
+    sa.Column("severity", sa.String(16), nullable=False),
+    sa.Column("ack_state", sa.String(16), nullable=False),
+    sa.Column("is_open", sa.Boolean, nullable=False),
+    sa.Column("raised_at", UtcTime, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Index("ix_alarms_project", "project_id", "id"),
+    sa.Index("ix_alarms_identity", "object_id", "specific_problem", "is_open"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("vim_id", sa.String(36), nullable=False),
+    sa.Column("object_id", sa.String(255), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("details", sa.JSON, nullable=False),
+    sa.Index("ix_events_project", "project_id", "at"),
+    sa.Index("ix_events_object", "object_id", "at"),
+)
+
+event_cursors = sa.Table(
+    "event_cursors",
+    metadata,
+    sa.Column("vim_id", sa.String(36), primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column(
+        "sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),
+    _project(),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("object_id", sa.String(36), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Index("ix_outbox_object", "object_id", "sequence"),
+    sqlite_autoincrement=True,
+)

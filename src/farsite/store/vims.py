@@ -1,0 +1,276 @@
+"""VIMs, their sites, credentials and last read inventory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from farsite.model.errors import Conflict, NotFound
+from farsite.model.ids import ProjectId, SiteId, VimId, new_id
+from farsite.model.query import Ask, Page
+from farsite.model.vim import Capabilities, Site, Vim, VimState, Zone
+from farsite.store.encoding import decode, encode
+from farsite.store.selection import select_page
+from farsite.store.tables import allocations, sites, vim_auth, vim_inventory, vims, vnf_instances
+
+ATTRIBUTES = {
+    "id": vims.c.id,
+    "name": vims.c.name,
+    "type": vims.c.type,
+    "site": vims.c.site,
+    "state": vims.c.state,
+    "isDefault": vims.c.is_default,
+    "createdAt": vims.c.created_at,
+}
+SITE_ATTRIBUTES = {"id": sites.c.id, "name": sites.c.name, "createdAt": sites.c.created_at}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """What a VIM offered when it was last asked."""
+
+    read_at: datetime
+    zones: tuple[Zone, ...]
+    capabilities: Capabilities
+
+
+def insert(connection: sa.Connection, vim: Vim, secret: bytes | None) -> None:
+    """Register a VIM, with its encrypted credentials if it has any.
+
+    Raises:
+        Conflict: the name is taken, or another VIM is the default.
+    """
+    if vim.is_default:
+        _refuse_second_default(connection, vim)
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.insert(vims).values(**_columns(vim), created_at=vim.created_at))
+    except IntegrityError as error:
+        raise Conflict(
+            f'A VIM named "{vim.name}" is registered already. Choose another name, or update that one.'
+        ) from error
+    if secret is not None:
+        connection.execute(sa.insert(vim_auth).values(vim_id=vim.id, secret=secret))
+
+
+def update(connection: sa.Connection, vim: Vim) -> None:
+    """Write all but state; `set_state` owns that."""
+    if vim.is_default:
+        _refuse_second_default(connection, vim)
+    columns = _columns(vim)
+    for owned_elsewhere in ("state", "state_reason", "state_since"):
+        del columns[owned_elsewhere]
+    connection.execute(sa.update(vims).where(vims.c.id == vim.id).values(**columns))
+
+
+def _refuse_second_default(connection: sa.Connection, vim: Vim) -> None:
+    other = connection.execute(
+        sa.select(vims.c.name).where(
+            vims.c.project_id == vim.project_id, vims.c.is_default, vims.c.id != vim.id
+        )
+    ).scalar()
+    if other:
+        raise Conflict(f'VIM "{other}" is the default already. There is one default VIM per project.')
+
+
+def set_state(connection: sa.Connection, vim_id: VimId, state: VimState, reason: str, at: datetime) -> bool:
+    """Record a state; `at` counts only when the state itself changed. Whether anything changed."""
+    row = connection.execute(
+        sa.select(vims.c.state, vims.c.state_reason).where(vims.c.id == vim_id).with_for_update()
+    ).first()
+    if row is None or (row.state == state and row.state_reason == reason):
+        return False
+    values: dict[str, object] = {"state": state.value, "state_reason": reason}
+    if row.state != state:
+        values["state_since"] = at
+    connection.execute(sa.update(vims).where(vims.c.id == vim_id).values(**values))
+    return True
+
+
+def get(connection: sa.Connection, project_id: ProjectId, key: str) -> Vim:
+    """A VIM by id or name.
+
+    Raises:
+        NotFound: no such VIM in this project.
+    """
+    row = connection.execute(
+        sa.select(vims).where(vims.c.project_id == project_id, sa.or_(vims.c.id == key, vims.c.name == key))
+    ).first()
+    if row is None:
+        names = connection.execute(
+            sa.select(vims.c.name).where(vims.c.project_id == project_id).order_by(vims.c.name).limit(20)
+        ).scalars()
+        known = ", ".join(names) or "none yet (farsite vim register)"
+        raise NotFound(f'No VIM "{key}". Registered: {known}.', about={"vim": key})
+    return _vim(row)
+
+
+def get_any(connection: sa.Connection, vim_id: VimId) -> Vim:
+    """A VIM by id whatever its project, for the program itself.
+
+    Raises:
+        NotFound: it was deleted.
+    """
+    row = connection.execute(sa.select(vims).where(vims.c.id == vim_id)).first()
+    if row is None:
+        raise NotFound(f"VIM {vim_id} is no longer registered.", about={"vim": vim_id})
+    return _vim(row)
+
+
+def everywhere(connection: sa.Connection) -> list[Vim]:
+    """All VIMs of all projects."""
+    return [_vim(row) for row in connection.execute(sa.select(vims).order_by(vims.c.id))]
+
+
+def page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Page[Vim]:
+    return select_page(connection, vims, ask=ask, attributes=ATTRIBUTES, project_id=project_id, make=_vim)
+
+
+def secret_of(connection: sa.Connection, vim_id: VimId) -> bytes | None:
+    return connection.execute(sa.select(vim_auth.c.secret).where(vim_auth.c.vim_id == vim_id)).scalar()
+
+
+def set_secret(connection: sa.Connection, vim_id: VimId, secret: bytes) -> None:
+    connection.execute(sa.delete(vim_auth).where(vim_auth.c.vim_id == vim_id))
+    connection.execute(sa.insert(vim_auth).values(vim_id=vim_id, secret=secret))
+
+
+def delete(connection: sa.Connection, vim: Vim) -> None:
+    """Forget a VIM.
+
+    Raises:
+        Conflict: VNF instances stand on it.
+    """
+    users = connection.execute(
+        sa.select(sa.func.count()).select_from(vnf_instances).where(vnf_instances.c.vim_id == vim.id)
+    ).scalar_one()
+    if users:
+        raise Conflict(
+            f'VIM "{vim.name}" is in use by {users} VNF instance(s). Terminate or move them first '
+            f"(farsite vnf list --vim {vim.name}).",
+            about={"vim": vim.id},
+        )
+    for table in (vim_auth, vim_inventory, allocations):
+        connection.execute(sa.delete(table).where(table.c.vim_id == vim.id))
+    connection.execute(sa.delete(vims).where(vims.c.id == vim.id))
+
+
+def put_inventory(connection: sa.Connection, vim_id: VimId, inventory: Inventory) -> None:
+    values = {"read_at": inventory.read_at, "body": encode(inventory)}
+    changed = connection.execute(
+        sa.update(vim_inventory).where(vim_inventory.c.vim_id == vim_id).values(**values)
+    ).rowcount
+    if not changed:
+        connection.execute(sa.insert(vim_inventory).values(vim_id=vim_id, **values))
+
+
+def inventory_of(connection: sa.Connection, vim_id: VimId) -> Inventory | None:
+    body = connection.execute(
+        sa.select(vim_inventory.c.body).where(vim_inventory.c.vim_id == vim_id)
+    ).scalar()
+    return None if body is None else decode(Inventory, body)
+
+
+def lock_for_placement(connection: sa.Connection, project_id: ProjectId) -> list[Vim]:
+    """The project's VIMs, held until the transaction ends so that two placements do not both take the
+    last place."""
+    query = sa.select(vims).where(vims.c.project_id == project_id).order_by(vims.c.id).with_for_update()
+    return [_vim(row) for row in connection.execute(query)]
+
+
+def allocated(connection: sa.Connection) -> Mapping[tuple[VimId, str], tuple[int, int, int]]:
+    """What our instances hold by our own books: (vim, zone) -> vCPUs, memory MiB, disk GiB."""
+    query = sa.select(
+        allocations.c.vim_id,
+        allocations.c.zone,
+        sa.func.sum(allocations.c.vcpus),
+        sa.func.sum(allocations.c.memory_mib),
+        sa.func.sum(allocations.c.disk_gib),
+    ).group_by(allocations.c.vim_id, allocations.c.zone)
+    return {
+        (VimId(vim_id), zone): (int(vcpus), int(memory), int(disk))
+        for vim_id, zone, vcpus, memory, disk in connection.execute(query)
+    }
+
+
+def allocate(
+    connection: sa.Connection, *, vnf_id: str, vim_id: VimId, held: Mapping[str, tuple[int, int, int]]
+) -> None:
+    """Set what one VNF holds per zone (vCPUs, memory MiB, disk GiB); empty releases it."""
+    connection.execute(sa.delete(allocations).where(allocations.c.vnf_id == vnf_id))
+    for zone, (vcpus, memory_mib, disk_gib) in held.items():
+        connection.execute(
+            sa.insert(allocations).values(
+                vnf_id=vnf_id,
+                vim_id=vim_id,
+                zone=zone,
+                vcpus=vcpus,
+                memory_mib=memory_mib,
+                disk_gib=disk_gib,
+            )
+        )
+
+
+def ensure_site(connection: sa.Connection, project_id: ProjectId, name: str, at: datetime) -> Site:
+    """The site of that name, made with nothing but its name if it is new."""
+    row = connection.execute(
+        sa.select(sites.c.body).where(sites.c.project_id == project_id, sites.c.name == name)
+    ).scalar()
+    if row is not None:
+        return decode(Site, row)
+    site = Site(id=SiteId(new_id()), name=name, project_id=project_id, created_at=at)
+    put_site(connection, site)
+    return site
+
+
+def put_site(connection: sa.Connection, site: Site) -> None:
+    connection.execute(
+        sa.delete(sites).where(sites.c.project_id == site.project_id, sites.c.name == site.name)
+    )
+    connection.execute(
+        sa.insert(sites).values(
+            id=site.id,
+            project_id=site.project_id,
+            name=site.name,
+            body=encode(site),
+            created_at=site.created_at,
+        )
+    )
+
+
+def site_page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Page[Site]:
+    return select_page(
+        connection,
+        sites,
+        ask=ask,
+        attributes=SITE_ATTRIBUTES,
+        project_id=project_id,
+        make=lambda row: decode(Site, row.body),
+    )
+
+
+def _columns(vim: Vim) -> dict[str, Any]:
+    return {
+        "id": vim.id,
+        "project_id": vim.project_id,
+        "name": vim.name,
+        "type": vim.type,
+        "site": vim.site,
+        "is_default": vim.is_default,
+        "state": vim.state.value,
+        "state_reason": vim.state_reason,
+        "state_since": vim.state_since,
+        "body": encode(vim),
+    }
+
+
+def _vim(row: sa.Row[Any]) -> Vim:
+    return replace(
+        decode(Vim, row.body),
+        state=VimState(row.state),
+        state_reason=row.state_reason,
+        state_since=row.state_since,
+    )

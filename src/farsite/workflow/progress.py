@@ -1,0 +1,67 @@
+"""Step progress for people, written in batches.
+
+Nothing decides by these rows, so they are not part of any step's transaction: up to a tenth of a
+second of them may be lost with the process, and the next process writes them again.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+import structlog
+
+from farsite.model.ids import OperationId
+from farsite.model.operation import StepProgress
+from farsite.store import operations
+from farsite.store.database import Database
+
+log = structlog.get_logger()
+
+
+class Progress:
+    """Collects the latest progress of every step and writes it every `period_s` seconds."""
+
+    def __init__(self, database: Database, *, period_s: float = 0.1) -> None:
+        self._database = database
+        self._period_s = period_s
+        self._pending: dict[tuple[OperationId, int], StepProgress] = {}
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, operation_id: OperationId, step: StepProgress) -> None:
+        self._pending[operation_id, step.sequence] = step
+        self._wanted.set()
+
+    def latest(self, operation_id: OperationId, sequence: int) -> StepProgress | None:
+        return self._pending.get((operation_id, sequence))
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._write_for_ever(), name="progress")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is pending now."""
+        batch, self._pending = self._pending, {}
+        if batch:
+            await self._database.read(_write, batch)
+
+    async def _write_for_ever(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                await self.flush()
+            except Exception:
+                log.exception("progress.not_written")
+            await asyncio.sleep(self._period_s)
+
+
+def _write(connection: sa.Connection, batch: Mapping[tuple[OperationId, int], StepProgress]) -> None:
+    operations.put_steps(connection, batch)

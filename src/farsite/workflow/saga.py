@@ -1,0 +1,117 @@
+"""Sagas and their steps: what a lifecycle verb's file is written with."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import sqlalchemy as sa
+
+from farsite.model.clock import Clock
+from farsite.model.ids import OperationId
+from farsite.model.operation import InstanceKind, Operation
+from farsite.store.encoding import decode
+
+World = TypeVar("World")
+
+
+@dataclass(slots=True)
+class Running(Generic[World]):
+    """One operation being worked on in this process: what every action gets.
+
+    `world` is what actions may use (drivers, store, watchers), given by the composition root.
+    """
+
+    operation: Operation
+    world: World
+    clock: Clock
+    results: dict[str, object] = field(default_factory=dict[str, object])
+    attempt: int = 1
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a cancel was asked for: waiting actions return early."""
+    _tell: Callable[[str], None] = lambda _text: None
+
+    @property
+    def id(self) -> OperationId:
+        return self.operation.id
+
+    def result_of(self, action: "Action[World]", kind: type["Result"]) -> "Result":
+        """What an earlier action of this operation returned, as that type."""
+        return decode(kind, self.results[_name(action)])
+
+    def waits_for(self, what: str) -> None:
+        """Tell people what the running step waits for."""
+        self._tell(what)
+
+
+Result = TypeVar("Result")
+DatabaseAction = Callable[[sa.Connection, Running[World]], object]
+OutsideAction = Callable[[Running[World]], Awaitable[object]]
+Action = DatabaseAction[World] | OutsideAction[World]
+
+
+def _name(action: Callable[..., object]) -> str:
+    return action.__name__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step(Generic[World]):
+    """A title for people, an action, perhaps an undo. Results are plain JSON."""
+
+    title: str
+    action: Action[World]
+    undo: Action[World] | None = None
+    undo_title: str = ""
+    deadline_s: float | None = None
+    """Seconds; None: the setting `step_deadline_s`."""
+
+    @property
+    def name(self) -> str:
+        return _name(self.action)
+
+
+def step(
+    title: str,
+    action: Action[World],
+    *,
+    undo: Action[World] | None = None,
+    undo_title: str = "",
+    deadline_s: float | None = None,
+) -> Step[World]:
+    return Step(
+        title=title,
+        action=action,
+        undo=undo,
+        undo_title=undo_title or f"Undo: {title[0].lower()}{title[1:]}",
+        deadline_s=deadline_s,
+    )
+
+
+def is_outside(action: Action[World]) -> bool:
+    """Whether an action works on the outside (async) rather than on our own tables."""
+    return inspect.iscoroutinefunction(action)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saga(Generic[World]):
+    """A verb: its parameters' type and the story in steps.
+
+    The first step decides whether the operation may begin (ETSI's grant) and so must be a database
+    step: when it refuses, nothing has happened and the operation ends ROLLED_BACK.
+    """
+
+    verb: str
+    kind: InstanceKind
+    parameters: type[object]
+    type: str
+    """ETSI's name of the operation."""
+    steps: tuple[Step[World], ...]
+
+    def __post_init__(self) -> None:
+        names = [one.name for one in self.steps]
+        assert len(set(names)) == len(names), f"{self.verb}: two steps share an action"
+        assert not is_outside(self.steps[0].action), f"{self.verb}: the first step must be a database step"
+
+
+Sagas = Mapping[str, Saga[World]]
