@@ -76,6 +76,7 @@ class Document:
         self._faults: list[DocumentFault] = [] if faults is None else faults
         self._read: set[str] = set()
         self._fields: dict[str, object] = {}
+        self._is_object = isinstance(value, dict)
         if isinstance(value, dict):
             self._fields = cast("dict[str, object]", value)
         else:
@@ -183,6 +184,6 @@ class Document:
         self._read.add(name)
         if name in self._fields:
             return True
-        if required:
+        if required and self._is_object:
             self._faults.append(DocumentFault(self.at(name), "nothing", expected))
         return False
