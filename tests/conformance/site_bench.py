@@ -111,7 +111,8 @@ class Site:
     async def kill(self, driver: VimDriver, vnfc_id: str) -> None:
         """Let a VNFC die as it would by itself: a process by SIGKILL, where it is one."""
         for resource in await driver.find(""):
-            if resource.vnfc_id == vnfc_id and "pid" in resource.details:
+            is_process = resource.kind is ResourceKind.COMPUTE and "pid" in resource.details
+            if resource.vnfc_id == vnfc_id and resource.is_alive and is_process:
                 os.kill(int(resource.details["pid"]), signal.SIGKILL)
                 return
         assert isinstance(driver, InjectsFaults)

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import cast
 
 BODY_BYTES_MAX = 1 << 20
-HEADER_BYTES_MAX = 1 << 14
 
 Ask = Callable[[str, str, Mapping[str, object] | None], Awaitable[tuple[int, Mapping[str, object]]]]
 """Method, path and the document that was sent -> status and answer. 0 as status: the VNFC is gone."""

@@ -119,7 +119,6 @@ class HeldNetwork:
     name: str
     vni: int
     peers: tuple[str, ...]
-    deployment: str = ""
 
     def resource(self) -> Resource:
         details = {"simulated": "yes", "vni": str(self.vni), "peers": " ".join(self.peers)}
@@ -363,7 +362,7 @@ class State:
             revision=body["revision"],
             region=body["region"],
             wanted=tuple((vnfc_id, incarnation) for vnfc_id, incarnation in body["wanted"]),
-            networks=tuple(_network(network, deployment=name) for network in body["networks"]),
+            networks=tuple(_network(network) for network in body["networks"]),
         )
         before = self.deployments.get(name)
         if before:
@@ -554,14 +553,13 @@ class State:
                 del self.groups[vnfc.group]
 
 
-def _network(body: Mapping[str, Any], *, deployment: str = "") -> HeldNetwork:
+def _network(body: Mapping[str, Any]) -> HeldNetwork:
     return HeldNetwork(
         id=body["id"],
         owner=body["owner"],
         name=body["name"],
         vni=body["vni"],
         peers=tuple(body["peers"]),
-        deployment=deployment,
     )
 
 
