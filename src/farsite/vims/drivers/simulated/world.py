@@ -24,7 +24,7 @@ SETTLED_AT_ONCE = 100
 """How many things of the clock one call writes down, so that a thousand at once do not hold up the loop."""
 
 
-class NeedsWriting(Exception):  # noqa: N818 -- not an error: asks to be run again with the right to write
+class NeedsWriting(Exception):
     """Work that was started as a reading turns out to change the world."""
 
 
