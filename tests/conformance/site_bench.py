@@ -47,8 +47,9 @@ class Bench:
 
 
 def why_no_namespaces() -> str:
-    if importlib.util.find_spec("farsite.vims.drivers.linux.driver") is None:
-        return "the linux driver is not in this checkout"
+    for module in ("driver", "agent.remove"):
+        if importlib.util.find_spec(f"farsite.vims.drivers.linux.{module}") is None:
+            return f"the linux driver is not whole in this checkout: {module} is missing"
     command = ["unshare", "--net", "true"] if os.geteuid() == 0 else ["unshare", "-Urn", "true"]
     tried = subprocess.run(command, capture_output=True, text=True, check=False)
     return f"neither root nor user namespaces: {tried.stderr.strip()}" if tried.returncode else ""
