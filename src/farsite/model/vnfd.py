@@ -62,6 +62,8 @@ class Vdu:
     max_instances: int | None = None
     requested_capabilities: tuple[str, ...] = ()
     boot_data: str = ""
+    configuration: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Initial configuration document of the function, from its boot data; empty when there is none."""
     properties: Mapping[str, object] = field(default_factory=dict[str, object])
     """Remaining properties as the descriptor states them (EPA, boot order ...)."""
 
@@ -81,6 +83,19 @@ class VduCp:
     vnic_type: str = "normal"
     trunk_mode: bool = False
     management: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalCp:
+    """What a VNF offers to the outside: a port of its VDUs, or a whole internal virtual link."""
+
+    id: str
+    """The name a service connects to: the substituted requirement, else the connection point's own name."""
+    cp: str
+    """Node template of the VduCp or VnfExtCp."""
+    virtual_link: str = ""
+    """Internal virtual link that is exposed (VnfExtCp); empty when `cp` is a port of a VDU."""
+    layer_protocols: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +161,7 @@ class DeploymentFlavour:
     description: str = ""
     vdus: Mapping[str, Vdu]
     cps: tuple[VduCp, ...] = ()
+    external_cps: Mapping[str, ExternalCp] = field(default_factory=dict[str, ExternalCp])
     virtual_links: Mapping[str, VirtualLink] = field(default_factory=dict[str, VirtualLink])
     storages: Mapping[str, BlockStorage] = field(default_factory=dict[str, BlockStorage])
     aspects: Mapping[str, ScalingAspect] = field(default_factory=dict[str, ScalingAspect])
