@@ -13,7 +13,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from socket import socket
@@ -83,6 +83,7 @@ class LinuxDriver:
             )
         self._silent_since = None
         told = cast(Mapping[str, object], answer)
+        history = ", was dead and has been started again" if was_started else ""
         silent = cast(list[str], told["silent"])
         return VimHealth(
             services=(
@@ -90,7 +91,7 @@ class LinuxDriver:
                     name="agent",
                     is_vital=True,
                     is_up=True,
-                    detail=f"process {told['pid']}{', was dead and has been started again' if was_started else ''}",
+                    detail=f"process {told['pid']}{history}",
                     latency_ms=(time.monotonic() - started) * 1000,
                 ),
                 ServiceHealth(
@@ -249,7 +250,7 @@ class LinuxDriver:
 
 
 @contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def _exclusive(path: Path) -> Generator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -9,7 +9,7 @@ A unix socket address holds 107 bytes; a longer path is reached through a descri
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def make_private(directory: Path) -> Path:
 
 
 @contextmanager
-def _address(path: Path) -> Iterator[str]:
+def _address(path: Path) -> Generator[str]:
     if len(os.fsencode(path)) <= _ADDRESS_LIMIT:
         yield str(path)
         return

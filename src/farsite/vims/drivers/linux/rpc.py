@@ -140,7 +140,7 @@ def _result(answer: Document | None) -> object:
         return answer.get("result")
     told = cast(Document, answer["error"])
     kind = getattr(errors, str(told.get("kind")), errors.VimFault)
-    raise kind(str(told.get("detail")), about=told.get("about"))
+    raise kind(str(told.get("detail")), about=cast(Mapping[str, str], told.get("about")))
 
 
 async def _readable(watched: socket.socket) -> None:

@@ -63,6 +63,10 @@ def _typed(kind: object, value: object, where: str) -> object:
     if origin is not None:
         return _collection(origin, typing.get_args(kind), value, where)
     assert isinstance(kind, type)
+    return _scalar(cast(type[object], kind), value, where)
+
+
+def _scalar(kind: type[object], value: object, where: str) -> object:
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind, value, where)
     if issubclass(kind, StrEnum):

@@ -416,15 +416,14 @@ class Chains:
                 self._steer(chain_id, since=since, cause=f"data path {state}")
                 self._tell_if_changed(chain_id)
         vdu = self._vdus.get(vnfc_id)
-        if is_lost or silence_s == 0:
-            self._journal.tell(
-                VimEventKind.DATAPATH_LOST if is_lost else VimEventKind.DATAPATH_RESTORED,
-                f"Probes {'no longer pass' if is_lost else 'pass'} {vnfc_id}.",
-                vnfc_id=vnfc_id,
-                deployment=vdu.deployment if vdu else "",
-                vnf_id=vdu.vnf_id if vdu else "",
-                details={"silent_ms": f"{silence_s * 1000:.0f}"},
-            )
+        self._journal.tell(
+            VimEventKind.DATAPATH_LOST if is_lost else VimEventKind.DATAPATH_RESTORED,
+            f"Probes {'no longer pass' if is_lost else 'pass again through'} {vnfc_id}.",
+            vnfc_id=vnfc_id,
+            deployment=vdu.deployment if vdu else "",
+            vnf_id=vdu.vnf_id if vdu else "",
+            details={"silent_ms": f"{silence_s * 1000:.0f}"},
+        )
 
     def _local(self, chain: Chain) -> list[tuple[int, str, ChainInstance]]:
         return [

@@ -136,7 +136,6 @@ class DataPath:
         match record.state:
             case PathState.UNKNOWN if record.in_a_row:
                 record.state = PathState.PASSES
-                self._changed(vnfc_id, record.state, 0.0)
             case PathState.PASSES if (
                 record.sent_since >= _LOST_AFTER and silence > _LOST_AFTER * self.interval_s
             ):

@@ -25,6 +25,8 @@ from farsite.vims.drivers.linux.agent import daemon, namespaces, trial
 _MODULE = "farsite.vims.drivers.linux.agent.holder"
 _UNDERLAY = (100 << 24) | (64 << 16)
 _TIMEOUT_S = 10.0
+_LOOK_S = 10.0
+"""How often the holder looks whether its run directory still exists; without it nobody can find it."""
 
 
 class HolderFault(Exception):
@@ -123,8 +125,14 @@ class _Holder:
             self._sites = {}
 
     def serve(self, listener: socket.socket) -> None:
+        listener.settimeout(_LOOK_S)
         while True:
-            stream, _ = listener.accept()
+            try:
+                stream, _ = listener.accept()
+            except TimeoutError:
+                if not self._record.parent.exists():
+                    return
+                continue
             with stream:
                 stream.settimeout(1)
                 try:

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from farsite import functions
 from farsite.functions.__main__ import NAMES as FUNCTION_NAMES
@@ -44,7 +45,7 @@ class Program:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Profile:
     command: tuple[str, ...]
-    ready: object = "exec"
+    ready: object = "exec"  # or "line", or {"tcp": port}
     requires: Mapping[str, str] = field(default_factory=dict[str, str])
     defaults: Mapping[str, object] = field(default_factory=dict[str, object])
     files: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -85,12 +86,12 @@ def _host(name: str, configuration: Mapping[str, object], directories: Sequence[
                 f"Install it with: apt-get install {package}"
             )
     values = {**profile.defaults, **configuration}
-    port = 0
-    if isinstance(profile.ready, dict):
-        port = int(string.Template(str(profile.ready.get("tcp", 0))).safe_substitute(values))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+    given: object = profile.ready
+    ready = {} if isinstance(given, str) else cast(dict[str, object], given)
+    port = int(string.Template(str(ready.get("tcp", 0))).safe_substitute(values))
     return Program(
         arguments=[string.Template(word).safe_substitute(values) for word in profile.command],
-        ready_line=profile.ready == "line",
+        ready_line=given == "line",
         ready_port=port,
         is_confined=True,
         files={

@@ -1,8 +1,8 @@
 """Starting VDUs: a small process without threads, forked from the agent before it grows.
 
 A VDU's first process solely owns its network, process, mount, host-name and IPC namespaces, so that
-killing it destroys its interfaces as well: a dead VDU never goes on forwarding. The launcher forks it; it then
-unshares, waits for the agent to move its ports in, configures itself from within and executes the
+killing it destroys its interfaces as well: a dead VDU never goes on forwarding. The launcher forks it; it
+then unshares, waits for the agent to move its ports in, configures itself from within and executes the
 function. If the agent dies before that, the half-made VDU ends; afterwards it goes on without agent
 and launcher.
 
@@ -19,7 +19,6 @@ import fcntl
 import json
 import os
 import resource
-import select
 import signal
 import socket
 from collections.abc import Mapping, Sequence
@@ -89,11 +88,8 @@ def _serve(agent: socket.socket) -> NoReturn:
     namespaces.name_process("farsite-launch")
     # The kernel reaps: VDUs are watched by pidfd, adopted ones too, so nobody asks for an exit status.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    own_processes = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    poll = select.poll()
-    poll.register(agent, select.POLLIN | select.POLLHUP)
+    namespaces.become_subreaper()
     while True:
-        poll.poll()
         try:
             message, descriptors, _, _ = socket.recv_fds(agent, _MESSAGE_LIMIT, 3)
         except OSError:
@@ -101,25 +97,36 @@ def _serve(agent: socket.socket) -> NoReturn:
         if not message:
             os._exit(0)
         try:
-            agent.send(json.dumps({"pid": _fork(message, list(descriptors), own_processes)}).encode())
+            if os.fork() == 0:
+                _fork_first_process(agent, message, list(descriptors))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                agent.send(json.dumps({"error": str(error)}).encode())
+            _report(agent, {"error": str(error)})
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
 
 
-def _fork(message: bytes, descriptors: list[int], own_processes: int) -> int:
-    # unshare(NEWPID) concerns the next child; a second one needs our own namespace back first.
-    namespaces.unshare(namespaces.CLONE_NEWPID)
+def _fork_first_process(agent: socket.socket, message: bytes, descriptors: list[int]) -> NoReturn:
+    """Fork a VDU's first process from a child that then ends.
+
+    unshare(NEWPID) concerns later children only and cannot be taken back without power over the host's own
+    process namespace, which the rootless tier has not; so every VDU has a child of its own to do it.
+    """
     try:
+        namespaces.unshare(namespaces.CLONE_NEWPID)
         child = os.fork()
         if child == 0:
+            agent.close()
             _become(json.loads(message), descriptors)
-        return child
-    finally:
-        namespaces.enter(own_processes, namespaces.CLONE_NEWPID)
+        _report(agent, {"pid": child})
+    except BaseException as error:
+        _report(agent, {"error": str(error)})
+    os._exit(0)
+
+
+def _report(agent: socket.socket, answer: Mapping[str, object]) -> None:
+    with contextlib.suppress(OSError):
+        agent.send(json.dumps(answer).encode())
 
 
 def _become(wanted: dict[str, object], descriptors: list[int]) -> NoReturn:
@@ -187,7 +194,7 @@ def _execute(launch: Launch, *, control: int, log: int, ready: int) -> None:
         namespaces.keep_capabilities(_KEPT_CAPABILITIES)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
-        os.execve(launch.arguments[0], list(launch.arguments), dict(launch.environment))
+        os.execve(launch.arguments[0], list(launch.arguments), dict(launch.environment))  # noqa: S606
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.write(kept, f"{launch.arguments[0]}: {error}".encode())

@@ -23,8 +23,10 @@ _PERIOD_US = 100_000
 class Limits(Protocol):
     """How limits are set on this host."""
 
-    missing: str
-    """Why limits are not enforced in full; empty when they are."""
+    @property
+    def missing(self) -> str:
+        """Why limits are not enforced in full; empty when they are."""
+        ...
 
     def apply(self, key: str, wanted: WantedVnfc, pid: int) -> None:
         """Put a VDU's first process, and so all its descendants, under its limits."""
@@ -80,7 +82,7 @@ class NoGroups:
 
     missing: str
 
-    def apply(self, key: str, wanted: WantedVnfc, pid: int) -> None:
+    def apply(self, key: str, wanted: WantedVnfc, pid: int) -> None:  # noqa: ARG002
         """Limit what the process may allocate; it has not executed yet, so its descendants inherit."""
         with contextlib.suppress(OSError):
             size = wanted.memory_mib << 20
@@ -101,6 +103,13 @@ def probe(site: str) -> Limits:
         if all((root / "cgroup.procs").exists() for root in groups.roots) and _works(groups, trial):
             return groups
     return unavailable()
+
+
+def forget(key: str) -> None:
+    """Remove what any kind of control group holds of a VDU that has ended."""
+    for root in (_ROOT, *(_ROOT / name for name in ("memory", "pids", "cpu"))):
+        with contextlib.suppress(OSError):
+            (root / key).rmdir()
 
 
 def unavailable() -> Limits:

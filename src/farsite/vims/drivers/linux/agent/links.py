@@ -65,6 +65,8 @@ class Link:
     has_carrier: bool
     master: int = 0
     mac: str = ""
+    vni: int = 0
+    """VXLAN id of a tunnel."""
 
 
 def parse_link(payload: bytes | memoryview) -> Link:
@@ -80,7 +82,15 @@ def parse_link(payload: bytes | memoryview) -> Link:
         has_carrier=bool(flags & _IFF_LOWER_UP),
         master=struct.unpack("=I", found[_IFLA_MASTER])[0] if _IFLA_MASTER in found else 0,
         mac=found.get(_IFLA_ADDRESS, b"").hex(":"),
+        vni=_vni(info),
     )
+
+
+def _vni(info: dict[int, bytes]) -> int:
+    if not info.get(_INFO_KIND, b"").startswith(b"vxlan"):
+        return 0
+    found = attributes(info.get(_INFO_DATA, b"")).get(_VXLAN_ID)
+    return struct.unpack("=I", found)[0] if found else 0
 
 
 def mac_bytes(mac: str) -> bytes:
@@ -201,6 +211,10 @@ class Links:
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise
+
+    def vxlan_id(self, index: int) -> int:
+        """VXLAN id of a tunnel; 0 when it is none."""
+        return next((link.vni for link in self.all() if link.index == index), 0)
 
     def flood_to(self, index: int) -> set[str]:
         """Peers that a VXLAN tunnel floods unknown and broadcast frames to."""

@@ -22,7 +22,7 @@ MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 _MOUNT_ATTR_RDONLY = 1
 _AT_RECURSIVE = 0x8000
 _SYS_MOUNT_SETATTR = 442
-_PR_SET_NAME, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 15, 24, 38
+_PR_SET_NAME, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 15, 24, 36, 38
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -78,6 +78,11 @@ def set_read_only(path: str, *, is_read_only: bool, is_recursive: bool) -> None:
         ctypes.c_size_t(ctypes.sizeof(wanted)),
     )
     _check(result, f"mount_setattr {path}")
+
+
+def become_subreaper() -> None:
+    """Have orphaned descendants handed to this process instead of to the host's first one."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl subreaper")
 
 
 def name_process(name: str) -> None:

@@ -53,12 +53,12 @@ async def _find(site: Site, params: Params) -> object:
 
 
 async def _ensure_network(site: Site, params: Params) -> object:
-    site.ensure_network(wire.from_document(NetworkSpec, params["network"]))
+    site.networks.ensure(wire.from_document(NetworkSpec, params["network"]))
     return None
 
 
 async def _delete_network(site: Site, params: Params) -> object:
-    site.delete_network(str(params["network_id"]))
+    site.networks.delete(str(params["network_id"]))
     return None
 
 

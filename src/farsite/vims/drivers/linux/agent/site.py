@@ -21,7 +21,6 @@ from farsite.model.deployment import (
     Deployment,
     DeploymentState,
     DeploymentStatus,
-    NetworkSpec,
     Port,
     Resource,
     ResourceKind,
@@ -38,6 +37,7 @@ from farsite.vims.drivers.linux.agent.chains import Chains
 from farsite.vims.drivers.linux.agent.events import Journal
 from farsite.vims.drivers.linux.agent.launcher import Launcher
 from farsite.vims.drivers.linux.agent.netlink import messages
+from farsite.vims.drivers.linux.agent.networks import SiteNetworks
 from farsite.vims.drivers.linux.agent.vdus import Vdu, Vdus, VduState, interface_name, mac_of
 
 _UNDERLAY_DEVICE = "wan0"
@@ -70,7 +70,6 @@ class Site:
         self._endpoint = held.underlay.partition("/")[0]
         directory = setup.directory
         self._deployment_records = paths.make_private(directory / "deployments")
-        self._network_records = paths.make_private(directory / "networks")
         self._links = links.Links()
         self._limits = limits.probe(str(directory)) if held.tier == "root" else limits.unavailable()
         self._devices: dict[str, links.Link] = {}
@@ -93,10 +92,13 @@ class Site:
             device_is_up=self._is_up,
         )
         self._deployments: dict[str, Deployment] = {}
-        self._networks: dict[str, NetworkSpec] = {}
+        self._networks = SiteNetworks(
+            directory, links=self._links, endpoint=self._endpoint, users_of=self._users_of
+        )
         self._converging: dict[str, asyncio.Task[None]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._retrying: set[str] = set()
+        self._worked_on: set[str] = set()
         self._monitor = self._open_monitor()
         self._background: set[asyncio.Task[None]] = set()
 
@@ -106,8 +108,7 @@ class Site:
         """Join the underlay, take over what an earlier agent left, sweep what belongs to nothing."""
         self._join_underlay()
         self._read_records()
-        for network in self._networks.values():
-            self._build_network(network)
+        self._networks.restore()
         lost = self._vdus.adopt()
         self._read_devices()
         self._chains.restore()
@@ -135,6 +136,8 @@ class Site:
         pid = self._held.pid
         while True:
             await asyncio.sleep(_HOLDER_WATCH_S)
+            if not self.setup.directory.exists():
+                await self._end_for_good()
             if holder.process_id(self.setup.run_dir) == pid:
                 continue
             try:
@@ -144,6 +147,14 @@ class Site:
                 pid = holder.process_id(self.setup.run_dir)
             except (holder.HolderFault, OSError) as error:
                 sys.stderr.write(f"agent: no namespace holder: {error}\n")
+
+    async def _end_for_good(self) -> None:
+        """Somebody deleted the site's directory: nobody could find us or our VDUs again."""
+        sys.stderr.write("agent: the site's directory is gone; ending the site\n")
+        for vdu in self._vdus:
+            self._vdus.leave(vdu.vnfc.id)
+            self._vdus.end(vdu.vnfc.id)
+        os._exit(0)
 
     def _join_underlay(self) -> None:
         if self._links.index(_UNDERLAY_DEVICE):
@@ -163,23 +174,13 @@ class Site:
                 os.close(wan.user)
 
     def _read_records(self) -> None:
-        for path in sorted(self._network_records.glob("*.json")):
-            with contextlib.suppress(ValueError):
-                network = wire.from_document(NetworkSpec, json.loads(path.read_text()))
-                self._networks[network.id] = network
         for path in sorted(self._deployment_records.glob("*.json")):
             with contextlib.suppress(ValueError):
                 deployment = wire.from_document(Deployment, json.loads(path.read_text()))
                 self._deployments[deployment.name] = deployment
 
     def _sweep(self) -> list[str]:
-        swept = self._vdus.sweep() + self._chains.sweep()
-        wanted = {_bridge(network_id) for network_id in self._networks}
-        wanted |= {_tunnel(network_id) for network_id in self._networks}
-        for link in self._links.all():
-            if link.name[0] in "bx" and link.kind in ("bridge", "vxlan") and link.name not in wanted:
-                self._links.delete(link.index)
-                swept.append(f"network {link.name}")
+        swept = self._vdus.sweep() + self._chains.sweep() + self._networks.sweep()
         if swept:
             sys.stderr.write(f"agent: swept {', '.join(swept)}\n")
         return swept
@@ -306,7 +307,7 @@ class Site:
         if wanted is None:
             state = DeploymentState.IN_PROGRESS if standing else DeploymentState.ABSENT
             return DeploymentStatus(name=name, state=state)
-        resources = tuple(self._deployment_resources(name, wanted.vnf_id))
+        resources = tuple(self._deployment_resources(name))
         is_busy = name in self._converging
         failed = self._failed(wanted, standing)
         current = {
@@ -356,7 +357,7 @@ class Site:
     def _check_vnfc(self, wanted: Deployment, vnfc: WantedVnfc) -> None:
         internal = {network.id for network in wanted.networks}
         for port in vnfc.ports:
-            if port.network_id and port.network_id not in internal | self._networks.keys():
+            if port.network_id and port.network_id not in internal and port.network_id not in self._networks:
                 raise VimFault(f'Network "{port.network_id}" of port {port.name} is not on this site.')
         names = [interface_name(port.name) for port in vnfc.ports]
         if len(set(names)) != len(names):
@@ -375,6 +376,9 @@ class Site:
         def done(finished: asyncio.Task[None]) -> None:
             if self._converging.get(name) is finished:
                 del self._converging[name]
+                if name in self._worked_on and name in self._deployments:
+                    self._tell_deployment(self._deployments[name], "was worked on")
+                self._worked_on.discard(name)
             if not finished.cancelled() and finished.exception() is not None:
                 sys.stderr.write(f"agent: deployment {name}: {finished.exception()!r}\n")
 
@@ -399,7 +403,7 @@ class Site:
         missing = [vnfc for vnfc in wanted.vnfcs if self._vdus.get(vnfc.id) is None]
         await asyncio.gather(*(self._launch(wanted, vnfc) for vnfc in missing))
         if surplus or missing:
-            self._tell_deployment(wanted, "is as wanted")
+            self._worked_on.add(name)
 
     def _is_surplus(self, vdu: Vdu, wanted: WantedVnfc | None, is_retry: bool) -> bool:
         if wanted is None or wanted.incarnation > vdu.vnfc.incarnation:
@@ -425,7 +429,7 @@ class Site:
             silent = [p for p in vnfc.ports if p.network_id == port.network_id and not p.addresses]
             if len(silent) > 1:
                 return 0
-        return self._links.index(_bridge(port.network_id))
+        return self._networks.bridge(port.network_id)
 
     def _converge_networks(self, name: str, wanted: Deployment | None) -> None:
         """Internal networks of a deployment are owned by its VNF and recorded under its name."""
@@ -436,9 +440,9 @@ class Site:
         except (OSError, ValueError):
             before = set[str]()
         for network_id in before - specs.keys():
-            self.delete_network(network_id)
+            self._networks.delete(network_id)
         for spec in specs.values():
-            self.ensure_network(spec)
+            self._networks.ensure(spec)
         if specs:
             record.write_text(json.dumps({"internal": sorted(specs)}))
         else:
@@ -455,46 +459,15 @@ class Site:
 
     # -- networks -------------------------------------------------------------------------------------------
 
-    def ensure_network(self, wanted: NetworkSpec) -> None:
-        """Make a network as wanted: a bridge, and a tunnel to its peers when it has a VXLAN id."""
-        self._networks[wanted.id] = wanted
-        _write(self._network_records, wanted.id, wanted)
-        self._build_network(wanted)
+    @property
+    def networks(self) -> SiteNetworks:
+        """The networks of this site."""
+        return self._networks
 
-    def _build_network(self, wanted: NetworkSpec) -> None:
-        bridge = self._links.index(_bridge(wanted.id)) or self._links.add_bridge(_bridge(wanted.id))
-        tunnel = self._links.index(_tunnel(wanted.id))
-        if not wanted.vni or not wanted.peers:
-            if tunnel:
-                self._links.delete(tunnel)
-            return
-        if not tunnel:
-            tunnel = self._links.add_vxlan(_tunnel(wanted.id), vni=wanted.vni, local=self._endpoint)
-        self._links.set_master(tunnel, bridge)
-        peers = {peer for peer in wanted.peers if peer != self._endpoint}
-        flooded = self._links.flood_to(tunnel)
-        for peer in peers - flooded:
-            self._links.add_flood(tunnel, peer)
-        for peer in flooded - peers:
-            self._links.delete_flood(tunnel, peer)
-
-    def delete_network(self, network_id: str) -> None:
-        """Delete a network; an absent one is well.
-
-        Raises:
-            VimFault: VNFCs still have ports on it.
-        """
-        users = sorted(
+    def _users_of(self, network_id: str) -> list[str]:
+        return sorted(
             {vdu.vnfc.id for vdu in self._vdus for p in vdu.vnfc.ports if p.network_id == network_id}
         )
-        if users:
-            raise VimFault(f'Network "{network_id}" still has ports of {", ".join(users)}.')
-        for name in (_tunnel(network_id), _bridge(network_id)):
-            index = self._links.index(name)
-            if index:
-                self._links.delete(index)
-        self._networks.pop(network_id, None)
-        (self._network_records / _file(network_id)).unlink(missing_ok=True)
 
     # -- chains ---------------------------------------------------------------------------------------------
 
@@ -510,7 +483,9 @@ class Site:
         for hop in chain.hops if chain else ():
             for instance in hop.instances:
                 vdu = self._vdus.get(instance.vnfc_id)
-                for port in vdu.vnfc.ports if vdu and vdu.state is VduState.RUNNING else ():
+                if vdu is None or vdu.state is not VduState.RUNNING:
+                    continue
+                for port in vdu.vnfc.ports:
                     device, bridge = (
                         self._links.index(vdu.devices[port.name]),
                         self._bridge_of(vdu.vnfc, port),
@@ -525,36 +500,16 @@ class Site:
         if not owner:
             self._sweep()
         found = [resource for vdu in self._vdus for resource in self._vdu_resources(vdu)]
-        for network in self._networks.values():
-            found.append(
-                Resource(
-                    id=network.id,
-                    kind=ResourceKind.VL,
-                    owner=network.owner,
-                    name=network.name or network.id,
-                    is_alive=bool(self._links.index(_bridge(network.id))),
-                    details={"bridge": _bridge(network.id), "vni": str(network.vni)},
-                )
-            )
+        found += self._networks.resources()
         for chain in self._chains:
             details = {"ns": chain.owner, "revision": str(chain.revision)}
             found.append(Resource(id=chain.id, kind=ResourceKind.CHAIN, owner=chain.id, details=details))
         return [each for each in found if not owner or owner in (each.owner, each.details.get("ns"))]
 
-    def _deployment_resources(self, name: str, vnf_id: str) -> list[Resource]:
+    def _deployment_resources(self, name: str) -> list[Resource]:
         found = [r for vdu in self._vdus if vdu.deployment == name for r in self._vdu_resources(vdu)]
-        deployment = self._deployments[name]
-        for spec in deployment.networks:
-            found.append(
-                Resource(
-                    id=spec.id,
-                    kind=ResourceKind.VL,
-                    owner=spec.owner or vnf_id,
-                    name=spec.name or spec.id,
-                    details={"bridge": _bridge(spec.id)},
-                )
-            )
-        return found
+        internal = {spec.id for spec in self._deployments[name].networks}
+        return found + [each for each in self._networks.resources() if each.id in internal]
 
     def _vdu_resources(self, vdu: Vdu) -> list[Resource]:
         is_alive = vdu.state is not VduState.DEAD
@@ -737,19 +692,11 @@ def _plug_into_underlay(device: str) -> None:
         wan.close()
 
 
-def _bridge(network_id: str) -> str:
-    return paths.device_name("b", network_id)
-
-
-def _tunnel(network_id: str) -> str:
-    return paths.device_name("x", network_id)
-
-
 def _file(name: str) -> str:
     return f"{paths.short_hash(name)}.json"
 
 
-def _write(directory: Path, name: str, thing: Deployment | NetworkSpec) -> None:
+def _write(directory: Path, name: str, thing: Deployment) -> None:
     path = directory / _file(name)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(wire.to_document(thing)))

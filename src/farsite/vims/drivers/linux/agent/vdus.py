@@ -260,9 +260,9 @@ class Vdus:
         loop = asyncio.get_running_loop()
         ended = asyncio.ensure_future(self._ended[vdu.vnfc.id].wait())
         if program.ready_line:
-            arrived = loop.create_future()
+            arrived: asyncio.Future[None] = loop.create_future()
             loop.add_reader(ready, lambda: arrived.done() or arrived.set_result(None))
-            waiting: asyncio.Future[object] = arrived
+            waiting: asyncio.Future[None] = arrived
         elif program.ready_port:
             waiting = asyncio.ensure_future(self._until_port_answers(vdu, program.ready_port))
         else:
@@ -344,19 +344,24 @@ class Vdus:
             (self._records / f"{vdu.key}.json").unlink(missing_ok=True)
         self._leaving.discard(vnfc_id)
 
-    async def _kill(self, vnfc_id: VnfcId) -> None:
+    def end(self, vnfc_id: VnfcId) -> None:
+        """SIGKILL a VDU's first process, and so all of it, without waiting."""
         descriptor = self._pidfds.get(vnfc_id)
-        if descriptor is None:
+        if descriptor is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+
+    async def _kill(self, vnfc_id: VnfcId) -> None:
+        if vnfc_id not in self._pidfds:
             return
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        self.end(vnfc_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5):
                 await self._ended[vnfc_id].wait()
 
     def _clean(self, vdu: Vdu) -> None:
         for device in vdu.devices.values():
-            # The kernel removes them with the namespace, but some time later; a successor needs the way clear.
+            # The kernel removes them with the namespace, but some time later.
             index = self._links.index(device)
             if index:
                 self._links.delete(index)
