@@ -1,9 +1,8 @@
 """Deployments: declared, not commanded."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
-
-import pytest
 
 from conformance.site_bench import (
     Site,
@@ -18,7 +17,7 @@ from conformance.site_bench import (
     vnfc,
 )
 from farsite.model.deployment import Deployment, DeploymentState, Port, ResourceKind
-from farsite.model.errors import VimFault
+from farsite.model.errors import FarsiteError, VimFault
 from farsite.vims.driver import VimDriver
 
 
@@ -259,9 +258,12 @@ async def test_usage_counts_what_is_deployed_and_only_that(site: Site, driver: V
     assert after == before
 
 
-async def test_a_call_after_close_does_not_hang(site: Site, driver: VimDriver) -> None:
-    """Registrations change while operations hold a driver: they get an error to look and repeat."""
+async def test_a_call_after_close_answers_or_is_refused_but_does_not_hang(
+    site: Site, driver: VimDriver
+) -> None:
+    """Registrations change while operations hold a driver: they get an answer or an error, at once."""
     await driver.close()
     await driver.close()
-    with pytest.raises(Exception):  # noqa: B017 -- which one depends on the transport; that it ends is the point
-        await asyncio.wait_for(driver.watch(["web"]), 10)
+    async with asyncio.timeout(10):
+        with suppress(FarsiteError):
+            await driver.watch(["web"])
