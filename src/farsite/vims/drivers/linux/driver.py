@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from socket import socket
+from socket import SHUT_RDWR, socket
 from typing import cast
 
 from farsite.model.deployment import (
@@ -55,6 +55,7 @@ class LinuxDriver:
         self._is_configured = False
         self._starting = asyncio.Lock()
         self._silent_since: float | None = None
+        self._listeners: set[socket] = set()
 
     # -- the core -------------------------------------------------------------------------------------------
 
@@ -138,7 +139,10 @@ class LinuxDriver:
         return await rpc.call_for_socket(self._socket, "reach", params, timeout_s=_CALL_TIMEOUT_S)
 
     async def close(self) -> None:
-        """Nothing is held between calls."""
+        """End the listeners; nothing else is held between calls."""
+        for listener in tuple(self._listeners):
+            with contextlib.suppress(OSError):
+                listener.shutdown(SHUT_RDWR)
 
     # -- networks, chains, events ---------------------------------------------------------------------------
 
@@ -166,7 +170,8 @@ class LinuxDriver:
     async def events(self, after: int) -> AsyncIterator[VimEvent]:
         """Events after a sequence, then those to come; `VimUnreachable` when the agent goes away."""
         await self._ensure_agent()
-        async for event in rpc.stream(self._socket, "events", {"after": after}):
+        told = rpc.stream(self._socket, "events", {"after": after}, open_streams=self._listeners)
+        async for event in told:
             yield wire.from_document(VimEvent, event)
 
     # -- the agent's process --------------------------------------------------------------------------------

@@ -104,12 +104,18 @@ async def call_for_socket(
         raise unreachable(path, error) from error
 
 
-async def stream(path: Path, method: str, params: Mapping[str, object]) -> AsyncIterator[object]:
-    """Results of a method that goes on answering, until the agent goes away (`VimUnreachable`)."""
+async def stream(
+    path: Path, method: str, params: Mapping[str, object], *, open_streams: set[socket.socket]
+) -> AsyncIterator[object]:
+    """Results of a method that goes on answering, until the agent goes away (`VimUnreachable`).
+
+    While it lasts its socket is in `open_streams`; to shut that down ends it.
+    """
     try:
         lines = Lines(paths.connect(path, timeout_s=5))
     except OSError as error:
         raise unreachable(path, error) from error
+    open_streams.add(lines.socket)
     try:
         await lines.write({"method": method, "params": params})
         while True:
@@ -117,6 +123,7 @@ async def stream(path: Path, method: str, params: Mapping[str, object]) -> Async
     except (OSError, ValueError) as error:
         raise unreachable(path, error) from error
     finally:
+        open_streams.discard(lines.socket)
         lines.close()
 
 

@@ -13,7 +13,7 @@ import platform
 import socket
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -43,7 +43,7 @@ from farsite.vims.drivers.linux.agent.vdus import Vdu, Vdus, VduState, interface
 _UNDERLAY_DEVICE = "wan0"
 _UNDERLAY_MTU = 9000
 _DEFAULT_CAPACITY = {"vcpus": 64, "memory_mib": 65_536, "disk_gib": 1_000, "hosts": 1}
-_HOLDER_WATCH_S = 5.0
+_DIRECTORY_WATCH_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,28 +125,31 @@ class Site:
         for name in self._deployments:
             self._converge_soon(name)
         self._keep(self._watch_holder())
+        self._keep(self._watch_directory())
 
     def _keep(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
+    async def _watch_directory(self) -> None:
+        while self.setup.directory.exists():
+            await asyncio.sleep(_DIRECTORY_WATCH_S)
+        await self._end_for_good()
+
     async def _watch_holder(self) -> None:
         """Have a holder that knows our namespace, so that it outlives us."""
-        pid = self._held.pid
+        name = f"site:{self.setup.vim_id}"
         while True:
-            await asyncio.sleep(_HOLDER_WATCH_S)
+            with contextlib.suppress(ProcessLookupError):
+                await _end_of(holder.process_id(self.setup.run_dir))
             if not self.setup.directory.exists():
-                await self._end_for_good()
-            if holder.process_id(self.setup.run_dir) == pid:
-                continue
+                return
             try:
-                await asyncio.to_thread(
-                    holder.adopt, self.setup.run_dir, f"site:{self.setup.vim_id}", self._held
-                )
-                pid = holder.process_id(self.setup.run_dir)
+                await asyncio.to_thread(holder.adopt, self.setup.run_dir, name, self._held)
             except (holder.HolderFault, OSError) as error:
                 sys.stderr.write(f"agent: no namespace holder: {error}\n")
+                await asyncio.sleep(_DIRECTORY_WATCH_S)
 
     async def _end_for_good(self) -> None:
         """Somebody deleted the site's directory: nobody could find us or our VDUs again."""
@@ -434,6 +437,7 @@ class Site:
     def _converge_networks(self, name: str, wanted: Deployment | None) -> None:
         """Internal networks of a deployment are owned by its VNF and recorded under its name."""
         specs = {spec.id: spec for spec in wanted.networks} if wanted else {}
+        owner = wanted.vnf_id if wanted else ""
         record = self._deployment_records / f"{paths.short_hash(name)}.networks"
         try:
             before = set(cast(list[str], json.loads(record.read_text())["internal"]))
@@ -442,7 +446,7 @@ class Site:
         for network_id in before - specs.keys():
             self._networks.delete(network_id)
         for spec in specs.values():
-            self._networks.ensure(spec)
+            self._networks.ensure(replace(spec, owner=spec.owner or owner))
         if specs:
             record.write_text(json.dumps({"internal": sorted(specs)}))
         else:
@@ -665,6 +669,25 @@ class Site:
     def _profile_directories(self) -> Sequence[Path]:
         named = self._settings.get("profiles_dir")
         return [Path(str(named))] if named else [self.setup.run_dir / "profiles"]
+
+
+async def _end_of(pid: int) -> None:
+    """Wait until a process has ended.
+
+    Raises:
+        ProcessLookupError: it has ended already.
+    """
+    if not pid:
+        raise ProcessLookupError
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    descriptor = os.pidfd_open(pid)
+    loop.add_reader(descriptor, lambda: ended.done() or ended.set_result(None))
+    try:
+        await ended
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def _used(vnfcs: Iterable[WantedVnfc]) -> dict[str, float]:
