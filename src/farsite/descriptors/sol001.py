@@ -16,7 +16,7 @@ The language, one type per paragraph:
 
 VALUES are a type with constraints, alternatives separated by `|`, and `list of` or `map of` others.
 `size`, `time`, `frequency` and `bitrate` are TOSCA's scalar units; `{a, b}` lists the valid values.
-SINCE is the lowest version number that has the type.
+SINCE is the lowest version number that has the type. One thing is ours: the affinity scope `vim`.
 """
 
 STATEMENT = r"""
@@ -673,13 +673,13 @@ policy Abstract.SecurityGroupRule [2.7.1]
     port_range_max: integer >=0 <=65535
 policy AffinityRule < tosca.policies.Placement [2.5.1]
     scope!: string {nfvi_node, zone, zone_group, nfvi_pop, network_link_and_node, container_namespace,
-        cis_node}
+        cis_node, vim}
     nfvi_maintenance_group_info: NfviMaintenanceInfo
     targets: Vdu.Compute, VnfVirtualLink, group PlacementGroup, Mciop, Vdu.OsContainerDeployableUnit, VNF,
         NsVirtualLink, NS
 policy AntiAffinityRule < tosca.policies.Placement [2.5.1]
     scope!: string {nfvi_node, zone, zone_group, nfvi_pop, network_link_and_node, container_namespace,
-        cis_node}
+        cis_node, vim}
     nfvi_maintenance_group_info: NfviMaintenanceInfo
     targets: Vdu.Compute, VnfVirtualLink, group PlacementGroup, Mciop, Vdu.OsContainerDeployableUnit, VNF,
         NsVirtualLink, NS
@@ -714,11 +714,11 @@ policy NfpRule [2.7.1]
     targets: NFP
 policy NsAffinityRule < tosca.policies.Placement [2.7.1]
     scope!: string {nfvi_node, zone, zone_group, nfvi_pop, network_link_and_node, container_namespace,
-        l2_network}
+        l2_network, vim}
     targets: VNF, NsVirtualLink, NS, group NsPlacementGroup, Sap, Forwarding
 policy NsAntiAffinityRule < tosca.policies.Placement [2.7.1]
     scope!: string {nfvi_node, zone, zone_group, nfvi_pop, network_link_and_node, container_namespace,
-        l2_network}
+        l2_network, vim}
     targets: VNF, NsVirtualLink, NS, group NsPlacementGroup, Sap, Forwarding
 policy NsAutoScale [3.5.1]
     targets: NS
