@@ -79,7 +79,7 @@ class Node:
         return self.process.pid
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a function of a test module inside the namespace (its source is sent; it imports what it needs)."""
+        """Run a function of a test module inside the namespace (its source is sent)."""
         self.ask(function, *arguments)
         return self.answer()
 
@@ -96,6 +96,15 @@ class Node:
         answer = json.loads(self.process.stdout.readline())
         assert "error" not in answer, answer["error"]
         return answer["result"]
+
+    def wait_for_word(self) -> None:
+        """Wait until the function that was asked for has printed a line."""
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
+
+    def bring_up(self, name: str) -> None:
+        """Set an interface up."""
+        self.run(_bring_up, name)
 
     def http(self, method: str, path: str, body: object = None, *, port: int = 8080) -> tuple[int, Any]:
         """One request to 127.0.0.1 inside the namespace: status and decoded document."""
@@ -177,6 +186,8 @@ class Running:
             if not part:
                 break
             said += part
+            if b"\n" in said:
+                break
         self.ready_after_s = time.monotonic() - self.started
         return said == b"ready\n"
 
@@ -225,7 +236,8 @@ class Lab:
         for running in self.running:
             running.stop(signal.SIGKILL)
         for node in reversed(self.nodes):
-            assert node.process.stdin is not None and node.process.stdout is not None
+            assert node.process.stdin is not None
+            assert node.process.stdout is not None
             node.process.stdin.close()
             try:
                 node.process.wait(5)
@@ -280,13 +292,28 @@ def _veth(left_pid, left_name, right_pid, right_name):
 
 
 def _address(name, addresses):
-    from pyroute2 import IPRoute
+    # By ioctl: netlink libraries take longer to import than most tests run.
+    import fcntl
+    import socket
+    import struct
 
-    with IPRoute() as ip:
-        index = ip.link_lookup(ifname=name)[0]
-        for entry in addresses:
-            host, length = entry.split("/")
-            ip.addr("add", index=index, address=host, prefixlen=int(length), flags=2 if ":" in host else 0)
+    if any(":" in entry for entry in addresses):
+        with open(f"/proc/sys/net/ipv6/conf/{name}/accept_dad", "w") as file:
+            file.write("0")
+    for entry in addresses:
+        host, length = entry.split("/")
+        if ":" in host:
+            with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as control:
+                index = socket.if_nametoindex(name)
+                packed = socket.inet_pton(socket.AF_INET6, host)
+                fcntl.ioctl(control, 0x8916, struct.pack("=16sIi", packed, int(length), index))
+            continue
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            mask = (0xFFFFFFFF << (32 - int(length))) & 0xFFFFFFFF
+            for request, value in ((0x8916, socket.inet_aton(host)), (0x891C, struct.pack("!I", mask))):
+                fcntl.ioctl(
+                    control, request, struct.pack("16sHH4s8x", name.encode(), socket.AF_INET, 0, value)
+                )
     return
 
 

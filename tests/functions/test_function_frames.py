@@ -56,7 +56,7 @@ def _packet(ends, protocol, source_port, destination_port, flags=0x10, extension
 def test_a_flow_has_one_key_however_its_packets_are_wrapped(
     ends, protocol, source_port, destination_port, extensions, vlans, padding
 ):
-    """Options, extension headers, VLAN tags or Ethernet padding must not let a packet slip out of its flow."""
+    """Options, extension headers, VLAN tags or padding must not let a packet slip out of its flow."""
     packet, ether_type = _packet(ends, protocol, source_port, destination_port, extensions=extensions)
     buffer = build.frame(packet, ether_type, tuple(vlans)) + padding
     expected = flow_key(protocol, ends[0].packed, ends[1].packed, source_port, destination_port)
@@ -108,7 +108,8 @@ def test_an_echo_and_its_reply_are_one_flow(ends, identifier):
     asked = build.frame(wrap(ends[0], ends[1], number, build.echo(request, identifier)), ether_type)
     answered = build.frame(wrap(ends[1], ends[0], number, build.echo(reply, identifier)), ether_type)
     first, second = read_packet(asked, len(asked)), read_packet(answered, len(answered))
-    assert first.is_echo_request and not second.is_echo_request
+    assert first.is_echo_request
+    assert not second.is_echo_request
     assert reverse_key(first.key) == second.key
 
 
@@ -150,7 +151,8 @@ def test_fragments_of_one_packet_belong_together(ends, source_port, destination_
     assert first.key == flow_key(UDP, ends[0].packed, ends[1].packed, source_port, destination_port)
     assert later.kind is Kind.LATER_FRAGMENT
     assert first.fragment_key == later.fragment_key != b""
-    assert first.has_more_fragments and not later.has_more_fragments
+    assert first.has_more_fragments
+    assert not later.has_more_fragments
     assert quick_key(parts[0], len(parts[0])) is None
 
 

@@ -57,7 +57,8 @@ def test_a_prefix_holds_what_the_standard_library_says_it_holds(network, address
     """We parse prefixes ourselves to start quickly; an address more or less is a hole in the firewall."""
     prefix = parse_prefix(str(network))
     assert prefix.holds(address.packed) == (address in network)
-    assert prefix.holds(network.network_address.packed) and prefix.holds(network.broadcast_address.packed)
+    assert prefix.holds(network.network_address.packed)
+    assert prefix.holds(network.broadcast_address.packed)
 
 
 @given(

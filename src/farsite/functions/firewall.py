@@ -147,4 +147,4 @@ class Firewall:
         return action == "accept"
 
     def _new_relay(self, settings: FirewallSettings) -> Relay:
-        return Relay(self._situation.reactor, (settings.inside, settings.outside), self._filter.decide)
+        return Relay(self._situation, (settings.inside, settings.outside), self._filter.decide)

@@ -24,6 +24,10 @@ class Flow:
     __slots__ = ("forward_packets", "has_reply", "is_closing", "key", "last_seen", "reply_packets", "side")
 
     def __init__(self, key: bytes, side: int, now: float) -> None:
+        self.begin(key, side, now)
+
+    def begin(self, key: bytes, side: int, now: float) -> None:
+        """Begin anew, as if nothing had been seen yet."""
         self.key = key
         self.side = side
         self.last_seen = now
@@ -78,15 +82,14 @@ class FlowTable:
     def open(self, side: int, key: bytes, now: float) -> Flow:
         """Track a new flow, opened by a packet with this key on this side.
 
-        A flow already known by the key is replaced; a full table forgets the longest idle of a bounded
+        A flow already known by the key begins anew; a full table forgets the longest idle of a bounded
         number of candidates first.
         """
         known = self.by_side[side].get(key)
         if known is not None:
-            self.close(known)
-        other = self.by_side[1 - side].get(reverse_key(key))
-        if other is not None:
-            self.close(other)
+            known.begin(key, side, now)
+            self.opened += 1
+            return known
         while len(self) >= self.capacity:
             self._evict(now)
         flow = Flow(key, side, now)
@@ -102,8 +105,13 @@ class FlowTable:
             del self.by_side[flow.side][flow.key]
             del self.by_side[1 - flow.side][reverse_key(flow.key)]
 
-    def sweep(self, now: float, count: int = 512) -> int:
-        """Look at the next `count` flows and forget those that are idle; how many were forgotten."""
+    def sweep(self, now: float, count: int | None = None) -> int:
+        """Look at the next `count` flows and forget those that are idle; how many were forgotten.
+
+        Without a count it takes the 64th part of the table and a few more: enough to come round in time,
+        and done in a millisecond.
+        """
+        count = 256 + len(self._ring) // 64 if count is None else count
         forgotten = 0
         for _ in range(min(count, len(self._ring))):
             flow = self._ring.popleft()

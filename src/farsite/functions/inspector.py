@@ -171,4 +171,4 @@ class Inspector:
         return is_wanted
 
     def _new_relay(self, settings: InspectorSettings) -> Relay:
-        return Relay(self._situation.reactor, (settings.ingress, settings.egress), self._filter.decide)
+        return Relay(self._situation, (settings.ingress, settings.egress), self._filter.decide)

@@ -2,8 +2,8 @@
 
 Their sources lie in `packages/NAME`, as an author would write them, less what a build computes: the hashes
 in the manifest, the checksum of the code behind a `builtin:` image, and the type definitions that an NSD
-shares with the VNFDs. Building is deterministic: the same sources give the same bytes, whatever compresses elsewhere (nothing does
-here).
+shares with the VNFDs. Building is deterministic (nothing is compressed, as compressors differ): the same
+sources give the same bytes.
 
 The initial configuration document of a function is its VDU's `boot_data.content_or_file_data.content`.
 

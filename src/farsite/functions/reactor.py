@@ -28,6 +28,12 @@ class Timer:
 
     def cancel(self) -> None:
         self.is_cancelled = True
+        # The entry stays in the heap until its time; what it would have called need not.
+        self.callback = _nothing
+
+
+def _nothing() -> None:
+    return
 
 
 class Reactor:

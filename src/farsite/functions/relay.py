@@ -9,7 +9,8 @@ VLAN tags: the kernel takes the outer tag out of a received frame and tells it b
 the kernel sends tagged frames to a socket of their own, where the tag is put back; untagged ones, the
 common case, never pay for it.
 
-Frames of one direction leave in the order in which they came; each readiness is served in a batch.
+Frames of one direction leave in the order in which they came; each readiness is served in a batch. (A veth
+queues per CPU, so the kernel itself may let a sender overtake itself when it is moved to another CPU.)
 """
 
 import array
@@ -21,8 +22,7 @@ from collections.abc import Callable, Mapping
 
 from farsite.functions.documents import Document, DocumentError, DocumentFault
 from farsite.functions.frames import FRAME, VIRTIO_HEADER
-from farsite.functions.reactor import Reactor
-from farsite.functions.vnfc import PortSpec, service_ports
+from farsite.functions.vnfc import PortSpec, Situation, service_ports
 
 _ETH_P_ALL = 3
 _SOL_PACKET = 263
@@ -74,14 +74,15 @@ def choose_ports(ports: tuple[PortSpec, ...], document: Document, first: str, se
 class Relay:
     """Two ports and the frames between them."""
 
-    def __init__(self, reactor: Reactor, names: tuple[str, str], decide: Decide) -> None:
+    def __init__(self, situation: Situation, names: tuple[str, str], decide: Decide) -> None:
         """Open both ports and begin to forward.
 
         Raises:
             DocumentError: a port is not there, or raw sockets are not allowed.
         """
         self.names = names
-        self._reactor = reactor
+        self._reactor = reactor = situation.reactor
+        self._addressed = {port.name for port in situation.ports if port.addresses}
         self._decide = decide
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
@@ -135,6 +136,8 @@ class Relay:
     def _open(self, side: int) -> None:
         port = _Port(self.names[side])
         self._ports[side] = port
+        if port.name not in self._addressed:
+            _silence(port.name)
         self._reactor.watch(port.untagged.fileno(), lambda _events: self._drain(side))
         self._reactor.watch(port.tagged.fileno(), lambda _events: self._drain_tagged(side))
 
@@ -268,6 +271,16 @@ class Relay:
             port = self._ports[side]
             if port is not None:
                 self.missed[side] += port.take_missed()
+
+
+def _silence(name: str) -> None:
+    """Keep the kernel from speaking on a port of a wire: neighbour discovery, router solicitations."""
+    try:
+        with open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w") as file:  # noqa: PTH123
+            file.write("1")
+    except OSError:
+        # Not ours to write here; a little noise does no harm.
+        return
 
 
 def _send_nowhere(_frame: memoryview) -> int:

@@ -21,7 +21,6 @@ from farsite.functions.reactor import Reactor
 
 _FRAGMENTED_PACKETS = 4096
 _SWEEP_PERIOD_S = 0.2
-_SWEEP_COUNT = 512
 
 Inspect = Callable[[int, bytearray, int], bool]
 """`inspect(side, buffer, end)`: look into a packet that would pass; False drops it."""
@@ -127,6 +126,6 @@ class StatefulFilter:
 
     def _sweep(self) -> None:
         now = self._reactor.now()
-        self.flows.sweep(now, _SWEEP_COUNT)
+        self.flows.sweep(now)
         self.fragments.sweep(now)
         self._reactor.after(_SWEEP_PERIOD_S, self._sweep)

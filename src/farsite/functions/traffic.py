@@ -26,6 +26,7 @@ KINDS = ("udp", "tcp", "http")
 MAX_PACKETS = 1_000_000
 _MAX_OUTAGES = 100
 _TICK_S = 0.001
+_LAST_CHECK_S = 0.01
 _BATCH = 128
 _MAX_CATCH_UP = 256
 """Packets sent in one tick at most: after a stall we do not throw a second's worth at the network."""
@@ -198,7 +199,7 @@ class TrafficRun:
         now = time.monotonic()
         elapsed = now - self.started
         if elapsed >= self.order.duration_s:
-            self._timer = self.reactor.after(self.order.timeout_s, self.stop)
+            self._await_last()
             return
         due = int(elapsed * self.order.rate_pps) + 1
         if due - self._turn > _MAX_CATCH_UP:
@@ -209,6 +210,15 @@ class TrafficRun:
             self._turn += 1
         next_at = self.started + self._turn / self.order.rate_pps
         self._timer = self.reactor.after(max(_TICK_S, next_at - time.monotonic()), self._tick)
+
+    def _await_last(self) -> None:
+        """End the run once every packet was answered or has had its time."""
+        elapsed = time.monotonic() - self.started
+        is_answered = all(score.received == score.sent for score in self.scores)
+        if is_answered or elapsed >= self.order.duration_s + self.order.timeout_s:
+            self.stop()
+        else:
+            self._timer = self.reactor.after(_LAST_CHECK_S, self._await_last)
 
 
 class UdpRun(TrafficRun):

@@ -5,6 +5,7 @@
 
 import json
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -102,13 +103,20 @@ class HttpServer:
         self._listener = listener
         listener.setblocking(False)
         reactor.watch(listener.fileno(), self._accept)
+        self._idle_check = reactor.after(IDLE_S, self._cut_idle)
 
     def close(self) -> None:
         """Stop listening and cut every connection."""
+        self._idle_check.cancel()
         self.reactor.forget(self._listener.fileno())
         self._listener.close()
         for connection in list(self.connections):
             connection.close()
+
+    def _cut_idle(self) -> None:
+        for connection in list(self.connections):
+            connection.close_if_idle()
+        self._idle_check = self.reactor.after(IDLE_S, self._cut_idle)
 
     def _accept(self, _events: int) -> None:
         for _ in range(64):
@@ -140,7 +148,6 @@ class _Connection:
         self._is_closed = False
         self._was_active = True
         server.reactor.watch(peer.fileno(), self._ready)
-        server.reactor.after(IDLE_S, self._check_idle)
 
     def close(self) -> None:
         if not self._is_closed:
@@ -149,14 +156,11 @@ class _Connection:
             self._peer.close()
             self._server.connections.discard(self)
 
-    def _check_idle(self) -> None:
-        if self._is_closed:
-            return
+    def close_if_idle(self) -> None:
+        """Close unless something happened since the last call, or an answer is being prepared."""
         if not self._was_active and not self._is_waiting_for_answer:
             self.close()
-            return
         self._was_active = False
-        self._server.reactor.after(IDLE_S, self._check_idle)
 
     def _ready(self, events: int) -> None:
         self._was_active = True
@@ -199,6 +203,10 @@ class _Connection:
             self._server.handler(request, self._answer)
         except DocumentError as error:
             self._answer(bad_document(error))
+        except Exception:
+            # A mistake of ours in one answer must not stop the traffic of everybody else.
+            sys.excepthook(*sys.exc_info())  # pyright: ignore[reportArgumentType]
+            self._answer(problem(500, "The function failed to answer; its log says why."))
 
     def _take_request(self) -> Request | None:
         head_end = self._received.find(b"\r\n\r\n")
