@@ -11,6 +11,9 @@ import pytest
 import yaml
 from test_function_documents import READERS
 
+from farsite.descriptors.archive import open_archive
+from farsite.descriptors.nsd_archive import read_nsd_archive
+from farsite.descriptors.vnf_package import read_vnf_package
 from farsite.functions.__main__ import NAMES
 from farsite.functions.documents import parse_json
 from farsite.functions.packaging import (
@@ -170,6 +173,35 @@ def test_node_templates_state_only_what_etsi_defines_and_all_it_requires(name):
         assert not missing, label
         assert {key for entry in node.get("requirements", []) for key in entry} <= requirements, label
     json.dumps(template)
+
+
+def test_our_own_loader_reads_every_sample_without_a_warning():
+    """The demonstration onboards these; what is extracted is what the functions were written for."""
+    for name in vnf_sample_names():
+        content = read_vnf_package(open_archive(io.BytesIO(build_sample(name))))
+        (flavour,) = content.vnfd.flavours.values()
+        (vdu,) = flavour.vdus.values()
+        assert content.warnings == ()
+        assert vdu.image is not None
+        assert (vdu.image.reference, vdu.vcpus, vdu.memory_mib) == (f"builtin:{name}", 1, 64)
+        assert vdu.configuration
+        assert [cp.external for cp in flavour.cps] == [cp.id for cp in flavour.cps]
+        if flavour.aspects:
+            assert flavour.vnfc_counts("single") == {vdu.id: 1}
+            assert flavour.vnfc_counts("pair") == {vdu.id: 2}
+    content = read_nsd_archive(open_archive(io.BytesIO(build_sample("chain-demo"))))
+    assert content.warnings == ()
+    ns = content.nsd.flavours["default"]
+    assert {name: profile.instances for name, profile in ns.profiles.items()} == {
+        "client": 1,
+        "firewall": 1,
+        "inspector": 2,
+        "server": 1,
+    }
+    (path,) = ns.paths
+    assert (path.source_profile, path.target_profile) == ("client", "server")
+    assert [hop.profile for hop in path.hops] == ["firewall", "inspector"]
+    assert path.classifier.ether_types == ("ipv4", "ipv6")
 
 
 def _inherited(types, kind):
