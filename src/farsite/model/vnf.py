@@ -49,6 +49,10 @@ class VnfInstance:
     external_links: tuple[ExternalLink, ...] = ()
     unbound_cps: tuple[str, ...] = ()
     """VDU connection points that only a chain feeds (bump in the wire), so no network may bind them."""
+    configuration: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Laid over the descriptor's initial configuration at instantiation; VNFCs that come later get it too."""
+    port_of_cp: Mapping[str, str] = field(default_factory=dict[str, str])
+    """External connection point -> the VDU connection point that exposes it."""
     deployment: Deployment | None = None
     resources: tuple[Resource, ...] = ()
     ns_id: NsInstanceId | None = None

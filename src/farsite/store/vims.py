@@ -181,15 +181,24 @@ def lock_for_placement(connection: sa.Connection, project_id: ProjectId) -> list
     return [_vim(row) for row in connection.execute(query)]
 
 
-def allocated(connection: sa.Connection) -> Mapping[tuple[VimId, str], tuple[int, int, int]]:
-    """What our instances hold by our own books: (vim, zone) -> vCPUs, memory MiB, disk GiB."""
-    query = sa.select(
-        allocations.c.vim_id,
-        allocations.c.zone,
-        sa.func.sum(allocations.c.vcpus),
-        sa.func.sum(allocations.c.memory_mib),
-        sa.func.sum(allocations.c.disk_gib),
-    ).group_by(allocations.c.vim_id, allocations.c.zone)
+def allocated(
+    connection: sa.Connection, *, but_not: str = ""
+) -> Mapping[tuple[VimId, str], tuple[int, int, int]]:
+    """What our instances hold by our own books: (vim, zone) -> vCPUs, memory MiB, disk GiB.
+
+    What VNF instance `but_not` holds is left out.
+    """
+    query = (
+        sa.select(
+            allocations.c.vim_id,
+            allocations.c.zone,
+            sa.func.sum(allocations.c.vcpus),
+            sa.func.sum(allocations.c.memory_mib),
+            sa.func.sum(allocations.c.disk_gib),
+        )
+        .where(allocations.c.vnf_id != but_not)
+        .group_by(allocations.c.vim_id, allocations.c.zone)
+    )
     return {
         (VimId(vim_id), zone): (int(vcpus), int(memory), int(disk))
         for vim_id, zone, vcpus, memory, disk in connection.execute(query)

@@ -35,6 +35,7 @@ from farsite.workflow.controls import Controls, Ear
 from farsite.workflow.progress import Progress
 from farsite.workflow.saga import (
     Action,
+    Cancelled,
     DatabaseAction,
     OutsideAction,
     Running,
@@ -262,19 +263,15 @@ class _Walk:
         result: object = None
         try:
             if self.ear.cancel_asked.is_set():
-                raise _Cancelled
+                raise Cancelled
             if is_outside(action):
                 assert shown.deadline_at is not None
                 result = await self._outside(cast(OutsideAction[Any], action), shown.deadline_at)
-                if self.ear.cancel_asked.is_set() and result is CANCELLED:
-                    raise _Cancelled
-                if enters is OperationState.PROCESSING:
-                    raise AssertionError("the first step is a database step")
             else:
                 result = await self.runner.database.run(
                     self._in_database, key, cast(DatabaseAction[Any], action), enters
                 )
-        except _Cancelled:
+        except Cancelled:
             is_cancelled = True
             error = OperationError(
                 title="Cancelled",
@@ -378,7 +375,7 @@ class _Walk:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.ear.cancel_asked.wait(), min(pause_s, max(left_s, 0.01)))
             if self.ear.cancel_asked.is_set():
-                raise _Cancelled
+                raise Cancelled
             pause_s = min(pause_s * 2, _LAST_PAUSE_S)
 
     async def _cuttable(self, action: OutsideAction[Any], left_s: float) -> object:
@@ -391,7 +388,7 @@ class _Walk:
             if work.done():
                 return work.result()
             if cut.done():
-                raise _Cancelled
+                raise Cancelled
             raise TimeoutError
         finally:
             cut.cancel()
@@ -432,14 +429,6 @@ class _Walk:
 
 class DeadlinePassed(FarsiteError):
     """A step did not come to an end in time."""
-
-
-class _Cancelled(Exception):
-    """A consumer's cancel takes effect."""
-
-
-CANCELLED: object = "cancelled"
-"""What a waiting action returns when it came back early because of a cancel."""
 
 
 def encode_result(result: object) -> object:

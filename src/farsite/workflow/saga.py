@@ -16,6 +16,10 @@ from farsite.store.encoding import decode
 World = TypeVar("World")
 
 
+class Cancelled(Exception):  # not an error: somebody asked for it
+    """Raised by a waiting action that came back early because a cancel was asked for."""
+
+
 @dataclass(slots=True)
 class Running(Generic[World]):
     """One operation being worked on in this process: what every action gets.
@@ -112,6 +116,12 @@ class Saga(Generic[World]):
         names = [one.name for one in self.steps]
         assert len(set(names)) == len(names), f"{self.verb}: two steps share an action"
         assert not is_outside(self.steps[0].action), f"{self.verb}: the first step must be a database step"
+
+
+    @property
+    def can_roll_back(self) -> bool:
+        """Whether any step has an undo; a verb without one can only be retried or failed."""
+        return any(one.undo is not None for one in self.steps)
 
 
 Sagas = Mapping[str, Saga[World]]

@@ -1,0 +1,1 @@
+"""Lifecycle verbs, one file each: parameters, the story in steps, the actions in the same order."""

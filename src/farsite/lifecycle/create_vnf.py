@@ -1,0 +1,80 @@
+"""Create and delete VNF instances: records only, no operation occurrence (SOL003 clause 5.4.2)."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import sqlalchemy as sa
+
+from farsite.model.clock import Clock
+from farsite.model.errors import Conflict
+from farsite.model.ids import ProjectId, VnfInstanceId, new_id
+from farsite.model.package import OnboardingState, OperationalState, VnfPackage
+from farsite.model.vnf import VnfInstance
+from farsite.store import alarms, instances, packages
+
+
+def create_vnf(
+    connection: sa.Connection,
+    *,
+    project_id: ProjectId,
+    package: str,
+    clock: Clock,
+    name: str = "",
+    description: str = "",
+    metadata: Mapping[str, str] | None = None,
+) -> VnfInstance:
+    """Record a new VNF instance of a package (its id, VNFD id or product name).
+
+    Raises:
+        NotFound: no such package.
+        Conflict: the package is not onboarded or disabled.
+    """
+    source = packages.get_package(connection, project_id, package)
+    vnf = instance_of(source, VnfInstanceId(new_id()), clock=clock, name=name, description=description)
+    vnf = replace(vnf, metadata=dict(metadata or {}))
+    instances.insert_vnf(connection, vnf)
+    return vnf
+
+
+def instance_of(
+    package: VnfPackage, vnf_id: VnfInstanceId, *, clock: Clock, name: str = "", description: str = ""
+) -> VnfInstance:
+    """A fresh instance of an onboarded, enabled package.
+
+    Raises:
+        Conflict: the package is in no state to be used.
+    """
+    if package.state is not OnboardingState.ONBOARDED or package.vnfd_id is None:
+        raise Conflict(f"Package {package.id} is {package.state}; only an ONBOARDED one can be used.")
+    if package.operational_state is not OperationalState.ENABLED:
+        raise Conflict(
+            f"Package {package.id} ({package.product_name}) is DISABLED. Enable it: "
+            f"farsite package enable {package.id}."
+        )
+    return VnfInstance(
+        id=vnf_id,
+        project_id=package.project_id,
+        name=name,
+        description=description,
+        package_id=package.id,
+        vnfd_id=package.vnfd_id,
+        provider=package.provider,
+        product_name=package.product_name,
+        software_version=package.software_version,
+        vnfd_version=package.vnfd_version,
+        created_at=clock.now(),
+    )
+
+
+def delete_vnf(connection: sa.Connection, vnf: VnfInstance, *, clock: Clock) -> None:
+    """Forget a VNF instance that is not instantiated.
+
+    Raises:
+        Conflict: it is instantiated, belongs to a service, or an operation works on it.
+    """
+    if vnf.ns_id is not None:
+        raise Conflict(
+            f"VNF instance {vnf.id} belongs to NS instance {vnf.ns_id}, which deletes it when it is terminated."
+        )
+    instances.delete_vnf(connection, vnf)
+    alarms.clear_all_of(connection, vnf.id, clock.now())

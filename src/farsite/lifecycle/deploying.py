@@ -1,0 +1,185 @@
+"""The part of the story that instantiate, scale, heal and terminate share: have a VIM hold what is
+recorded for a VNF, and wait until it does."""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
+
+from farsite.lifecycle.world import Op, World
+from farsite.model.deployment import Deployment, DeploymentState, DeploymentStatus, Resource
+from farsite.model.errors import VimFault
+from farsite.model.ids import VimId, VnfInstanceId
+from farsite.model.vnf import InstantiationState, VnfInstance
+from farsite.store import instances, operations
+from farsite.store.encoding import decode, encode
+from farsite.workflow.saga import Cancelled, OutsideAction
+
+REMOVED = "removed"
+"""A revision no deployment has: waiting for it waits for absence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a VIM said stands when a wait ended."""
+
+    resources: tuple[Resource, ...]
+
+
+async def recorded(op: Op) -> VnfInstance:
+    """The VNF instance as it is recorded now."""
+    return await op.world.database.run(instances.get_vnf, None, op.operation.instance_id)
+
+
+async def deploy(op: Op) -> None:
+    """Ask the VIM for the recorded deployment. Asking again changes nothing."""
+    vnf = await recorded(op)
+    assert vnf.deployment is not None
+    assert vnf.vim_id is not None
+    await send(op, vnf.vim_id, vnf.deployment)
+
+
+async def send(op: Op, vim_id: VimId, wanted: Deployment) -> None:
+    """Ask a VIM for a deployment, within the VIM's concurrency limit."""
+    driver = await op.world.drivers.of(vim_id)
+    async with op.world.gate(vim_id):
+        await driver.deploy(wanted)
+    op.world.watch.kick(vim_id)
+
+
+async def wait_until_ready(op: Op) -> object:
+    """Wait until the VIM holds the recorded deployment; a retried wait first replaces what failed.
+
+    Raises:
+        VimFault: the VIM failed, with its own words and the failing resource.
+    """
+    if op.attempt > 1:
+        await _replace_failed(op)
+        await deploy(op)
+    vnf = await recorded(op)
+    assert vnf.deployment is not None
+    assert vnf.vim_id is not None
+    status = await settled(op, vnf.vim_id, vnf.deployment.name, vnf.deployment.revision)
+    if status.state is DeploymentState.ABSENT:
+        raise VimFault(
+            f"The VIM no longer holds deployment {vnf.deployment.name}; somebody else removed it. "
+            f"Retry to deploy it anew.",
+            about={"vnf": vnf.id},
+        )
+    return {"resources": [encode(one) for one in status.resources]}
+
+
+async def settled(op: Op, vim_id: VimId, name: str, revision: str) -> DeploymentStatus:
+    """The settled status of a deployment.
+
+    Raises:
+        VimFault: it settled as FAILED.
+        Cancelled: a cancel was asked for meanwhile.
+    """
+    settle = asyncio.ensure_future(
+        op.world.watch.until_settled(vim_id, name, revision=revision, tell=op.waits_for)
+    )
+    cancel = asyncio.ensure_future(op.cancelled.wait())
+    try:
+        await asyncio.wait({settle, cancel}, return_when=asyncio.FIRST_COMPLETED)
+        if not settle.done():
+            raise Cancelled
+        status = settle.result()
+    finally:
+        cancel.cancel()
+        settle.cancel()
+    if status.state is DeploymentState.FAILED:
+        where = f" ({status.resource})" if status.resource else ""
+        raise VimFault(
+            f"The VIM could not make {name}{where}: {status.reason}",
+            about={"deployment": name, "resource": status.resource},
+        )
+    return status
+
+
+async def _replace_failed(op: Op) -> None:
+    """Raise the incarnation of VNFCs that the VIM holds dead, so that deploying makes new ones."""
+    vnf = await recorded(op)
+    assert vnf.deployment is not None
+    assert vnf.vim_id is not None
+    driver = await op.world.drivers.of(vnf.vim_id)
+    (status,) = await driver.watch([vnf.deployment.name])
+    if status.state is not DeploymentState.FAILED:
+        return
+    alive = {one.vnfc_id for one in status.resources if one.vnfc_id is not None and one.is_alive}
+    failed = tuple(one.id for one in vnf.deployment.vnfcs if one.id not in alive)
+
+    def raise_incarnations(connection: sa.Connection) -> object:
+        def do() -> list[str]:
+            renew(
+                connection,
+                vnf.id,
+                frozenset(failed),
+                revision=vnf.deployment.revision if vnf.deployment else "",
+            )
+            return list(failed)
+
+        return operations.once(connection, op.id, f"renew failed#{op.attempt}", do)
+
+    await op.world.database.run(raise_incarnations)
+
+
+def renew(
+    connection: sa.Connection, vnf_id: VnfInstanceId, vnfc_ids: frozenset[str], *, revision: str
+) -> VnfInstance:
+    """Record that these VNFCs shall be replaced by new ones in their recorded initial state."""
+    vnf = instances.get_vnf(connection, None, vnf_id)
+    assert vnf.deployment is not None
+    vnfcs = tuple(
+        replace(one, incarnation=one.incarnation + 1) if one.id in vnfc_ids else one
+        for one in vnf.deployment.vnfcs
+    )
+    return instances.save_vnf(
+        connection, replace(vnf, deployment=replace(vnf.deployment, vnfcs=vnfcs, revision=revision))
+    )
+
+
+async def undeploy(op: Op) -> None:
+    """Have the VIM remove the deployment, and wait until it is gone."""
+    vnf = await recorded(op)
+    if vnf.vim_id is None or vnf.deployment is None:
+        return
+    driver = await op.world.drivers.of(vnf.vim_id)
+    async with op.world.gate(vnf.vim_id):
+        await driver.undeploy(vnf.deployment.name)
+    op.world.watch.kick(vnf.vim_id)
+
+
+async def wait_until_gone(op: Op) -> None:
+    """Wait until the VIM holds nothing of the deployment."""
+    vnf = await recorded(op)
+    if vnf.vim_id is None or vnf.deployment is None:
+        return
+    if op.attempt > 1:
+        await undeploy(op)
+    await settled(op, vnf.vim_id, vnf.deployment.name, REMOVED)
+
+
+async def undeploy_and_wait(op: Op) -> None:
+    """Undo of a deployment."""
+    await undeploy(op)
+    await wait_until_gone(op)
+
+
+def record_resources(connection: sa.Connection, op: Op, waited: OutsideAction[World]) -> None:
+    """Record what the VIM said stands when the waiting step ended; the instance is INSTANTIATED."""
+    vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+    standing = op.result_of(waited, Standing)
+    instances.save_vnf(
+        connection,
+        replace(vnf, state=InstantiationState.INSTANTIATED, resources=standing.resources),
+    )
+
+
+async def previous_again(op: Op, previous: object) -> None:
+    """Undo of a change: have the VIM hold what it held before, and wait for it."""
+    before = decode(Deployment, previous)
+    vnf = await recorded(op)
+    assert vnf.vim_id is not None
+    await send(op, vnf.vim_id, before)
+    await settled(op, vnf.vim_id, before.name, before.revision)

@@ -1,0 +1,167 @@
+"""Instantiate a VNF: from a record to running VNFCs on a chosen VIM.
+
+Source: ETSI GS NFV-SOL 003 clause 5.4.4.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import sqlalchemy as sa
+
+from farsite.lifecycle import deploying, placing, sizing
+from farsite.lifecycle.addressing import Prefixes, with_addresses
+from farsite.lifecycle.world import Op, World
+from farsite.model.errors import Conflict, Invalid
+from farsite.model.operation import InstanceKind
+from farsite.model.vnf import ExternalLink, InstantiationState, VnfInstance
+from farsite.model.vnfd import DeploymentFlavour
+from farsite.store import instances, packages, vims
+from farsite.store.encoding import decode
+from farsite.workflow.saga import Saga, step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstantiateVnf:
+    """`vim`, `region` and `zone` are the user's choice; empty: placement chooses. `configuration` is laid
+    over the descriptor's initial configuration of every VDU."""
+
+    flavour_id: str = ""
+    level_id: str = ""
+    vim: str = ""
+    region: str = ""
+    zone: str = ""
+    features: tuple[str, ...] = ()
+    external_links: tuple[ExternalLink, ...] = ()
+    unbound_cps: tuple[str, ...] = ()
+    configuration: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+def place(connection: sa.Connection, op: Op) -> object:
+    """Choose size, VIM, zones, names and addresses, and record them: everything later only carries out."""
+    want = decode(InstantiateVnf, op.operation.parameters)
+    vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+    if vnf.state is InstantiationState.INSTANTIATED:
+        raise Conflict(f"VNF instance {vnf.id} is INSTANTIATED already.", about={"vnf": vnf.id})
+    flavour = packages.vnfd_of(connection, vnf.project_id, vnf.vnfd_id).flavour(want.flavour_id)
+    level = flavour.level(want.level_id)
+    _check_links(want, flavour)
+    port_of_cp = {cp.external: cp.id for cp in flavour.cps if cp.external}
+    vnf = replace(
+        vnf,
+        flavour_id=flavour.id,
+        level_id=level.id if level else "",
+        scale_levels=flavour.scale_levels(want.level_id),
+        external_links=want.external_links,
+        unbound_cps=tuple(port_of_cp.get(cp, cp) for cp in want.unbound_cps),
+        port_of_cp=port_of_cp,
+        configuration=want.configuration,
+    )
+    package = packages.get_package(connection, vnf.project_id, vnf.package_id)
+    vnfcs = sizing.wanted_vnfcs(vnf, package, flavour, flavour.vnfc_counts(want.level_id))
+    demand = placing.demand_of(
+        vnf.id, vnfcs, flavour, vim=want.vim, region=want.region, zone=want.zone,
+        features=frozenset(want.features),
+    )  # fmt: skip
+    _check_vim(connection, vnf, want)
+    assignment = placing.decide(connection, op, (demand,), replacing=vnf.id).of(vnf.id)
+    vnfcs = sizing.with_zones(vnfcs, assignment.zones)
+    vnfcs = with_addresses(connection, vnfcs, owner=vnf.id, networks=prefixes_of(vnf, flavour))
+    deployment = sizing.deployment_of(vnf, flavour, vnfcs, revision=op.id, region=assignment.region)
+    vims.allocate(connection, vnf_id=vnf.id, vim_id=assignment.vim_id, held=sizing.held_per_zone(vnfcs))
+    instances.save_vnf(connection, replace(vnf, vim_id=assignment.vim_id, deployment=deployment))
+    return {"vim_id": assignment.vim_id, "vnfcs": len(vnfcs)}
+
+
+def _check_links(want: InstantiateVnf, flavour: DeploymentFlavour) -> None:
+    known = {cp.external or cp.id for cp in flavour.cps} | {cp.id for cp in flavour.cps}
+    for link in want.external_links:
+        if link.cp not in known:
+            raise Invalid(
+                f'Flavour "{flavour.id}" has no connection point "{link.cp}". '
+                f"It has: {', '.join(sorted(known))}."
+            )
+
+
+def _check_vim(connection: sa.Connection, vnf: VnfInstance, want: InstantiateVnf) -> None:
+    """Name a wrong VIM, region or zone before placement only says that nothing fits."""
+    if not want.vim:
+        return
+    vim = vims.get(connection, vnf.project_id, want.vim)
+    inventory = vims.inventory_of(connection, vim.id)
+    zones = inventory.zones if inventory else ()
+    regions = sorted({zone.region for zone in zones})
+    if zones and want.region and want.region not in regions:
+        raise Invalid(f'VIM "{vim.name}" has no region "{want.region}". Regions: {", ".join(regions)}.')
+    names = sorted({zone.name for zone in zones if want.region in ("", zone.region)})
+    if zones and want.zone and want.zone not in names:
+        raise Invalid(f'VIM "{vim.name}" has no zone "{want.zone}". Zones: {", ".join(names)}.')
+
+
+def prefixes_of(vnf: VnfInstance, flavour: DeploymentFlavour) -> dict[str, Prefixes]:
+    """Address ranges of the networks that this VNF's ports may be on."""
+    internal = {
+        sizing.internal_network_id(vnf, link.id): Prefixes(cidr_v4=link.cidr_v4, cidr_v6=link.cidr_v6)
+        for link in flavour.virtual_links.values()
+    }
+    external = {
+        link.network_id: Prefixes(cidr_v4=link.cidr_v4, cidr_v6=link.cidr_v6) for link in vnf.external_links
+    }
+    return internal | external
+
+
+def forget_placement(connection: sa.Connection, op: Op) -> None:
+    """Give back capacity and addresses; the instance is as it was when it was created."""
+    vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+    release(connection, vnf)
+
+
+def release(connection: sa.Connection, vnf: VnfInstance) -> None:
+    """Record that nothing of the VNF stands any more."""
+    if vnf.vim_id is not None:
+        vims.allocate(connection, vnf_id=vnf.id, vim_id=vnf.vim_id, held={})
+    instances.release_addresses(connection, vnf.id)
+    instances.save_vnf(
+        connection,
+        replace(
+            vnf,
+            state=InstantiationState.NOT_INSTANTIATED,
+            vim_id=None,
+            deployment=None,
+            resources=(),
+            flavour_id="",
+            level_id="",
+            scale_levels={},
+            external_links=(),
+            unbound_cps=(),
+            configuration={},
+        ),
+    )
+
+
+async def deploy(op: Op) -> None:
+    """Ask the VIM for all VNFCs at once."""
+    await deploying.deploy(op)
+
+
+async def wait(op: Op) -> object:
+    """Wait until all VNFCs run."""
+    return await deploying.wait_until_ready(op)
+
+
+def record(connection: sa.Connection, op: Op) -> None:
+    """Record what stands: from now on the instance is INSTANTIATED."""
+    deploying.record_resources(connection, op, wait)
+
+
+INSTANTIATE_VNF: Saga[World] = Saga(
+    verb="instantiate_vnf",
+    kind=InstanceKind.VNF,
+    type="INSTANTIATE",
+    parameters=InstantiateVnf,
+    steps=(
+        step("Choose size, VIM and addresses", place, undo=forget_placement),
+        step("Deploy on the VIM", deploy, undo=deploying.undeploy_and_wait),
+        step("Wait for the VIM", wait),
+        step("Record what stands", record),
+    ),
+)

@@ -1,0 +1,111 @@
+"""Brings what the store knows of VIMs into the form placement decides on, and keeps its answer."""
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from farsite.lifecycle.sizing import group_of
+from farsite.lifecycle.world import Op
+from farsite.model.deployment import WantedVnfc
+from farsite.model.ids import ProjectId, VimId, VnfInstanceId
+from farsite.model.vim import Vim, Zone
+from farsite.model.vnfd import AffinityScope, DeploymentFlavour
+from farsite.placement.problem import Candidate, Demand, Placement, Problem, Room, Rule, Unit
+from farsite.store import operations, vims
+
+
+def demand_of(
+    demand_id: str,
+    vnfcs: tuple[WantedVnfc, ...],
+    flavour: DeploymentFlavour,
+    *,
+    vim: str = "",
+    region: str = "",
+    zone: str = "",
+    features: frozenset[str] = frozenset(),
+) -> Demand:
+    """What one VNF asks of placement."""
+    return Demand(
+        id=demand_id,
+        units=tuple(
+            Unit(
+                id=one.id,
+                vcpus=one.vcpus,
+                memory_mib=one.memory_mib,
+                disk_gib=int(-(-one.disk_gib // 1)),
+                host_group=one.anti_affinity_group,
+                zone_group=group_of(flavour, one.vdu, AffinityScope.ZONE),
+            )
+            for one in vnfcs
+        ),
+        features=features
+        | {f"images:{one.image.partition(':')[0]}" for one in vnfcs if _is_site_image(one.image)},
+        vim=vim,
+        region=region,
+        zone=zone,
+    )
+
+
+def _is_site_image(image: str) -> bool:
+    return image.startswith(("builtin:", "host:"))
+
+
+def decide(
+    connection: sa.Connection,
+    op: Op,
+    demands: tuple[Demand, ...],
+    *,
+    rules: tuple[Rule, ...] = (),
+    replacing: VnfInstanceId | None = None,
+) -> Placement:
+    """Place the demands on the project's VIMs and keep the explanation beside the operation.
+
+    What `replacing` holds by our books counts as free: it asked before and is asking again.
+
+    Raises:
+        NotEnough: which constraint failed, per candidate.
+    """
+    candidates = _candidates(connection, op.operation.project_id, replacing)
+    placement = op.world.place(Problem(demands=demands, candidates=candidates, rules=rules))
+    operations.put_placement(connection, op.id, op.operation.project_id, placement, op.clock.now())
+    return placement
+
+
+def _candidates(
+    connection: sa.Connection, project_id: ProjectId, replacing: VnfInstanceId | None
+) -> tuple[Candidate, ...]:
+    registered = vims.lock_for_placement(connection, project_id)
+    allocated = vims.allocated(connection, but_not=replacing or "")
+    return tuple(_candidate(connection, vim, allocated) for vim in registered)
+
+
+def _candidate(
+    connection: sa.Connection, vim: Vim, allocated: Mapping[tuple[VimId, str], tuple[int, int, int]]
+) -> Candidate:
+    inventory = vims.inventory_of(connection, vim.id)
+    return Candidate(
+        vim_id=vim.id,
+        name=vim.name,
+        site=vim.site,
+        state=vim.state,
+        is_default=vim.is_default,
+        features=inventory.capabilities.features if inventory else frozenset(),
+        rooms=tuple(_room(zone, allocated.get((vim.id, zone.name), (0, 0, 0))) for zone in inventory.zones)
+        if inventory
+        else (),
+    )
+
+
+def _room(zone: Zone, held: tuple[int, int, int]) -> Room:
+    # The VIM's own count lags behind what we placed a moment ago; our books know nothing of other
+    # tenants. The larger use of the two is the safe one.
+    vcpus, memory_mib, disk_gib = held
+    return Room(
+        region=zone.region,
+        zone=zone.name,
+        vcpus=zone.vcpus - max(zone.vcpus_used, vcpus),
+        memory_mib=zone.memory_mib - max(zone.memory_mib_used, memory_mib),
+        disk_gib=zone.disk_gib - max(zone.disk_gib_used, disk_gib),
+        vcpus_total=zone.vcpus,
+        hosts=zone.hosts,
+    )

@@ -1,0 +1,181 @@
+"""Scale a VNF: more or fewer VNFCs along one aspect of its descriptor.
+
+An instance that leaves is taken out of its chains before it is removed; one that comes is put in after
+it runs, so scaling loses no packet.
+
+Source: ETSI GS NFV-SOL 003 clause 5.4.5.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from farsite.lifecycle import chaining, deploying, placing, sizing
+from farsite.lifecycle.addressing import with_addresses
+from farsite.lifecycle.instantiate_vnf import prefixes_of
+from farsite.lifecycle.world import Op, World
+from farsite.model.deployment import Deployment
+from farsite.model.errors import Conflict, Invalid
+from farsite.model.ids import VnfcId
+from farsite.model.operation import InstanceKind
+from farsite.model.vnf import InstantiationState, VnfInstance
+from farsite.store import instances, packages, vims
+from farsite.store.encoding import decode, encode
+from farsite.workflow.saga import Saga, step
+
+
+class ScaleType(StrEnum):
+    """Source: ETSI GS NFV-SOL 003, ScaleVnfRequest.type."""
+
+    SCALE_OUT = "SCALE_OUT"
+    SCALE_IN = "SCALE_IN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleVnf:
+    """`steps` scale steps of one aspect, out or in."""
+
+    type: ScaleType
+    aspect_id: str
+    steps: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What scaling changes."""
+
+    before: Deployment
+    scale_levels_before: dict[str, int]
+    leaving: tuple[VnfcId, ...]
+    coming: tuple[VnfcId, ...]
+
+
+def decide(connection: sa.Connection, op: Op) -> object:
+    """Compute the new size, place what is added, record the wish."""
+    want = decode(ScaleVnf, op.operation.parameters)
+    vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+    if vnf.state is not InstantiationState.INSTANTIATED or vnf.deployment is None or vnf.vim_id is None:
+        raise Conflict(f"VNF instance {vnf.id} is not instantiated, so it cannot be scaled.")
+    flavour = packages.vnfd_of(connection, vnf.project_id, vnf.vnfd_id).flavour(vnf.flavour_id)
+    levels = _new_levels(vnf, want)
+    counts = flavour.counts_at(levels)
+    package = packages.get_package(connection, vnf.project_id, vnf.package_id)
+    standing = vnf.deployment.vnfcs
+    wanted = sizing.merged(standing, sizing.wanted_vnfcs(vnf, package, flavour, counts))
+    known = {one.id for one in standing}
+    added = tuple(one for one in wanted if one.id not in known)
+    if added:
+        # Everything is asked for at once, so that anti-affinity sees the whole group; what stands is
+        # in the zone it stands in and counts as free for the question.
+        demand = placing.demand_of(vnf.id, added, flavour, vim=vnf.vim_id, region=vnf.deployment.region)
+        assignment = placing.decide(connection, op, (demand,)).of(vnf.id)
+        added = sizing.with_zones(added, assignment.zones)
+        added = with_addresses(connection, added, owner=vnf.id, networks=prefixes_of(vnf, flavour))
+        wanted = sizing.merged(added, wanted)
+    staying = {one.id for one in wanted}
+    decision = Decision(
+        before=vnf.deployment,
+        scale_levels_before=dict(vnf.scale_levels),
+        leaving=tuple(one.id for one in standing if one.id not in staying),
+        coming=tuple(one.id for one in added),
+    )
+    _save(connection, vnf, replace(vnf.deployment, vnfcs=wanted, revision=op.id), levels)
+    return encode(decision)
+
+
+def _new_levels(vnf: VnfInstance, want: ScaleVnf) -> dict[str, int]:
+    if want.aspect_id not in vnf.scale_levels:
+        known = ", ".join(sorted(vnf.scale_levels)) or "none"
+        raise Invalid(f'The VNF has no scaling aspect "{want.aspect_id}". Aspects: {known}.')
+    step_ = want.steps if want.type is ScaleType.SCALE_OUT else -want.steps
+    return {**vnf.scale_levels, want.aspect_id: vnf.scale_levels[want.aspect_id] + step_}
+
+
+def _save(
+    connection: sa.Connection, vnf: VnfInstance, deployment: Deployment, levels: dict[str, int]
+) -> None:
+    assert vnf.vim_id is not None
+    held = sizing.held_per_zone(deployment.vnfcs)
+    vims.allocate(connection, vnf_id=vnf.id, vim_id=vnf.vim_id, held=held)
+    instances.save_vnf(connection, replace(vnf, deployment=deployment, scale_levels=levels))
+
+
+def forget(connection: sa.Connection, op: Op) -> None:
+    """Record the size from before; addresses of what was to come are free again."""
+    decision = op.result_of(decide, Decision)
+    vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+    _release(connection, vnf, decision.coming)
+    _save(connection, vnf, decision.before, decision.scale_levels_before)
+
+
+def _release(connection: sa.Connection, vnf: VnfInstance, gone: tuple[VnfcId, ...]) -> None:
+    assert vnf.deployment is not None
+    names = [f"{one.id}/{port.name}" for one in vnf.deployment.vnfcs if one.id in gone for port in one.ports]
+    instances.release_addresses(connection, vnf.id, ports=names)
+
+
+async def steer_away(op: Op) -> None:
+    """Take what leaves out of the chains while it still runs."""
+    decision = op.result_of(decide, Decision)
+    if decision.leaving:
+        await chaining.steer(op, effect="steer away", leaving=frozenset(decision.leaving))
+
+
+async def deploy(op: Op) -> None:
+    """Ask the VIM for the new set of VNFCs."""
+    await deploying.deploy(op)
+
+
+async def deploy_before(op: Op) -> None:
+    """Undo: ask for the set from before, and wait for it."""
+    decision = op.result_of(decide, Decision)
+    await deploying.previous_again(op, encode(decision.before))
+
+
+async def wait(op: Op) -> object:
+    """Wait until the VIM holds the new set."""
+    return await deploying.wait_until_ready(op)
+
+
+async def steer_in(op: Op) -> None:
+    """Put what came into the chains."""
+    decision = op.result_of(decide, Decision)
+    if decision.coming:
+        await chaining.steer(op, effect="steer in")
+
+
+async def steer_back(op: Op) -> None:
+    """Undo of both steerings: only what stood before is in the chains."""
+    decision = op.result_of(decide, Decision)
+    await chaining.steer(op, effect=f"steer back {op.attempt}", leaving=frozenset(decision.coming))
+
+
+def record(connection: sa.Connection, op: Op) -> None:
+    """Record what stands; addresses of what left are free again."""
+    decision = op.result_of(decide, Decision)
+    vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+    names = [
+        f"{one.id}/{port.name}"
+        for one in decision.before.vnfcs
+        if one.id in decision.leaving
+        for port in one.ports
+    ]
+    instances.release_addresses(connection, vnf.id, ports=names)
+    deploying.record_resources(connection, op, wait)
+
+
+SCALE_VNF: Saga[World] = Saga(
+    verb="scale_vnf",
+    kind=InstanceKind.VNF,
+    type="SCALE",
+    parameters=ScaleVnf,
+    steps=(
+        step("Choose the new size", decide, undo=forget),
+        step("Steer traffic away from what leaves", steer_away, undo=steer_back),
+        step("Deploy on the VIM", deploy, undo=deploy_before),
+        step("Wait for the VIM", wait),
+        step("Steer traffic to what came", steer_in, undo=steer_back),
+        step("Record what stands", record),
+    ),
+)

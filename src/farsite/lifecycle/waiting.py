@@ -1,0 +1,124 @@
+"""Waits for deployments: one watcher per VIM asks once for all that are in flight.
+
+The pause between two looks starts at `vim_poll_first_s` and grows while nothing changes; a driver that
+tells of changes (`events`) has the watcher look at once, so waiting costs little and ends quickly.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from farsite.model.deployment import DeploymentState, DeploymentStatus
+from farsite.model.errors import FarsiteError, Unknown
+from farsite.model.ids import VimId
+from farsite.settings import Settings
+from farsite.vims.registry import Drivers
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    name: str
+    revision: str
+    done: asyncio.Future[DeploymentStatus]
+    tell: Callable[[str], None]
+
+
+class DeploymentWatch:
+    """All waits of this process for deployments to become ready, failed or absent."""
+
+    def __init__(self, settings: Settings, drivers: Drivers) -> None:
+        self._settings = settings
+        self._drivers = drivers
+        self._waiters: dict[VimId, set[_Waiter]] = {}
+        self._kicks: dict[VimId, asyncio.Event] = {}
+        self._tasks: dict[VimId, asyncio.Task[None]] = {}
+
+    async def until_settled(
+        self,
+        vim_id: VimId,
+        name: str,
+        *,
+        revision: str = "",
+        tell: Callable[[str], None] = lambda _text: None,
+    ) -> DeploymentStatus:
+        """The status of a deployment once it is no longer in progress.
+
+        With a revision, only a status of that revision (or absence) counts. Silence of the VIM is told
+        to `tell` and waited out; the caller's deadline bounds it.
+        """
+        waiter = _Waiter(name, revision, asyncio.get_running_loop().create_future(), tell)
+        self._waiters.setdefault(vim_id, set()).add(waiter)
+        self.kick(vim_id)
+        if vim_id not in self._tasks or self._tasks[vim_id].done():
+            self._tasks[vim_id] = asyncio.create_task(self._watch(vim_id), name=f"watch-{vim_id}")
+        try:
+            return await waiter.done
+        finally:
+            self._waiters[vim_id].discard(waiter)
+
+    def kick(self, vim_id: VimId) -> None:
+        """Something changed on the VIM: look now."""
+        self._kicks.setdefault(vim_id, asyncio.Event()).set()
+
+    async def stop(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _watch(self, vim_id: VimId) -> None:
+        pause_s = self._settings.vim_poll_first_s
+        while self._waiters.get(vim_id):
+            kick = self._kicks[vim_id]
+            kick.clear()
+            if await self._look(vim_id):
+                pause_s = self._settings.vim_poll_first_s
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(kick.wait(), pause_s)
+                pause_s = self._settings.vim_poll_first_s
+                continue
+            pause_s = min(pause_s * 1.5, self._settings.vim_poll_max_s)
+
+    async def _look(self, vim_id: VimId) -> bool:
+        """One look at all; whether any wait ended."""
+        waiters = list(self._waiters.get(vim_id, ()))
+        names = sorted({waiter.name for waiter in waiters})
+        try:
+            driver = await self._drivers.of(vim_id)
+            statuses = {status.name: status for status in await driver.watch(names)}
+        except Unknown as silence:
+            for waiter in waiters:
+                waiter.tell(f"{silence.detail} Looking again.")
+            return False
+        except FarsiteError as fault:
+            for waiter in waiters:
+                if not waiter.done.done():
+                    waiter.done.set_exception(fault)
+            return True
+        except Exception as bug:
+            log.exception("watch.failed", vim_id=vim_id)
+            for waiter in waiters:
+                if not waiter.done.done():
+                    waiter.done.set_exception(bug)
+            return True
+        ended = [waiter for waiter in waiters if _settle(waiter, statuses.get(waiter.name))]
+        return bool(ended)
+
+
+def _settle(waiter: _Waiter, status: DeploymentStatus | None) -> bool:
+    if status is None or waiter.done.done():
+        return False
+    is_asked = not waiter.revision or status.revision == waiter.revision
+    if status.state is DeploymentState.IN_PROGRESS or not (
+        is_asked or status.state is DeploymentState.ABSENT
+    ):
+        ready = sum(resource.is_alive and resource.vnfc_id is not None for resource in status.resources)
+        waiter.tell(f"The VIM works on it: {ready} VNFC(s) so far.")
+        return False
+    waiter.done.set_result(status)
+    return True

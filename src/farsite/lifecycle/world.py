@@ -1,0 +1,40 @@
+"""What the actions of lifecycle verbs may use."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from farsite.lifecycle.waiting import DeploymentWatch
+from farsite.model.ids import VimId
+from farsite.model.operation import Operation
+from farsite.placement.problem import Placer
+from farsite.settings import Settings
+from farsite.store.database import Database
+from farsite.vims.registry import Drivers
+from farsite.workflow.saga import Running
+
+
+@dataclass(slots=True)
+class World:
+    """The seams and stores a verb works with; made once by the composition root."""
+
+    settings: Settings
+    database: Database
+    drivers: Drivers
+    watch: DeploymentWatch
+    place: Placer
+    begin: Callable[[sa.Connection, Operation], None]
+    """Records and enqueues a further operation in the caller's transaction."""
+    nudge: Callable[[], None]
+    """Has what was just asked of an operation looked at now, not at the end of the polling period."""
+    _gates: dict[VimId, asyncio.Semaphore] = field(default_factory=dict[VimId, asyncio.Semaphore])
+
+    def gate(self, vim_id: VimId) -> asyncio.Semaphore:
+        """Bounds the calls that load one VIM. Held around a call, never around a wait."""
+        return self._gates.setdefault(vim_id, asyncio.Semaphore(self.settings.vim_concurrency))
+
+
+Op = Running[World]
+"""The running operation as every action of this package gets it."""
