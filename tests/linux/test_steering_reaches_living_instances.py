@@ -23,7 +23,7 @@ from farsite.vims.drivers.linux.agent.steering import (
 )
 
 VIMS = [VimId(name) for name in ("north", "south", "west")]
-HASHES = range(0, 60)
+HASHES = range(60)
 
 
 @st.composite
@@ -204,9 +204,7 @@ def test_suspects_carry_a_closed_hop_only_when_nobody_else_can(situation, data: 
     """A probe may be wrong on a busy host: to drop everything on suspicion would be worse than the doubt."""
     chain, up = situation
     ids = [instance.vnfc_id for hop in chain.hops for instance in hop.instances]
-    states = {
-        each: "up" if each in up else data.draw(st.sampled_from(["suspect", "down"])) for each in ids
-    }
+    states = {each: "up" if each in up else data.draw(st.sampled_from(["suspect", "down"])) for each in ids}
     alive = steering.considered_alive(chain, states)
     for hop in chain.hops:
         of_hop = {instance.vnfc_id for instance in hop.instances}

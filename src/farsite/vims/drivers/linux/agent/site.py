@@ -133,20 +133,21 @@ class Site:
         task.add_done_callback(self._background.discard)
 
     async def _watch_directory(self) -> None:
-        while self.setup.directory.exists():
+        while self.setup.directory.exists():  # noqa: ASYNC110  (nobody tells us)
             await asyncio.sleep(_DIRECTORY_WATCH_S)
         await self._end_for_good()
 
     async def _watch_holder(self) -> None:
         """Have a holder that knows our namespace, so that it outlives us."""
-        name = f"site:{self.setup.vim_id}"
+        held = (("wan", self._wan), (f"site:{self.setup.vim_id}", self._held))
         while True:
             with contextlib.suppress(ProcessLookupError):
                 await _end_of(holder.process_id(self.setup.run_dir))
             if not self.setup.directory.exists():
                 return
             try:
-                await asyncio.to_thread(holder.adopt, self.setup.run_dir, name, self._held)
+                for name, namespace in held:
+                    await asyncio.to_thread(holder.adopt, self.setup.run_dir, name, namespace)
             except (holder.HolderFault, OSError) as error:
                 sys.stderr.write(f"agent: no namespace holder: {error}\n")
                 await asyncio.sleep(_DIRECTORY_WATCH_S)
@@ -160,21 +161,17 @@ class Site:
         os._exit(0)
 
     def _join_underlay(self) -> None:
+        # Kept open: the underlay must survive its holder as well, and we hand it to the next one.
+        self._wan = holder.obtain(self.setup.run_dir, "wan")
         if self._links.index(_UNDERLAY_DEVICE):
             return
         self._links.set_up(self._links.index("lo"))
-        wan = holder.obtain(self.setup.run_dir, "wan")
-        try:
-            peer = paths.device_name("w", self.setup.vim_id)
-            index = self._links.add_veth(
-                _UNDERLAY_DEVICE, peer=peer, peer_namespace=wan.network, mtu=_UNDERLAY_MTU
-            )
-            self._links.add_address(index, self._held.underlay)
-            namespaces.inside(wan.network, lambda: _plug_into_underlay(peer))
-        finally:
-            os.close(wan.network)
-            if wan.user >= 0:
-                os.close(wan.user)
+        peer = paths.device_name("w", self.setup.vim_id)
+        index = self._links.add_veth(
+            _UNDERLAY_DEVICE, peer=peer, peer_namespace=self._wan.network, mtu=_UNDERLAY_MTU
+        )
+        self._links.add_address(index, self._held.underlay)
+        namespaces.inside(self._wan.network, lambda: _plug_into_underlay(peer))
 
     def _read_records(self) -> None:
         for path in sorted(self._deployment_records.glob("*.json")):
