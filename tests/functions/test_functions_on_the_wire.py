@@ -135,14 +135,16 @@ def _resolve(host):
     """Have the address resolved: nobody listens there, and saying so needs the whole way and back."""
     import socket
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-        asker.settimeout(3)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(1)
         asker.connect((host, 7))
         asker.send(b"?")
         try:
             asker.recv(1)
         except ConnectionRefusedError:
             return True
+        except TimeoutError:
+            return False
     return False
 
 
@@ -342,6 +344,19 @@ def test_fragmented_packets_pass_whole_with_the_flow_they_belong_to(lab: Lab, ta
     assert client.run(_echo_large, target, 80, 5000)
     assert firewall.counters()["dropped"] == {"inside_to_outside": {}, "outside_to_inside": {}}
     assert inspector.counters()["ingress_to_egress"]["forwarded_packets"] >= 4
+
+
+@TARGETS
+def test_an_icmp_error_comes_back_to_whom_it_concerns_and_no_other_passes(lab: Lab, target: str):
+    """Path MTU discovery and refusals live on these, and an attacker would like to forge them."""
+    rules = [{"action": "accept", "protocol": "udp", "destination_ports": [7]}]
+    client, (firewall, inspector), server = chain(
+        lab, "firewall", "inspector", firewall={"default_action": "drop", "rules": rules}
+    )
+    assert client.run(_resolve, target), "port unreachable passed both functions"
+    assert not server.run(_resolve, "10.0.0.1" if "." in target else "fd00::1")
+    assert inspector.counters()["dropped"]["egress_to_ingress"]["no_state"] >= 1
+    assert firewall.counters()["dropped"] == {"inside_to_outside": {}, "outside_to_inside": {}}
 
 
 def test_a_later_fragment_without_its_first_one_is_dropped(lab: Lab):

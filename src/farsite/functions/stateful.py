@@ -108,9 +108,9 @@ class StatefulFilter:
                 return "" if is_known else self._gate.admit(side, packet)
             case Kind.LATER_FRAGMENT:
                 verdict = self.fragments.verdict(side, packet.fragment_key, now)
-                return (
-                    "" if verdict else "fragment_without_first" if verdict is None else "fragment_of_dropped"
-                )
+                if verdict is None:
+                    return "fragment_without_first"
+                return "" if verdict else "fragment_of_dropped"
             case Kind.MALFORMED:
                 return "malformed"
 
