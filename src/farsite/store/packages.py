@@ -234,3 +234,15 @@ def delete_nsd(connection: sa.Connection, info: NsdInfo) -> None:
     if nsd_usage(connection, info.id) is UsageState.IN_USE:
         raise Conflict(f"NSD {info.id} ({info.name}) is in use by NS instances. Delete those first.")
     connection.execute(sa.delete(nsd_infos).where(nsd_infos.c.id == info.id))
+
+
+def unfinished_packages(connection: sa.Connection) -> list[VnfPackage]:
+    """Packages whose onboarding a dead process left half way."""
+    query = sa.select(vnf_packages.c.body).where(vnf_packages.c.state.in_(["UPLOADING", "PROCESSING"]))
+    return [decode(VnfPackage, row.body) for row in connection.execute(query)]
+
+
+def unfinished_nsds(connection: sa.Connection) -> list[NsdInfo]:
+    """NSDs whose onboarding a dead process left half way."""
+    query = sa.select(nsd_infos.c.body).where(nsd_infos.c.state == "PROCESSING")
+    return [decode(NsdInfo, row.body) for row in connection.execute(query)]

@@ -1,0 +1,1 @@
+"""The northbound interfaces: ETSI's under their own names, ours under /farsite/v1."""

@@ -1,0 +1,38 @@
+"""What handlers may use; made once by the composition root."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from farsite.catalogue.catalogue import Catalogue
+from farsite.model.clock import Clock
+from farsite.model.ids import VimId
+from farsite.model.operation import Operation
+from farsite.notifications.feed import Feed
+from farsite.secrets import KeyDirectory
+from farsite.settings import Settings
+from farsite.store.database import Database
+from farsite.vims.registry import Drivers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The seams that the API stands on."""
+
+    settings: Settings
+    database: Database
+    clock: Clock
+    drivers: Drivers
+    catalogue: Catalogue
+    keys: KeyDirectory
+    feed: Feed
+    begin: Callable[[sa.Connection, Operation], None]
+    """Records and enqueues an operation in the caller's transaction (lifecycle.requests.start takes it)."""
+    nudge: Callable[[], None]
+    """After a control was asked of an operation: have it looked at now. Thread-safe."""
+    watch_vim: Callable[[VimId], Awaitable[None]]
+    """After a VIM was registered or changed: check it now, and from now on. Returns after the first check,
+    so that its state and inventory are known."""
+    unwatch_vim: Callable[[VimId], Awaitable[None]]
+    """After a VIM was deleted."""

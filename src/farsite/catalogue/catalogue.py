@@ -1,0 +1,304 @@
+"""Onboarding: from an upload to an ONBOARDED package, or to ERROR with every fault named.
+
+An archive is kept under its SHA-256, written beside and renamed, so that a half upload is never
+taken for a whole one. The descriptor is read in a thread: a large package delays nobody.
+
+Source: ETSI GS NFV-SOL 005 clauses 5.4 (NSD) and 9.4 (VNF package) states.
+"""
+
+import asyncio
+import hashlib
+import os
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from farsite.descriptors.archive import ArchiveRefused, open_archive
+from farsite.descriptors.nsd_archive import NsdContent, read_nsd_archive
+from farsite.descriptors.vnf_package import VnfPackageContent, read_vnf_package
+from farsite.model.clock import Clock
+from farsite.model.errors import Conflict, Invalid, NotFound
+from farsite.model.ids import NsdInfoId, ProjectId, VnfPackageId, new_id
+from farsite.model.package import Fault, NsdInfo, OnboardingState, OperationalState, VnfPackage
+from farsite.settings import Settings
+from farsite.store import packages
+from farsite.store.database import Database
+
+log = structlog.get_logger()
+
+
+class Catalogue:
+    """VNF packages and NSDs: their archives on disk, their states and descriptors in the store."""
+
+    def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
+        self._settings = settings
+        self._database = database
+        self._clock = clock
+        self._archives = settings.data_dir / "archives"
+
+    async def create_package(
+        self, project_id: ProjectId, user_defined_data: Mapping[str, str] | None = None
+    ) -> VnfPackage:
+        """Record a package without content."""
+        package = VnfPackage(
+            id=VnfPackageId(new_id()),
+            project_id=project_id,
+            user_defined_data=dict(user_defined_data or {}),
+            created_at=self._clock.now(),
+        )
+        await self._database.run(packages.put_package, package)
+        return package
+
+    async def upload_package(
+        self,
+        project_id: ProjectId,
+        package_id: str,
+        content: AsyncIterator[bytes],
+        *,
+        image_map: Mapping[str, str] | None = None,
+    ) -> VnfPackage:
+        """Take in the content of a CREATED package (or one in ERROR, anew) and read it.
+
+        Returns the package ONBOARDED, or in ERROR with all its faults.
+
+        Raises:
+            NotFound: no such package.
+            Conflict: it has content already.
+            Invalid: the upload is larger than allowed.
+        """
+        package = await self._database.run(packages.get_package, project_id, package_id)
+        if package.state not in (OnboardingState.CREATED, OnboardingState.ERROR):
+            raise Conflict(f"Package {package.id} is {package.state}; content is taken once, when CREATED.")
+        package = replace(
+            package, state=OnboardingState.UPLOADING, failure=(), image_map=dict(image_map or {})
+        )
+        await self._database.run(packages.put_package, package)
+        try:
+            digest = await self._take_in(content)
+        except BaseException:
+            # The client went away or sent too much: the package waits for content as before.
+            await self._database.run(packages.put_package, replace(package, state=OnboardingState.CREATED))
+            raise
+        package = replace(package, state=OnboardingState.PROCESSING, digest=digest)
+        await self._database.run(packages.put_package, package)
+        return await self._process_package(package)
+
+    async def _process_package(self, package: VnfPackage) -> VnfPackage:
+        try:
+            content = await asyncio.to_thread(self._read_package, package)
+            package = replace(
+                package,
+                state=OnboardingState.ONBOARDED,
+                operational_state=OperationalState.ENABLED,
+                vnfd_id=content.vnfd.id,
+                provider=content.vnfd.provider,
+                product_name=content.vnfd.product_name,
+                software_version=content.vnfd.software_version,
+                vnfd_version=content.vnfd.version,
+                artifacts=content.artifacts,
+                warnings=content.warnings,
+            )
+            await self._database.run(packages.put_package, package, content.vnfd)
+        except (ArchiveRefused, Conflict) as refusal:
+            faults = (
+                refusal.faults
+                if isinstance(refusal, ArchiveRefused)
+                else (Fault(file="", line=None, found=refusal.detail),)
+            )
+            package = replace(
+                package, state=OnboardingState.ERROR, failure=faults, vnfd_id=None,
+                operational_state=OperationalState.DISABLED,
+            )  # fmt: skip
+            await self._database.run(packages.put_package, package)
+        log.info("package.onboarding_ended", package_id=package.id, state=package.state.value)
+        return package
+
+    def _read_package(self, package: VnfPackage) -> VnfPackageContent:
+        with self._path(package.digest).open("rb") as file:
+            return read_vnf_package(open_archive(file), package.image_map)
+
+    async def create_nsd(self, project_id: ProjectId) -> NsdInfo:
+        """Record an NSD without content."""
+        info = NsdInfo(id=NsdInfoId(new_id()), project_id=project_id, created_at=self._clock.now())
+        await self._database.run(packages.put_nsd_info, info)
+        return info
+
+    async def upload_nsd(
+        self, project_id: ProjectId, nsd_info_id: str, content: AsyncIterator[bytes]
+    ) -> NsdInfo:
+        """Take in the content of a CREATED NSD (or one in ERROR, anew) and read it; see `upload_package`.
+
+        An NSD that names a VNFD which is not onboarded ends in ERROR.
+        """
+        info = await self._database.run(packages.get_nsd_info, project_id, nsd_info_id)
+        if info.state not in (OnboardingState.CREATED, OnboardingState.ERROR):
+            raise Conflict(f"NSD {info.id} is {info.state}; content is taken once, when CREATED.")
+        digest = await self._take_in(content)
+        info = replace(info, state=OnboardingState.PROCESSING, digest=digest, failure=())
+        await self._database.run(packages.put_nsd_info, info)
+        return await self._process_nsd(info)
+
+    async def _process_nsd(self, info: NsdInfo) -> NsdInfo:
+        try:
+            content = await asyncio.to_thread(self._read_nsd, info)
+            await self._check_vnfds(info, content)
+            info = replace(
+                info,
+                state=OnboardingState.ONBOARDED,
+                operational_state=OperationalState.ENABLED,
+                nsd_id=content.nsd.id,
+                name=content.nsd.name,
+                designer=content.nsd.designer,
+                version=content.nsd.version,
+            )
+            await self._database.run(packages.put_nsd_info, info, content.nsd)
+        except (ArchiveRefused, Conflict) as refusal:
+            faults = (
+                refusal.faults
+                if isinstance(refusal, ArchiveRefused)
+                else (Fault(file="", line=None, found=refusal.detail),)
+            )
+            info = replace(info, state=OnboardingState.ERROR, failure=faults, nsd_id=None)
+            await self._database.run(packages.put_nsd_info, info)
+        log.info("nsd.onboarding_ended", nsd_info_id=info.id, state=info.state.value)
+        return info
+
+    def _read_nsd(self, info: NsdInfo) -> NsdContent:
+        with self._path(info.digest).open("rb") as file:
+            return read_nsd_archive(open_archive(file))
+
+    async def _check_vnfds(self, info: NsdInfo, content: NsdContent) -> None:
+        wanted = {
+            profile.vnfd_id
+            for flavour in content.nsd.flavours.values()
+            for profile in flavour.profiles.values()
+        }
+        missing: list[str] = []
+        for vnfd_id in sorted(wanted):
+            try:
+                await self._database.run(packages.vnfd_of, info.project_id, vnfd_id)
+            except NotFound:
+                missing.append(vnfd_id)
+        if missing:
+            raise Conflict(
+                f"The NSD uses VNFDs that are not onboarded: {', '.join(missing)}. Onboard their packages first, "
+                f"then upload the NSD again."
+            )
+
+    async def set_operational_state(
+        self, project_id: ProjectId, package_id: str, state: OperationalState
+    ) -> VnfPackage:
+        """Enable or disable an onboarded package.
+
+        Raises:
+            Conflict: it is so already, or not onboarded.
+        """
+        package = await self._database.run(packages.get_package, project_id, package_id)
+        if package.state is not OnboardingState.ONBOARDED:
+            raise Conflict(f"Package {package.id} is {package.state}, not ONBOARDED.")
+        if package.operational_state is state:
+            raise Conflict(f"Package {package.id} is {state} already.")
+        package = replace(package, operational_state=state)
+        await self._database.run(packages.put_package, package)
+        return package
+
+    async def set_nsd_operational_state(
+        self, project_id: ProjectId, nsd_info_id: str, state: OperationalState
+    ) -> NsdInfo:
+        """Enable or disable an onboarded NSD; see `set_operational_state`."""
+        info = await self._database.run(packages.get_nsd_info, project_id, nsd_info_id)
+        if info.state is not OnboardingState.ONBOARDED:
+            raise Conflict(f"NSD {info.id} is {info.state}, not ONBOARDED.")
+        if info.operational_state is state:
+            raise Conflict(f"NSD {info.id} is {state} already.")
+        info = replace(info, operational_state=state)
+        await self._database.run(packages.put_nsd_info, info)
+        return info
+
+    async def delete_package(self, project_id: ProjectId, package_id: str) -> None:
+        """Forget a package and its archive.
+
+        Raises:
+            Conflict: VNF instances were made from it, or it is still being read.
+        """
+        package = await self._database.run(packages.get_package, project_id, package_id)
+        if package.state in (OnboardingState.UPLOADING, OnboardingState.PROCESSING):
+            raise Conflict(f"Package {package.id} is {package.state}. Wait until that has ended.")
+        await self._database.run(packages.delete_package, package)
+        await self.sweep()
+
+    async def delete_nsd(self, project_id: ProjectId, nsd_info_id: str) -> None:
+        """Forget an NSD and its archive.
+
+        Raises:
+            Conflict: NS instances were made from it.
+        """
+        info = await self._database.run(packages.get_nsd_info, project_id, nsd_info_id)
+        await self._database.run(packages.delete_nsd, info)
+        await self.sweep()
+
+    def archive_path(self, digest: str) -> Path:
+        """Where an archive lies.
+
+        Raises:
+            NotFound: it has none.
+        """
+        if not digest or not self._path(digest).exists():
+            raise NotFound("It has no content yet.")
+        return self._path(digest)
+
+    async def recover(self) -> None:
+        """After a crash: read again what was being read, and let cut-off uploads be uploaded anew."""
+        for package in await self._database.run(packages.unfinished_packages):
+            if package.state is OnboardingState.PROCESSING and self._path(package.digest).exists():
+                await self._process_package(package)
+            else:
+                await self._database.run(
+                    packages.put_package, replace(package, state=OnboardingState.CREATED)
+                )
+        for info in await self._database.run(packages.unfinished_nsds):
+            await self._process_nsd(info)
+        await self.sweep()
+
+    async def sweep(self) -> None:
+        """Delete archives that no row refers to."""
+        known = await self._database.run(packages.digests)
+        await asyncio.to_thread(self._sweep, known)
+
+    def _sweep(self, known: set[str]) -> None:
+        if not self._archives.exists():
+            return
+        for path in self._archives.iterdir():
+            if not path.name.startswith("partial-") and path.name not in known:
+                path.unlink(missing_ok=True)
+
+    async def _take_in(self, content: AsyncIterator[bytes]) -> str:
+        """Write an upload under its digest; nothing is left of one that breaks off."""
+        self._archives.mkdir(parents=True, exist_ok=True, mode=0o700)
+        limit = self._settings.max_package_mib * 1024 * 1024
+        descriptor, name = tempfile.mkstemp(dir=self._archives, prefix="partial-")
+        partial = Path(name)
+        digest, size = hashlib.sha256(), 0
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                async for chunk in content:
+                    size += len(chunk)
+                    if size > limit:
+                        raise Invalid(
+                            f"The upload is larger than {self._settings.max_package_mib} MiB "
+                            f"(setting max_package_mib)."
+                        )
+                    digest.update(chunk)
+                    await asyncio.to_thread(file.write, chunk)
+                file.flush()
+                await asyncio.to_thread(os.fsync, file.fileno())
+            partial.rename(self._path(digest.hexdigest()))
+        finally:
+            partial.unlink(missing_ok=True)
+        return digest.hexdigest()
+
+    def _path(self, digest: str) -> Path:
+        return self._archives / digest

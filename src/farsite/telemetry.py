@@ -1,0 +1,57 @@
+"""Every metric, with its help text; the unit is in the name."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY = CollectorRegistry()
+
+OPERATIONS_ENDED = Counter(
+    "farsite_operations_ended_total",
+    "Lifecycle operations that ended, by verb and terminal state.",
+    ["verb", "state"],
+    registry=REGISTRY,
+)
+OPERATION_DURATION = Histogram(
+    "farsite_operation_duration_seconds",
+    "Time from a lifecycle operation's acceptance to its end.",
+    ["verb"],
+    registry=REGISTRY,
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
+)
+LOOP_LAG = Gauge(
+    "farsite_loop_lag_seconds",
+    "How late the event loop ran the last watch, the largest of the last ten seconds.",
+    registry=REGISTRY,
+)
+VIM_CHECK_DURATION = Histogram(
+    "farsite_vim_check_duration_seconds",
+    "Time of one health check of a VIM.",
+    ["vim"],
+    registry=REGISTRY,
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5),
+)
+VIM_STATE = Gauge(
+    "farsite_vim_state",
+    "1 for the state a VIM is in, 0 for the others.",
+    ["vim", "state"],
+    registry=REGISTRY,
+)
+EVENTS_TAKEN = Counter(
+    "farsite_vim_events_total", "Events taken in from VIMs, by kind.", ["vim", "kind"], registry=REGISTRY
+)
+ALARMS_RAISED = Counter(
+    "farsite_alarms_raised_total", "Alarms raised, by name of the catalogue.", ["alarm"], registry=REGISTRY
+)
+HEALS_STARTED = Counter(
+    "farsite_heals_started_total", "Automatic heals started, by VIM.", ["vim"], registry=REGISTRY
+)
+HEALS_WITHHELD = Counter(
+    "farsite_heals_withheld_total",
+    "Automatic heals not started, by reason (budget, breaker, busy).",
+    ["reason"],
+    registry=REGISTRY,
+)
+
+
+def exposition() -> bytes:
+    """All metrics in the Prometheus text format."""
+    return generate_latest(REGISTRY)
