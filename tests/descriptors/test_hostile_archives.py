@@ -144,12 +144,12 @@ def test_a_hundred_thousand_entries_are_refused_before_they_are_read(stated: int
     """Counting must cost neither time nor memory, and the archive's own count may lie."""
     file = many_entries(100_000, stated)
     tracemalloc.start()
-    began = time.monotonic()
+    began = time.process_time()
     faults = refused(file)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert "entries" in faults[0].found or "directory" in faults[0].found
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert peak < 20 * MIB
 
 

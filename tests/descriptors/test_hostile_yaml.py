@@ -39,13 +39,13 @@ def laughs(levels: int, width: int = 9) -> str:
 def test_a_billion_laughs_are_refused_before_they_are_told() -> None:
     """Aliases are shared, so parsing is cheap; whoever walks the tree would never come back."""
     tracemalloc.start()
-    began = time.monotonic()
+    began = time.process_time()
     (fault,) = refused(laughs(30))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert "YAML bomb" in fault.found
     assert fault.line is not None
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
     assert peak < 5_000_000
 
 
@@ -143,9 +143,11 @@ def test_scalars_keep_how_they_were_written() -> None:
     assert [entry.value for entry in tree.items.values()] == [1.1, "2020-01-01", 31, -3, 1000.0, "5", None]
 
 
+# PyYAML's writer leaves control characters and rare line breaks unescaped in some places.
+TEXT = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp", "Cn", "Co")), max_size=12)
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**12), 10**12) | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    st.none() | st.booleans() | st.integers(-(10**12), 10**12) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=20,
 )
 

@@ -94,6 +94,7 @@ def test_stated_counts_win_over_deltas() -> None:
     [
         ("num_virtual_cpu: 2", "num_virtual_cpu: two", "num_virtual_cpu: a string", "an integer"),
         ("num_virtual_cpu: 2", "num_virtual_cpu: 0", "num_virtual_cpu: 0", "> 0"),
+        ("num_virtual_cpu: 2", f"num_virtual_cpu: {10**30}", "num_virtual_cpu: a number", "an integer"),
         ("num_virtual_cpu: 2", "num_virtual_cpus: 2", "unknown property", '"num_virtual_cpu"'),
         ("{virtual_mem_size: {get_input: memory}}", "{virtual_mem_size: 512 XB}", "512 XB", "a size"),
         ("{get_input: memory}", "{get_input: memroy}", 'get_input of "memroy"', '"memory"'),

@@ -54,6 +54,8 @@ class Limits:
     path_depth: int = 20
     path_length: int = 512
     import_depth: int = 16
+    imports: int = 500
+    """Files of one descriptor."""
     yaml_nodes: int = 200_000
     """Per file, aliases counted as often as they are used."""
     yaml_depth: int = 64

@@ -10,9 +10,14 @@ import re
 from dataclasses import dataclass
 
 from farsite.descriptors.archive import ARCHIVE, Archive
-from farsite.descriptors.faults import ArchiveRefused, FaultLog, nearest, refusal
+from farsite.descriptors.faults import ArchiveRefused, FaultLog, refusal
 
 TOSCA_META = "TOSCA-Metadata/TOSCA.meta"
+_ENTRIES = {
+    prefix + name
+    for prefix in ("entry-", "etsi-entry-")
+    for name in ("manifest", "change-log", "tests", "licenses", "certificate")
+}
 _YAML = (".yaml", ".yml")
 _SIGNATURES = (".cms", ".sig", ".asc", ".p7s")
 _ALGORITHMS = {"sha224": "sha224", "sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
@@ -77,8 +82,8 @@ def _with_metadata(archive: Archive, log: FaultLog) -> Frame:
     named = {line.key: line for line in reversed(lines)}
     entry = named.get("entry-definitions")
     metadata = [TOSCA_META]
-    for line in lines:
-        if "entry-" in line.key and line is not entry:
+    for line in named.values():
+        if line.key in _ENTRIES:
             metadata += _entry_file(archive, line, log)
     _verify(archive, _declared(lines, "name"), log)
     if entry is None or not entry.value:
@@ -89,7 +94,7 @@ def _with_metadata(archive: Archive, log: FaultLog) -> Frame:
         log.at(
             entry,
             f'Entry-Definitions names "{entry.value[:200]}", which is not in the archive',
-            nearest(entry.value, [name for name in archive.names if name.endswith(_YAML)]),
+            log.nearest(entry.value, [name for name in archive.names if name.endswith(_YAML)]),
         )
         log.raise_if_any()
     return Frame(entry=entry.value, metadata=tuple(metadata))
@@ -105,7 +110,9 @@ def _entry_file(archive: Archive, line: _Line, log: FaultLog) -> list[str]:
     if any(name.startswith(line.value.rstrip("/") + "/") for name in archive.names):
         return []
     log.at(
-        line, f'"{line.value[:200]}" is declared and not in the archive', nearest(line.value, archive.names)
+        line,
+        f'"{line.value[:200]}" is declared and not in the archive',
+        log.nearest(line.value, archive.names),
     )
     return []
 
@@ -180,7 +187,7 @@ def _verify(archive: Archive, declared: list[_Declared], log: FaultLog) -> None:
         if "://" in name:
             log.warn_at(file.source, f'"{name[:200]}" lies outside the archive and is not checked')
         elif name not in archive:
-            near = nearest(name, archive.names)
+            near = log.nearest(name, archive.names)
             log.at(file.source, f'"{name[:200]}" is declared and not in the archive', near or "the file")
         elif file.hash is not None:
             _verify_hash(archive, name, file.algorithm, file.hash, log)

@@ -8,6 +8,9 @@ from farsite.model.errors import Invalid
 from farsite.model.package import Fault
 
 _FAULTS_KEPT = 100
+_TEXT_KEPT = 600
+_COMPARISONS = 10_000
+"""How many names may be compared for suggestions while one archive is read: it bounds the time that takes."""
 
 
 class ArchiveRefused(Invalid):
@@ -48,10 +51,11 @@ class FaultLog:
         self._faults: dict[Fault, None] = {}
         self._warnings: dict[str, None] = {}
         self._dropped = 0
+        self._comparisons = _COMPARISONS
 
     def fault(self, file: str, line: int | None, found: str, expected: str = "") -> None:
         """Note something that makes the archive unacceptable."""
-        fault = Fault(file=file, line=line, found=found, expected=expected)
+        fault = Fault(file=file, line=line, found=found[:_TEXT_KEPT], expected=expected[:_TEXT_KEPT])
         if len(self._faults) >= _FAULTS_KEPT:
             self._dropped += fault not in self._faults
         else:
@@ -73,7 +77,20 @@ class FaultLog:
     def warn(self, file: str, line: int | None, text: str) -> None:
         """Note something an operator should know that does not stop onboarding."""
         if len(self._warnings) < _FAULTS_KEPT:
-            self._warnings[f"{file}:{line}: {text}" if line else f"{file}: {text}"] = None
+            where = f"{file}:{line}" if line else file
+            self._warnings[f"{where}: {text[:_TEXT_KEPT]}"] = None
+
+    def nearest(self, name: str, known: Sequence[str]) -> str:
+        """What to say about an unknown name: the nearest known one, or all when they are few."""
+        self._comparisons -= len(known)
+        if self._comparisons < 0:
+            return ""
+        close = get_close_matches(name[:64], [other for other in known if len(other) <= 64], n=1)
+        if close:
+            return f'"{close[0]}"'
+        if 0 < len(known) <= 8:
+            return "one of " + ", ".join(sorted(known))
+        return ""
 
     @property
     def has_faults(self) -> bool:
@@ -95,13 +112,3 @@ class FaultLog:
                 last = faults[-1]
                 faults.append(Fault(file=last.file, line=None, found=f"{self._dropped} more faults"))
             raise ArchiveRefused(faults)
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """What to say about an unknown name: the nearest known one, or all when they are few."""
-    close = get_close_matches(name[:200], known, n=1, cutoff=0.6)
-    if close:
-        return f'"{close[0]}"'
-    if 0 < len(known) <= 8:
-        return "one of " + ", ".join(sorted(known))
-    return ""

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from farsite.descriptors.archive import Limits
-from farsite.descriptors.faults import ArchiveRefused, FaultLog, nearest
+from farsite.descriptors.faults import ArchiveRefused, FaultLog
 from farsite.descriptors.property_check import is_function
 from farsite.descriptors.scaling import integer, read_sizes
 from farsite.descriptors.service_template import inside
@@ -82,7 +82,7 @@ class _Reader:
             cp = target.entries[0].string if target.entries else target.string
             if cp not in self.topology.nodes:
                 cps = [node.name for node in self.topology.of_type("Cp")]
-                self.log.at(target, f'substitution of {name}: unknown node "{cp}"', nearest(cp, cps))
+                self.log.at(target, f'substitution of {name}: unknown node "{cp}"', self.log.nearest(cp, cps))
             elif not self.topology.is_node(cp, "Cp"):
                 self.log.at(
                     target, f"substitution of {name}: {cp} is no connection point", "a VduCp or VnfExtCp"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from farsite.descriptors.archive import Archive
 from farsite.descriptors.csar import read_frame
-from farsite.descriptors.faults import FaultLog, nearest
+from farsite.descriptors.faults import FaultLog
 from farsite.descriptors.flavour import affinity_rules, one, virtual_link
 from farsite.descriptors.scaling import integer
 from farsite.descriptors.service_template import ServiceTemplates, load
@@ -208,13 +208,15 @@ class _Reader:
             if named is not None:
                 default = named.string
                 if default not in levels:
-                    near = nearest(default, list(levels)) or "a level of the policy"
+                    near = self.log.nearest(default, list(levels)) or "a level of the policy"
                     self.log.at(named, f'{policy.name}: default_level "{default}" is no level', near)
         for policy in self.topology.policies_of("VnfToInstantiationLevelMapping"):
             stated = policy.property("number_of_instances")
             for name, number in stated.items.items() if stated else ():
                 if name not in levels:
-                    near = nearest(name, list(levels)) or "a level of an NsInstantiationLevels policy"
+                    near = (
+                        self.log.nearest(name, list(levels)) or "a level of an NsInstantiationLevels policy"
+                    )
                     self.log.at(number, f'{policy.name}: unknown level "{name}"', near)
                     continue
                 self._count(policy, levels[name], number)
@@ -318,7 +320,9 @@ class _Reader:
             return vnf.name, only[0]
         known = sorted(declared | set(links))
         found = f'{vnf.name}: connection point "{at.capability}"' if at.capability else f"{vnf.name} alone"
-        self.log.at(at.tree, found, nearest(at.capability, known) or "a connection point by its capability")
+        self.log.at(
+            at.tree, found, self.log.nearest(at.capability, known) or "a connection point by its capability"
+        )
         return None
 
     def _classifier(self, path: NodeTemplate) -> Classifier:

@@ -7,9 +7,12 @@ packages leave versions unquoted; a missing description is a warning.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from farsite.descriptors.faults import FaultLog, nearest
+from farsite.descriptors.faults import FaultLog
 from farsite.descriptors.type_system import SIMPLE, UNITS, Operand, Property, Types, Values, scalar
 from farsite.descriptors.yaml_tree import Tree
+
+_LARGEST = 2**53
+"""Whole numbers beyond this are not carried exactly by JSON, nor by databases."""
 
 FUNCTIONS = {
     "get_input",
@@ -85,7 +88,7 @@ class PropertyCheck:
         if name in self.copies.properties(kind, type_name):
             self.log.warn_at(value, f"{where} is only known to the package's own copy of SOL001's types")
             return
-        self.log.at(value, f"{where}: unknown property of {type_name}", nearest(name, known))
+        self.log.at(value, f"{where}: unknown property of {type_name}", self.log.nearest(name, known))
 
     def check_value(self, value: Tree, alternatives: tuple[Values, ...], path: str) -> None:
         """Check one value against alternatives; it must fit one of them."""
@@ -107,7 +110,8 @@ class PropertyCheck:
             case "string" | "version" | "timestamp":
                 return value.is_scalar
             case "integer":
-                return isinstance(value.value, int) and not isinstance(value.value, bool)
+                number = value.value
+                return isinstance(number, int) and not isinstance(number, bool) and abs(number) < _LARGEST
             case "float":
                 return isinstance(value.value, int | float) and not isinstance(value.value, bool)
             case "boolean":

@@ -10,7 +10,7 @@ InstantiationLevels and VduInstantiationLevels; ETSI GS NFV-IFA 011, scaling asp
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from farsite.descriptors.faults import FaultLog, nearest
+from farsite.descriptors.faults import FaultLog
 from farsite.descriptors.topology import Policy, Topology
 from farsite.descriptors.yaml_tree import Tree
 from farsite.model.vnfd import InstantiationLevel, ScalingAspect, Vdu
@@ -44,7 +44,9 @@ def read_sizes(topology: Topology, vdus: Mapping[str, Vdu], log: FaultLog) -> Si
 def integer(tree: Tree | None) -> int | None:
     """A whole number, None for anything else (which the property check has refused already)."""
     value = tree.value if tree is not None else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**53:
+        return None
+    return value
 
 
 class _Reader:
@@ -82,7 +84,9 @@ class _Reader:
             known = list(self.sizes.aspects)
             at = stated or policy.tree
             self.log.at(
-                at, f'{policy.name}: unknown aspect "{name}"', nearest(name, known) or "a known aspect"
+                at,
+                f'{policy.name}: unknown aspect "{name}"',
+                self.log.nearest(name, known) or "a known aspect",
             )
             return None
         return self.sizes.aspects[name]
@@ -98,7 +102,7 @@ class _Reader:
                     self.log.at(
                         stated,
                         f'{policy.name}: delta "{name}" is no step of aspect "{aspect.id}"',
-                        nearest(name, aspect.step_deltas) or "one of its step_deltas",
+                        self.log.nearest(name, aspect.step_deltas) or "one of its step_deltas",
                     )
                 count = integer(stated.get("number_of_instances"))
                 for vdu in self._vdus(policy):
@@ -123,7 +127,7 @@ class _Reader:
                 self.log.at(
                     at.get("step_deltas") or at,
                     f'aspect "{aspect.id}": step "{step}" has no delta',
-                    nearest(step, list(deltas)) or "a VduScalingAspectDeltas policy that states it",
+                    self.log.nearest(step, list(deltas)) or "a VduScalingAspectDeltas policy that states it",
                 )
         return ScalingAspect(
             id=aspect.id,
@@ -181,7 +185,9 @@ class _Reader:
             if default.string not in self.sizes.levels:
                 known = list(self.sizes.levels)
                 found = f'{policy.name}: default_level "{default.string}" is no level'
-                self.log.at(default, found, nearest(default.string, known) or "a level of the policy")
+                self.log.at(
+                    default, found, self.log.nearest(default.string, known) or "a level of the policy"
+                )
         if not self.sizes.default_level and len(self.sizes.levels) == 1:
             (self.sizes.default_level,) = self.sizes.levels
         elif not self.sizes.default_level and self.sizes.levels:
@@ -199,7 +205,9 @@ class _Reader:
             if aspect is None:
                 known = list(self.sizes.aspects)
                 what = f'{policy.name}: level "{level}" names the unknown aspect "{name}"'
-                self.log.at(scale, what, nearest(name, known) or "an aspect of a ScalingAspects policy")
+                self.log.at(
+                    scale, what, self.log.nearest(name, known) or "an aspect of a ScalingAspects policy"
+                )
             elif number is not None and not 0 <= number <= aspect.max_scale_level:
                 self.log.at(
                     scale.get("scale_level") or scale,
@@ -215,7 +223,7 @@ class _Reader:
         for policy in self.topology.policies_of("VduInstantiationLevels"):
             for level, stated in _entries(policy, "levels"):
                 if level not in counts:
-                    near = nearest(level, list(counts)) or "a level of an InstantiationLevels policy"
+                    near = self.log.nearest(level, list(counts)) or "a level of an InstantiationLevels policy"
                     self.log.at(stated, f'{policy.name}: unknown level "{level}"', near)
                     continue
                 number = stated.get("number_of_instances")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from farsite.descriptors.archive import Archive
-from farsite.descriptors.faults import ArchiveRefused, FaultLog, nearest
+from farsite.descriptors.faults import ArchiveRefused, FaultLog
 from farsite.descriptors.type_definitions import define_types
 from farsite.descriptors.type_system import SECTIONS, Types, sol001
 from farsite.descriptors.yaml_tree import Tree, parse
@@ -85,6 +85,10 @@ class _Importer:
             )
             return
         if path in self.files:
+            return
+        if len(self.files) >= self.archive.limits.imports:
+            where = named_at or self.files[trail[-1]]
+            self.log.at(where, "too many imports", f"at most {self.archive.limits.imports} files")
             return
         if len(trail) > self.archive.limits.import_depth:
             where = named_at or self.files[trail[-1]]
@@ -169,6 +173,6 @@ class _Importer:
             if candidate is not None and candidate in self.archive:
                 return candidate
         if not etsi:
-            near = nearest(relative, self.archive.names)
+            near = self.log.nearest(relative, self.archive.names)
             self.log.at(at, f'import of "{named[:200]}", which is not in the archive', near or relative)
         return None

@@ -10,12 +10,17 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from farsite.descriptors.faults import FaultLog, nearest
+from farsite.descriptors.faults import FaultLog, refusal
 from farsite.descriptors.property_check import PropertyCheck, is_function
 from farsite.descriptors.service_template import ServiceTemplates
 from farsite.descriptors.type_definitions import read_property
 from farsite.descriptors.type_system import Types
 from farsite.descriptors.yaml_tree import Tree
+
+_ENTRIES_MOST = 2_000
+"""Node templates, groups or policies of one topology."""
+_SUBSTITUTED_MOST = 200_000
+"""YAML nodes that functions and defaults may bring into one topology."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +149,7 @@ class _Reader:
         self, templates: ServiceTemplates, tree: Tree, values: Mapping[str, Tree], log: FaultLog
     ) -> None:
         self.tree, self.log, self.types = tree, log, templates.types
+        self.spent = 0
         self.check = PropertyCheck(templates.types, templates.copies, log)
         self.inputs = self._section("inputs")
         self.values = dict(values)
@@ -174,8 +180,24 @@ class _Reader:
             self._check_requirements(node, topology)
         return topology
 
+    def _afford(self, section: Tree | None, name: str) -> Tree | None:
+        """The section, unless it has more entries than any honest topology."""
+        if section is not None and len(section.items) + len(section.entries) > _ENTRIES_MOST:
+            self.log.at(section, f"{name}: too many entries", f"at most {_ENTRIES_MOST}")
+            return None
+        return section
+
+    def _spend(self, value: Tree, at: Tree) -> Tree:
+        """Count what substitution multiplies: inputs and defaults used again and again are a bomb too."""
+        self.spent += value.weight
+        if self.spent > _SUBSTITUTED_MOST:
+            raise refusal(
+                at.file, at.line, "inputs and defaults multiply to too many values", "fewer of them"
+            )
+        return value
+
     def _section(self, name: str) -> dict[str, Tree]:
-        section = self.tree.get(name)
+        section = self._afford(self.tree.get(name), name)
         if section is None:
             return {}
         if not section.is_map:
@@ -187,7 +209,7 @@ class _Reader:
         return section.items
 
     def _pairs(self, name: str) -> list[tuple[str, Tree]]:
-        section = self.tree.get(name)
+        section = self._afford(self.tree.get(name), name)
         found: list[tuple[str, Tree]] = []
         for key, body in section.pairs() if section else ():
             if body.is_map:
@@ -205,7 +227,7 @@ class _Reader:
             self.log.at(
                 stated,
                 f'{name}: unknown {kind} type "{stated.string[:200]}"',
-                nearest(stated.string, self.types.names(kind)) or f"a {kind} type",
+                self.log.nearest(stated.string, self.types.names(kind)) or f"a {kind} type",
             )
             return None
         return stated.string
@@ -216,7 +238,7 @@ class _Reader:
             return None
         properties = self._properties(body)
         defaults = {
-            key: declared.default
+            key: self._spend(declared.default, body)
             for key, declared in self.types.properties("node", type_name).items()
             if declared.default is not None and key not in properties
         }
@@ -263,16 +285,18 @@ class _Reader:
                 self.log.at(
                     argument,
                     f'get_input of "{path[0][:100]}", which is not an input',
-                    nearest(path[0], list(self.inputs)) or "a declared input",
+                    self.log.nearest(path[0], list(self.inputs)) or "a declared input",
                 )
             found = self.values.get(path[0])
             found = found.get(*path[1:]) if found is not None else None
-            return call if found is None else dataclasses.replace(found, file=call.file, line=call.line)
+            if found is None:
+                return call
+            return dataclasses.replace(self._spend(found, call), file=call.file, line=call.line)
         if function == "get_property" and len(argument.entries) >= 2:
             node, *path = (entry.string for entry in argument.entries)
             found = self.stated[node].get("properties", *path) if node in self.stated else None
             # A property that is itself a function is left alone: following it could go round for ever.
-            return call if found is None or found.is_map else found
+            return call if found is None or found.is_map else self._spend(found, call)
         return call
 
     def _capabilities(self, name: str, type_name: str, body: Tree) -> dict[str, Mapping[str, Tree]]:
@@ -284,7 +308,7 @@ class _Reader:
                 self.log.at(
                     assignment,
                     f"{name}.capabilities.{key}: unknown capability of {type_name}",
-                    nearest(key, list(declared)),
+                    self.log.nearest(key, list(declared)),
                 )
                 continue
             given[key] = self._properties(assignment)
@@ -357,7 +381,9 @@ class _Reader:
         for member in members:
             if member not in self.stated:
                 at = body.get("members") or body
-                self.log.at(at, f'{name}: unknown member "{member}"', nearest(member, list(self.stated)))
+                self.log.at(
+                    at, f'{name}: unknown member "{member}"', self.log.nearest(member, list(self.stated))
+                )
         return Group(name=name, type=type_name, members=members, tree=body)
 
     def _policy(self, name: str, body: Tree, groups: Mapping[str, Group]) -> Policy | None:
@@ -371,7 +397,7 @@ class _Reader:
             if target not in self.stated and target not in groups:
                 at = body.get("targets") or body
                 known = [*self.stated, *groups]
-                self.log.at(at, f'{name}: unknown target "{target}"', nearest(target, known))
+                self.log.at(at, f'{name}: unknown target "{target}"', self.log.nearest(target, known))
             else:
                 self._check_target(name, type_name, target, body, groups)
         return Policy(name=name, type=type_name, properties=properties, targets=targets, tree=body)
@@ -393,7 +419,7 @@ class _Reader:
         entries = stated.entries or ([stated] if stated.string else [])
         if not entries and not stated.is_empty:
             self.log.at(stated, f"{name}.{key}: {stated.kind}", "a list of names")
-        return tuple(entry.string for entry in entries if entry.string)
+        return tuple(dict.fromkeys(entry.string for entry in entries if entry.string))
 
     def _check_requirements(self, node: NodeTemplate, topology: Topology) -> None:
         declared = self.types.requirements(node.type)
@@ -405,7 +431,7 @@ class _Reader:
                 self.log.at(
                     assignment.tree,
                     f"{path}: unknown requirement of {node.type}",
-                    nearest(assignment.name, list(declared)),
+                    self.log.nearest(assignment.name, list(declared)),
                 )
             elif wanted is None and node.type not in ("tosca.nodes.nfv.VNF",):
                 self.log.warn_at(assignment.tree, f"{path} is not declared by {node.type}")
@@ -414,7 +440,7 @@ class _Reader:
                     self.log.at(
                         assignment.tree,
                         f'{path}: unknown node "{assignment.target}"',
-                        nearest(assignment.target, list(self.stated)) or "a node of this file",
+                        self.log.nearest(assignment.target, list(self.stated)) or "a node of this file",
                     )
             elif wanted is not None and assignment.target in topology.nodes:
                 self._check_capability(path, assignment, wanted.capability, topology)

@@ -4,8 +4,9 @@ SOL001's own names are ours to state: a package's copy of ETSI's files is accept
 and overruled for the rest, so that an edited copy cannot change what `tosca.nodes.nfv.VNF` means.
 """
 
-from farsite.descriptors.faults import FaultLog, nearest
+from farsite.descriptors.faults import FaultLog
 from farsite.descriptors.type_system import (
+    DERIVATIONS,
     SECTIONS,
     SIMPLE,
     Operand,
@@ -28,7 +29,7 @@ def define_types(templates: dict[str, Tree], types: Types, log: FaultLog) -> Typ
     """
     normative = {(kind, name) for kind in SECTIONS.values() for name in types.names(kind)}
     copies = Types()
-    seen: dict[tuple[str, str], tuple[Tree, Tree]] = {}
+    seen: dict[tuple[str, str], tuple[Tree, object]] = {}
     for root in templates.values():
         for section, kind in SECTIONS.items():
             for name, body in _definitions(root, section, log):
@@ -37,9 +38,9 @@ def define_types(templates: dict[str, Tree], types: Types, log: FaultLog) -> Typ
                     continue
                 earlier = seen.get((kind, name))
                 if earlier is None:
-                    seen[kind, name] = (body, root)
+                    seen[kind, name] = (body, body.plain())
                     types.add(_read(kind, name, body, log))
-                elif earlier[0].plain() != body.plain():
+                elif earlier[1] != body.plain():
                     where = f"{earlier[0].file}:{earlier[0].line}"
                     log.at(
                         body,
@@ -80,10 +81,13 @@ def _check_parent(kind: str, name: str, body: Tree, types: Types, log: FaultLog)
         log.at(
             parent,
             f'{kind} type "{name}" is derived from "{stated}", which {what}',
-            nearest(stated, types.names(kind)) or f"a {kind} type",
+            log.nearest(stated, types.names(kind)) or f"a {kind} type",
         )
         return
     ancestry = [statement.name for statement in types.lineage(kind, name)]
+    if len(ancestry) >= DERIVATIONS:
+        log.at(parent, f"{name}: derived through {len(ancestry)} types", f"fewer than {DERIVATIONS}")
+        return
     last = types.get(kind, ancestry[-1])
     if last and last.parent in ancestry:
         log.at(
@@ -107,7 +111,7 @@ def _check_property_types(name: str, body: Tree, types: Types, log: FaultLog) ->
                 log.at(
                     of,
                     f'{name}.{key}: unknown data type "{of.string}"',
-                    nearest(of.string, [*types.names("data"), *SIMPLE]) or "a data type",
+                    log.nearest(of.string, [*types.names("data"), *SIMPLE]) or "a data type",
                 )
 
 

@@ -86,6 +86,10 @@ UNITS = {
 """Scalar unit -> its units in base units (bytes, seconds, hertz, bits per second). Source: TOSCA simple
 profile 1.3, clause 3.3.6; spelling in any case is accepted there."""
 
+DERIVATIONS = 64
+"""How many types may derive from one another in a row."""
+
+_LARGEST = 1e18
 _SCALAR = re.compile(r"\s*([0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,2})?)\s*([A-Za-z]{1,4})\s*")
 
 
@@ -99,7 +103,8 @@ def scalar(text: str, unit: str) -> float | None:
     if factor is None:
         same = {value for name, value in units.items() if name.lower() == match[2].lower()}
         factor = same.pop() if len(same) == 1 else None
-    return None if factor is None else float(match[1]) * factor
+    number = None if factor is None else float(match[1]) * factor
+    return number if number is not None and number <= _LARGEST else None
 
 
 Operand = float | tuple[str, ...]
@@ -175,9 +180,9 @@ class Types:
         return [name for of, name in self._types if of == kind]
 
     def lineage(self, kind: str, name: str) -> Iterator[TypeStatement]:
-        """The type and its ancestors, nearest first; ends at an unknown name or where a cycle closes."""
+        """The type and its ancestors, nearest first; ends at an unknown name, a cycle or a length of 64."""
         seen: set[str] = set()
-        while name and name not in seen:
+        while name and name not in seen and len(seen) < DERIVATIONS:
             seen.add(name)
             statement = self.get(kind, name)
             if statement is None:

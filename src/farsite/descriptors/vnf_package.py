@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from farsite.descriptors.archive import Archive
 from farsite.descriptors.csar import read_frame
-from farsite.descriptors.faults import ArchiveRefused, FaultLog, nearest
+from farsite.descriptors.faults import ArchiveRefused, FaultLog
 from farsite.descriptors.flavour import read_flavour
 from farsite.descriptors.property_check import PropertyCheck, is_function
 from farsite.descriptors.service_template import ServiceTemplates, load
@@ -128,7 +128,7 @@ class _Reader:
                 f'substitution of "{name}", which is {"not derived from VNF" if known else "unknown"}',
                 "a node type derived from tosca.nodes.nfv.VNF"
                 if known
-                else nearest(name, self.types.names("node")) or "a known node type",
+                else self.log.nearest(name, self.types.names("node")) or "a known node type",
             )
         has_vdus = entry is not None and bool(entry.of_type("Vdu.Compute"))
         if entry is not None and entry.file not in found and (has_vdus or not found):

@@ -200,7 +200,7 @@ class _Composer:
             self.root = tree
 
     def _bound(self, tree: Tree) -> None:
-        if tree.weight > self.limits.yaml_nodes:
+        if tree.weight > self.limits.yaml_nodes or self.nodes > self.limits.yaml_nodes:
             raise refusal(
                 self.file,
                 tree.line,
@@ -257,6 +257,8 @@ class _Composer:
         for source in merged:
             if not source.is_map:
                 self.log.fault(self.file, source.line, f"{source.kind} under a merge key", "a map")
+            self.nodes += len(source.items)
+            self._bound(source)
             for name, value in source.items.items():
                 result.setdefault(name, value)
                 lines.setdefault(name, source.key_line(name))
