@@ -100,6 +100,16 @@ def open_of(connection: sa.Connection, object_id: str) -> list[Alarm]:
     return [decode(Alarm, row.body) for row in connection.execute(query)]
 
 
+def open_of_types(connection: sa.Connection, fault_types: tuple[str, ...]) -> list[Alarm]:
+    """Open alarms of the named kinds, oldest first."""
+    query = (
+        sa.select(alarms.c.body)
+        .where(alarms.c.is_open, alarms.c.fault_type.in_(fault_types))
+        .order_by(alarms.c.raised_at)
+    )
+    return [decode(Alarm, row.body) for row in connection.execute(query)]
+
+
 def get(connection: sa.Connection, project_id: ProjectId, alarm_id: str) -> Alarm:
     """Raises:
     NotFound: no such alarm in this project.
@@ -218,6 +228,7 @@ def _columns(alarm: Alarm) -> dict[str, Any]:
         "event_type": alarm.event_type.value,
         "probable_cause": alarm.probable_cause,
         "specific_problem": alarm.specific_problem,
+        "fault_type": alarm.fault_type,
         "severity": alarm.perceived_severity.value,
         "ack_state": alarm.ack_state.value,
         "is_open": alarm.cleared_at is None,

@@ -92,6 +92,12 @@ def get_vnf(connection: sa.Connection, project_id: ProjectId | None, key: str) -
     return decode(VnfInstance, rows[0].body)
 
 
+def find_vnf(connection: sa.Connection, vnf_id: str) -> VnfInstance | None:
+    """A VNF instance by id, None when it is gone."""
+    body = connection.execute(sa.select(vnf_instances.c.body).where(vnf_instances.c.id == vnf_id)).scalar()
+    return None if body is None else decode(VnfInstance, body)
+
+
 def vnf_page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Page[VnfInstance]:
     return select_page(
         connection,

@@ -330,11 +330,35 @@ def placement_of(connection: sa.Connection, project_id: ProjectId, operation_id:
     return body
 
 
+def automatic_since(connection: sa.Connection, *, instance_id: str, verb: str, since: datetime) -> int:
+    """How often a verb was started automatically on an instance since a time."""
+    return connection.execute(
+        sa.select(sa.func.count())
+        .select_from(operations)
+        .where(
+            operations.c.instance_id == instance_id,
+            operations.c.verb == verb,
+            operations.c.is_automatic,
+            operations.c.started_at >= since,
+        )
+    ).scalar_one()
+
+
+def forget_effects(connection: sa.Connection, workflow_ids: Sequence[str]) -> None:
+    """Delete the recorded effects of operations that ended long ago."""
+    ended = sa.select(operations.c.id).where(operations.c.workflow_id.in_(workflow_ids))
+    connection.execute(sa.delete(operation_effects).where(operation_effects.c.operation_id.in_(ended)))
+
+
 def ended_before(connection: sa.Connection, at: datetime, *, limit: int = 500) -> list[str]:
     """Workflow ids of operations that ended before a time, for history deletion."""
     query = (
         sa.select(operations.c.workflow_id)
-        .where(operations.c.state.in_([s.value for s in TERMINAL]), operations.c.state_entered_at < at)
+        .where(
+            operations.c.state.in_([state.value for state in TERMINAL]),
+            operations.c.state_entered_at < at,
+            sa.exists().where(operation_effects.c.operation_id == operations.c.id),
+        )
         .limit(limit)
     )
     return list(connection.execute(query).scalars())

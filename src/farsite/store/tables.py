@@ -277,6 +277,7 @@ alarms = sa.Table(
     sa.Column("event_type", sa.String(32), nullable=False),
     sa.Column("probable_cause", sa.String(255), nullable=False),
     sa.Column("specific_problem", sa.String(255), nullable=False),
+    sa.Column("fault_type", sa.String(64), nullable=False),
     sa.Column("severity", sa.String(16), nullable=False),
     sa.Column("ack_state", sa.String(16), nullable=False),
     sa.Column("is_open", sa.Boolean, nullable=False),
@@ -284,6 +285,7 @@ alarms = sa.Table(
     sa.Column("body", sa.JSON, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Index("ix_alarms_project", "project_id", "id"),
+    sa.Index("ix_alarms_open", "is_open", "fault_type"),
     sa.Index("ix_alarms_identity", "object_id", "specific_problem", "is_open"),
 )
 

@@ -120,6 +120,10 @@ def get_any(connection: sa.Connection, vim_id: VimId) -> Vim:
     return _vim(row)
 
 
+def exists(connection: sa.Connection, vim_id: VimId) -> bool:
+    return connection.execute(sa.select(vims.c.id).where(vims.c.id == vim_id)).first() is not None
+
+
 def everywhere(connection: sa.Connection) -> list[Vim]:
     """All VIMs of all projects."""
     return [_vim(row) for row in connection.execute(sa.select(vims).order_by(vims.c.id))]

@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("event_type", sa.String(length=32), nullable=False),
         sa.Column("probable_cause", sa.String(length=255), nullable=False),
         sa.Column("specific_problem", sa.String(length=255), nullable=False),
+        sa.Column("fault_type", sa.String(length=64), nullable=False),
         sa.Column("severity", sa.String(length=16), nullable=False),
         sa.Column("ack_state", sa.String(length=16), nullable=False),
         sa.Column("is_open", sa.Boolean(), nullable=False),
@@ -37,6 +38,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_alarms_identity", "alarms", ["object_id", "specific_problem", "is_open"], unique=False
     )
+    op.create_index("ix_alarms_open", "alarms", ["is_open", "fault_type"], unique=False)
     op.create_index("ix_alarms_project", "alarms", ["project_id", "id"], unique=False)
     op.create_table(
         "allocations",
@@ -337,6 +339,7 @@ def downgrade() -> None:
     op.drop_index("ix_allocations_vim", table_name="allocations")
     op.drop_table("allocations")
     op.drop_index("ix_alarms_project", table_name="alarms")
+    op.drop_index("ix_alarms_open", table_name="alarms")
     op.drop_index("ix_alarms_identity", table_name="alarms")
     op.drop_table("alarms")
     op.drop_index("ix_addresses_owner", table_name="addresses")

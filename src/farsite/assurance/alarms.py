@@ -1,0 +1,162 @@
+"""Every alarm Farsite can raise: cause, effect, severity, and what the operator does.
+
+Raising goes through `raised`, which takes an entry of this table, so an alarm that is not listed here
+cannot be raised. Source of the words: ITU-T X.733 annex A (probable causes), SOL003 clause 7.5.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from farsite.model.alarm import Alarm, EventType, PerceivedSeverity
+from farsite.model.ids import AlarmId, ProjectId, new_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmType:
+    """One kind of alarm."""
+
+    name: str
+    object_kind: str
+    event_type: EventType
+    probable_cause: str
+    severity: PerceivedSeverity
+    effect: str
+    remedy: str
+    faulty_resource_type: str = ""
+    hold_off_s: float | None = None
+    """Seconds the condition must last before healing starts; None: never healed by itself."""
+
+
+VNFC_DIED = AlarmType(
+    name="vnfc-died",
+    object_kind="vnf",
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="Software program abnormally terminated",
+    severity=PerceivedSeverity.MAJOR,
+    effect="The VNFC carries no traffic; chains go on over the instances that are left.",
+    remedy="Nothing while healing works; see farsite op list. Otherwise: farsite vnf heal VNF.",
+    faulty_resource_type="COMPUTE",
+    hold_off_s=0.0,
+)
+LINK_DOWN = AlarmType(
+    name="vnfc-link-down",
+    object_kind="vnf",
+    event_type=EventType.COMMUNICATIONS_ALARM,
+    probable_cause="Loss of signal",
+    severity=PerceivedSeverity.MAJOR,
+    effect="A port of the VNFC has no link; chains go on over the instances that are left.",
+    remedy="Find who took the interface down. It is healed by replacing the VNFC if it stays down.",
+    faulty_resource_type="NETWORK",
+    hold_off_s=1.0,
+)
+DATAPATH_LOST = AlarmType(
+    name="vnfc-datapath-lost",
+    object_kind="vnf",
+    event_type=EventType.QOS_ALARM,
+    probable_cause="Loss of frame",
+    severity=PerceivedSeverity.MAJOR,
+    effect="The VNFC lives but passes no packets; chains go on over the instances that are left.",
+    remedy="See the function's log (farsite vnf show). It is healed by replacing the VNFC if it lasts.",
+    faulty_resource_type="NETWORK",
+    hold_off_s=1.0,
+)
+HEAL_BUDGET_SPENT = AlarmType(
+    name="heal-budget-spent",
+    object_kind="vnf",
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="Threshold crossed",
+    severity=PerceivedSeverity.CRITICAL,
+    effect="The VNF failed again and again; it is no longer healed automatically.",
+    remedy="Find out why it dies, then farsite vnf heal VNF, which also clears this alarm.",
+)
+MASS_FAILURE = AlarmType(
+    name="mass-failure",
+    object_kind="vim",
+    event_type=EventType.EQUIPMENT_ALARM,
+    probable_cause="Equipment malfunction",
+    severity=PerceivedSeverity.CRITICAL,
+    effect="So many VNFCs died on the VIM at once that the VIM itself is suspect; healing there waits.",
+    remedy="Look at the VIM's hosts. Healing goes on by itself when the deaths stop.",
+    faulty_resource_type="COMPUTE",
+)
+VIM_UNREACHABLE = AlarmType(
+    name="vim-unreachable",
+    object_kind="vim",
+    event_type=EventType.COMMUNICATIONS_ALARM,
+    probable_cause="Connection establishment error",
+    severity=PerceivedSeverity.CRITICAL,
+    effect="Nothing can be changed on the VIM; what runs there goes on, unwatched.",
+    remedy="See farsite vim show VIM for the failing service and reason.",
+)
+VIM_DEGRADED = AlarmType(
+    name="vim-degraded",
+    object_kind="vim",
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="Software error",
+    severity=PerceivedSeverity.MINOR,
+    effect="A service of the VIM that is not vital fails; some operations may fail there.",
+    remedy="See farsite vim show VIM for the failing service and reason.",
+)
+LOOP_LAG = AlarmType(
+    name="loop-lag",
+    object_kind="farsite",
+    event_type=EventType.QOS_ALARM,
+    probable_cause="Response time excessive",
+    severity=PerceivedSeverity.WARNING,
+    effect="This process answers and watches late.",
+    remedy="Give it more processor, or run more processes on PostgreSQL.",
+)
+
+CATALOGUE: Mapping[str, AlarmType] = {
+    one.name: one
+    for one in (
+        VNFC_DIED,
+        LINK_DOWN,
+        DATAPATH_LOST,
+        HEAL_BUDGET_SPENT,
+        MASS_FAILURE,
+        VIM_UNREACHABLE,
+        VIM_DEGRADED,
+        LOOP_LAG,
+    )
+}
+
+
+def raised(
+    kind: AlarmType,
+    *,
+    project_id: ProjectId,
+    object_id: str,
+    location: str,
+    at: datetime,
+    part: str = "",
+    details: tuple[str, ...] = (),
+) -> Alarm:
+    """An alarm of a listed kind. `part` is the faulty component of the object (a VNFC), if any.
+
+    Time, location, type and severity are mandatory.
+    """
+    assert location, f"alarm {kind.name} of {object_id} without a location"
+    return Alarm(
+        id=AlarmId(new_id()),
+        project_id=project_id,
+        managed_object_id=object_id,
+        object_kind=kind.object_kind,
+        location=location,
+        event_type=kind.event_type,
+        probable_cause=kind.probable_cause,
+        specific_problem=problem_of(kind, part),
+        perceived_severity=kind.severity,
+        raised_at=at,
+        event_at=at,
+        fault_type=kind.name,
+        fault_details=details,
+        faulty_resource=part,
+        faulty_resource_type=kind.faulty_resource_type,
+    )
+
+
+def problem_of(kind: AlarmType, part: str = "") -> str:
+    """The specific problem of an alarm: its name and the part it concerns."""
+    return f"{kind.name}/{part}" if part else kind.name

@@ -1,0 +1,184 @@
+"""Heartbeats: asks every VIM for its health once a period, each in a task of its own, so that a VIM that
+hangs delays no other. Also reads its inventory (zones, capacity, capabilities) every so often.
+
+A vital service that is silent makes the VIM UNREACHABLE at once and ERROR after some misses in a row; one
+good answer makes it ACTIVE again.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+import structlog
+
+from farsite import telemetry
+from farsite.assurance import alarms as catalogue
+from farsite.model.clock import Clock
+from farsite.model.errors import FarsiteError, VimFault
+from farsite.model.ids import VimId
+from farsite.model.vim import Vim, VimHealth, VimState
+from farsite.settings import Settings
+from farsite.store import alarms, vims
+from farsite.store.database import Database
+from farsite.store.vims import Inventory
+from farsite.vims.registry import Drivers
+
+log = structlog.get_logger()
+
+Task = Callable[[VimId], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check means."""
+
+    state: VimState
+    reason: str
+    misses: int
+
+
+def judge(health: VimHealth | FarsiteError | None, *, misses: int, misses_until_error: int) -> Finding:
+    """The state that a check leads to; None is silence. `misses` is how many were missed in a row before."""
+    if isinstance(health, VimFault):
+        return Finding(state=VimState.ERROR, reason=health.detail, misses=misses + 1)
+    if health is None or isinstance(health, FarsiteError):
+        reason = "no answer in time" if health is None else health.detail
+        return _missed(reason, misses, misses_until_error)
+    down = [one for one in health.services if not one.is_up]
+    vital = [one for one in down if one.is_vital]
+    if vital:
+        words = "; ".join(f"{one.name}: {one.detail or 'down'}" for one in vital)
+        return _missed(words, misses, misses_until_error)
+    if down:
+        words = "; ".join(f"{one.name}: {one.detail or 'down'}" for one in down)
+        return Finding(state=VimState.DEGRADED, reason=words, misses=0)
+    return Finding(state=VimState.ACTIVE, reason="all services answer", misses=0)
+
+
+def _missed(reason: str, misses: int, misses_until_error: int) -> Finding:
+    is_confirmed = misses + 1 >= misses_until_error
+    return Finding(
+        state=VimState.ERROR if is_confirmed else VimState.UNREACHABLE, reason=reason, misses=misses + 1
+    )
+
+
+class Heartbeats:
+    """The checks of all VIMs that this process watches."""
+
+    def __init__(self, settings: Settings, database: Database, drivers: Drivers, clock: Clock) -> None:
+        self._settings = settings
+        self._database = database
+        self._drivers = drivers
+        self._clock = clock
+        self._misses: dict[VimId, int] = {}
+        self._tasks: dict[VimId, asyncio.Task[None]] = {}
+
+    async def watch(self, vim_id: VimId) -> None:
+        """Check a VIM now, then once a period until `unwatch`."""
+        await self.unwatch(vim_id)
+        await self._check_quietly(vim_id)
+        await self._read_inventory_quietly(vim_id)
+        self._tasks[vim_id] = asyncio.create_task(self._check_for_ever(vim_id), name=f"heartbeat-{vim_id}")
+
+    async def unwatch(self, vim_id: VimId) -> None:
+        task = self._tasks.pop(vim_id, None)
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def stop(self) -> None:
+        for vim_id in list(self._tasks):
+            await self.unwatch(vim_id)
+
+    async def _check_for_ever(self, vim_id: VimId) -> None:
+        read_at = self._clock.monotonic_s()
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_period_s)
+            was_missing = self._misses.get(vim_id, 0) > 0
+            await self._check_quietly(vim_id)
+            is_back = was_missing and not self._misses.get(vim_id)
+            if is_back or self._clock.monotonic_s() - read_at > self._settings.inventory_period_s:
+                read_at = self._clock.monotonic_s()
+                await self._read_inventory_quietly(vim_id)
+
+    async def _check_quietly(self, vim_id: VimId) -> None:
+        try:
+            await self.check(vim_id)
+        except Exception:
+            log.exception("heartbeat.failed", vim_id=vim_id)
+
+    async def _read_inventory_quietly(self, vim_id: VimId) -> None:
+        try:
+            await self.read_inventory(vim_id)
+        except FarsiteError as fault:
+            log.warning("inventory.not_read", vim_id=vim_id, reason=fault.detail)
+        except Exception:
+            log.exception("inventory.failed", vim_id=vim_id)
+
+    async def check(self, vim_id: VimId) -> Finding:
+        """One check: its outcome is recorded, with an alarm where it is a bad one."""
+        started = self._clock.monotonic_s()
+        health: VimHealth | FarsiteError | None
+        try:
+            driver = await self._drivers.of(vim_id)
+            health = await asyncio.wait_for(driver.health(), self._settings.heartbeat_timeout_s)
+        except TimeoutError:
+            health = None
+        except FarsiteError as fault:
+            health = fault
+        finding = judge(
+            health,
+            misses=self._misses.get(vim_id, 0),
+            misses_until_error=self._settings.heartbeat_misses,
+        )
+        self._misses[vim_id] = finding.misses
+        vim = await self._database.read(_record, vim_id, finding, self._clock)
+        if vim is not None:
+            telemetry.VIM_CHECK_DURATION.labels(vim.name).observe(self._clock.monotonic_s() - started)
+            for state in VimState:
+                telemetry.VIM_STATE.labels(vim.name, state.value).set(state is finding.state)
+        return finding
+
+    async def read_inventory(self, vim_id: VimId) -> None:
+        """Read what the VIM offers and keep it for placement."""
+        driver = await self._drivers.of(vim_id)
+        zones = tuple(await driver.zones())
+        inventory = Inventory(
+            read_at=self._clock.now(), zones=zones, capabilities=await driver.capabilities()
+        )
+        await self._database.read(_keep_inventory, vim_id, inventory)
+
+
+def _keep_inventory(connection: sa.Connection, vim_id: VimId, inventory: Inventory) -> None:
+    if vims.exists(connection, vim_id):
+        vims.put_inventory(connection, vim_id, inventory)
+
+
+def _record(connection: sa.Connection, vim_id: VimId, finding: Finding, clock: Clock) -> Vim | None:
+    if not vims.exists(connection, vim_id):
+        return None
+    vim = vims.get_any(connection, vim_id)
+    if vim.state is VimState.MAINTENANCE or not vims.set_state(
+        connection, vim_id, finding.state, finding.reason, clock.now()
+    ):
+        return vim
+    log.info("vim.state", vim=vim.name, state=finding.state.value, reason=finding.reason)
+    wanted = {VimState.ERROR: catalogue.VIM_UNREACHABLE, VimState.DEGRADED: catalogue.VIM_DEGRADED}
+    now = clock.now()
+    for state, kind in wanted.items():
+        if finding.state is state:
+            alarm = catalogue.raised(
+                kind,
+                project_id=vim.project_id,
+                object_id=vim.id,
+                location=f"{vim.site}/{vim.name}",
+                at=now,
+                details=(finding.reason,),
+            )
+            alarms.raise_(connection, alarm)
+        elif finding.state is not VimState.UNREACHABLE:
+            alarms.clear(connection, object_id=vim.id, specific_problem=kind.name, at=now)
+    return vim

@@ -1,0 +1,242 @@
+"""Takes in what VIMs tell and concludes alarms from it.
+
+Every event is kept as it was, once (its id is derived from VIM and sequence), in one transaction with the
+alarm it raises or clears and with the cursor, so a crash at any point neither loses nor doubles one. A
+slow look at the whole (`audit`) finds what no event told.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import datetime
+
+import sqlalchemy as sa
+import structlog
+
+from farsite import telemetry
+from farsite.assurance import alarms as catalogue
+from farsite.assurance.alarms import AlarmType
+from farsite.lifecycle.waiting import DeploymentWatch
+from farsite.model.alarm import Event
+from farsite.model.clock import Clock
+from farsite.model.deployment import DeploymentState, DeploymentStatus, VimEvent, VimEventKind
+from farsite.model.errors import FarsiteError, NotFound
+from farsite.model.ids import EventId, VimId, VnfcId, derived_id
+from farsite.model.vim import Vim
+from farsite.model.vnf import InstantiationState, VnfInstance
+from farsite.settings import Settings
+from farsite.store import alarms, instances, operations, vims
+from farsite.store.database import Database
+from farsite.vims.driver import TellsEvents
+from farsite.vims.registry import Drivers
+
+log = structlog.get_logger()
+
+_RAISES = {
+    VimEventKind.VNFC_DIED: catalogue.VNFC_DIED,
+    VimEventKind.LINK_DOWN: catalogue.LINK_DOWN,
+    VimEventKind.DATAPATH_LOST: catalogue.DATAPATH_LOST,
+}
+_CLEARS = {
+    VimEventKind.VNFC_STARTED: (catalogue.VNFC_DIED, catalogue.LINK_DOWN, catalogue.DATAPATH_LOST),
+    VimEventKind.LINK_UP: (catalogue.LINK_DOWN,),
+    VimEventKind.DATAPATH_RESTORED: (catalogue.DATAPATH_LOST,),
+}
+_FIRST_PAUSE_S = 0.2
+_LAST_PAUSE_S = 5.0
+
+
+class Observer:
+    """Listens to every VIM that this process watches; `on_alarm` is called when one was raised."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        drivers: Drivers,
+        watch: DeploymentWatch,
+        clock: Clock,
+        on_alarm: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._drivers = drivers
+        self._watch = watch
+        self._clock = clock
+        self._on_alarm = on_alarm
+        self._tasks: dict[VimId, list[asyncio.Task[None]]] = {}
+
+    async def observe(self, vim_id: VimId) -> None:
+        """Listen to a VIM until `ignore`."""
+        await self.ignore(vim_id)
+        self._tasks[vim_id] = [
+            asyncio.create_task(self._listen_for_ever(vim_id), name=f"events-{vim_id}"),
+            asyncio.create_task(self._audit_for_ever(vim_id), name=f"audit-{vim_id}"),
+        ]
+
+    async def ignore(self, vim_id: VimId) -> None:
+        for task in self._tasks.pop(vim_id, []):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def stop(self) -> None:
+        for vim_id in list(self._tasks):
+            await self.ignore(vim_id)
+
+    async def _listen_for_ever(self, vim_id: VimId) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                driver = await self._drivers.of(vim_id)
+                if not isinstance(driver, TellsEvents):
+                    return
+                cursor = await self._database.read(alarms.cursor, vim_id)
+                async for event in driver.events(cursor):
+                    pause_s = _FIRST_PAUSE_S
+                    await self.take_in(vim_id, event)
+            except FarsiteError as silence:
+                log.info("events.interrupted", vim_id=vim_id, reason=silence.detail)
+            except Exception:
+                log.exception("events.failed", vim_id=vim_id)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LAST_PAUSE_S)
+
+    async def take_in(self, vim_id: VimId, event: VimEvent) -> None:
+        """Keep one event and conclude from it; the same event again changes nothing."""
+        if event.kind in (VimEventKind.DEPLOYMENT_CHANGED, VimEventKind.VNFC_STARTED):
+            self._watch.kick(vim_id)
+        has_raised = await self._database.read(_take_in, vim_id, event)
+        if has_raised:
+            self._on_alarm()
+
+    async def _audit_for_ever(self, vim_id: VimId) -> None:
+        while True:
+            try:
+                await self.audit(vim_id)
+            except FarsiteError as silence:
+                log.debug("audit.not_done", vim_id=vim_id, reason=silence.detail)
+            except Exception:
+                log.exception("audit.failed", vim_id=vim_id)
+            await asyncio.sleep(self._settings.inventory_period_s)
+
+    async def audit(self, vim_id: VimId) -> int:
+        """Compare what is recorded with what the VIM holds; how many alarms that raised."""
+        recorded = {
+            vnf.deployment.name: vnf
+            for vnf in await self._database.read(instances.vnfs_on, vim_id)
+            if vnf.deployment is not None and vnf.state is InstantiationState.INSTANTIATED
+        }
+        if not recorded:
+            return 0
+        driver = await self._drivers.of(vim_id)
+        raised = 0
+        for status in await driver.watch(sorted(recorded)):
+            vnf = recorded[status.name]
+            dead = _dead(vnf, status)
+            if dead:
+                raised += await self._database.read(
+                    _conclude_dead, vim_id, vnf, dead, status.reason, self._clock
+                )
+        if raised:
+            self._on_alarm()
+        return raised
+
+
+def _dead(vnf: VnfInstance, status: DeploymentStatus) -> list[str]:
+    """VNFCs that should run at their recorded incarnation and do not."""
+    assert vnf.deployment is not None
+    if status.state not in (DeploymentState.FAILED, DeploymentState.ABSENT):
+        return []
+    alive = {
+        (one.vnfc_id, one.incarnation) for one in status.resources if one.vnfc_id is not None and one.is_alive
+    }
+    return [one.id for one in vnf.deployment.vnfcs if (one.id, one.incarnation) not in alive]
+
+
+def _conclude_dead(
+    connection: sa.Connection, vim_id: VimId, seen: VnfInstance, dead: list[str], reason: str, clock: Clock
+) -> int:
+    """Raise what the audit found, unless an operation is at it or the record has moved on."""
+    vnf = instances.find_vnf(connection, seen.id)
+    if vnf is None or vnf.version != seen.version or operations.lock_holder(connection, seen.id):
+        return 0
+    vim = vims.get_any(connection, vim_id)
+    known = {one.specific_problem for one in alarms.open_of(connection, vnf.id)}
+    raised = 0
+    for vnfc_id in dead:
+        if catalogue.problem_of(catalogue.VNFC_DIED, vnfc_id) not in known:
+            _raise(connection, catalogue.VNFC_DIED, vim, vnf, vnfc_id, clock.now(), reason or "found dead")
+            raised += 1
+    return raised
+
+
+def _take_in(connection: sa.Connection, vim_id: VimId, event: VimEvent) -> bool:
+    try:
+        vim = vims.get_any(connection, vim_id)
+    except NotFound:
+        return False
+    kept = Event(
+        id=EventId(derived_id(vim_id, str(event.sequence), event.at.isoformat())),
+        project_id=vim.project_id,
+        at=event.at,
+        kind=event.kind.value,
+        vim_id=vim_id,
+        object_id=event.vnf_id or event.chain_id or event.deployment,
+        detail=event.detail,
+        details={**event.details, **({"vnfc": event.vnfc_id} if event.vnfc_id else {})},
+    )
+    is_new = alarms.insert_event(connection, kept)
+    alarms.set_cursor(connection, vim_id, event.sequence)
+    if not is_new:
+        return False
+    telemetry.EVENTS_TAKEN.labels(vim.name, event.kind.value).inc()
+    vnf = instances.find_vnf(connection, event.vnf_id) if event.vnf_id else None
+    if vnf is None or not event.vnfc_id:
+        return False
+    for kind in _CLEARS.get(event.kind, ()):
+        alarms.clear(
+            connection,
+            object_id=vnf.id,
+            specific_problem=catalogue.problem_of(kind, event.vnfc_id),
+            at=event.at,
+        )
+    if event.kind not in _RAISES or not _is_current(vnf, event):
+        return False
+    _raise(connection, _RAISES[event.kind], vim, vnf, event.vnfc_id, event.at, event.detail)
+    return True
+
+
+def _is_current(vnf: VnfInstance, event: VimEvent) -> bool:
+    """Whether the event is about a VNFC that shall stand: one removed on purpose raises nothing."""
+    if vnf.deployment is None or vnf.state is not InstantiationState.INSTANTIATED:
+        return False
+    wanted = {one.id: one.incarnation for one in vnf.deployment.vnfcs}
+    told = event.details.get("incarnation")
+    return VnfcId(event.vnfc_id) in wanted and (told is None or int(told) >= wanted[VnfcId(event.vnfc_id)])
+
+
+def _raise(
+    connection: sa.Connection,
+    kind: AlarmType,
+    vim: Vim,
+    vnf: VnfInstance,
+    vnfc_id: str,
+    at: datetime,
+    detail: str,
+) -> None:
+    assert vnf.deployment is not None
+    zone = next((one.zone for one in vnf.deployment.vnfcs if one.id == vnfc_id), "")
+    alarms.raise_(
+        connection,
+        catalogue.raised(
+            kind,
+            project_id=vnf.project_id,
+            object_id=vnf.id,
+            location="/".join(part for part in (vim.site, vim.name, zone, vnfc_id) if part),
+            at=at,
+            part=vnfc_id,
+            details=(detail,) if detail else (),
+        ),
+    )
+    telemetry.ALARMS_RAISED.labels(kind.name).inc()
