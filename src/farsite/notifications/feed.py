@@ -17,7 +17,6 @@ from farsite.store.outbox import Told
 log = structlog.get_logger()
 
 _PERIOD_S = 0.1
-_IDLE_PERIOD_S = 1.0
 
 
 class Feed:
@@ -25,7 +24,9 @@ class Feed:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._listeners: set[asyncio.Queue[Told]] = set()
+        self._listeners: dict[asyncio.Queue[Told], int] = {}
+        """Each listener's queue and the last sequence put there; one that still catches up is not here."""
+        self._joined = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -40,37 +41,38 @@ class Feed:
     async def listen(self, after: int | None = None) -> AsyncIterator[Told]:
         """Everything told after a sequence number (None: from now on), for ever, in order."""
         queue: asyncio.Queue[Told] = asyncio.Queue()
-        self._listeners.add(queue)
         try:
             seen = after if after is not None else await self._database.read(outbox.last_sequence)
-            while True:
-                batch = await self._database.read(outbox.after, seen)
+            while batch := await self._database.read(outbox.after, seen):
                 for told in batch:
                     seen = told.sequence
                     yield told
-                if not batch:
-                    break
+            # From here the reader serves us, and begins no later than where we stand: what was told
+            # between our last look and its next one is not lost.
+            self._listeners[queue] = seen
+            self._joined.set()
             while True:
-                told = await queue.get()
-                if told.sequence > seen:
-                    seen = told.sequence
-                    yield told
+                yield await queue.get()
         finally:
-            self._listeners.discard(queue)
+            self._listeners.pop(queue, None)
 
     async def _read_for_ever(self) -> None:
-        last: int | None = None
         while True:
             try:
-                if not self._listeners:
-                    last = None
-                elif last is None:
-                    last = await self._database.read(outbox.last_sequence)
-                else:
-                    for told in await self._database.read(outbox.after, last):
-                        last = told.sequence
-                        for queue in self._listeners:
-                            queue.put_nowait(told)
+                if self._listeners:
+                    await self._serve()
             except Exception:
                 log.exception("feed.not_read")
-            await asyncio.sleep(_PERIOD_S if self._listeners else _IDLE_PERIOD_S)
+            if self._listeners:
+                await asyncio.sleep(_PERIOD_S)
+            else:
+                self._joined.clear()
+                await self._joined.wait()
+
+    async def _serve(self) -> None:
+        """Read once for all listeners and give each what it has not had."""
+        for told in await self._database.read(outbox.after, min(self._listeners.values())):
+            for queue, had in self._listeners.items():
+                if told.sequence > had:
+                    self._listeners[queue] = told.sequence
+                    queue.put_nowait(told)

@@ -26,6 +26,13 @@ ATTRIBUTES = {
     "isOpen": alarms.c.is_open,
     "alarmRaisedTime": alarms.c.raised_at,
 }
+EVENT_ATTRIBUTES = {
+    "id": events.c.id,
+    "at": events.c.at,
+    "kind": events.c.kind,
+    "vimId": events.c.vim_id,
+    "objectId": events.c.object_id,
+}
 
 
 def raise_(connection: sa.Connection, alarm: Alarm) -> Alarm:
@@ -142,6 +149,7 @@ def acknowledge(
 
 
 def page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Page[Alarm]:
+    """Alarms, newest first."""
     return select_page(
         connection,
         alarms,
@@ -149,6 +157,20 @@ def page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Page[Ala
         attributes=ATTRIBUTES,
         project_id=project_id,
         make=lambda row: decode(Alarm, row.body),
+        newest_by=alarms.c.raised_at,
+    )
+
+
+def event_page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Page[Event]:
+    """Events, newest first."""
+    return select_page(
+        connection,
+        events,
+        ask=ask,
+        attributes=EVENT_ATTRIBUTES,
+        project_id=project_id,
+        make=_event,
+        newest_by=events.c.at,
     )
 
 

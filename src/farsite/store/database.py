@@ -20,6 +20,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from farsite.model.errors import Conflict
 from farsite.settings import Settings
@@ -28,6 +29,9 @@ log = structlog.get_logger()
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Connection = sa.Connection
+"""For those who pass a connection on without speaking SQL themselves."""
 
 _BUSY_TIMEOUT_MS = 30_000
 _RETRY_FOR_S = 60.0
@@ -140,6 +144,13 @@ def is_transient(error: DBAPIError) -> bool:
             )
         )  # fmt: skip
     return "deadlock" in words or "could not serialize" in words
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an exception says that the database cannot be used at the moment."""
+    if isinstance(error, DBAPIError):
+        return is_transient(error)
+    return isinstance(error, PoolTimeout)
 
 
 class SqliteOwner:

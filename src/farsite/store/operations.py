@@ -100,6 +100,7 @@ def find(connection: sa.Connection, operation_id: str) -> Operation | None:
 def page(
     connection: sa.Connection, project_id: ProjectId, ask: Ask, *, kind: InstanceKind | None = None
 ) -> Page[Operation]:
+    """Operations, newest first."""
     return select_page(
         connection,
         operations,
@@ -108,6 +109,7 @@ def page(
         project_id=project_id,
         make=_operation,
         narrow=None if kind is None else operations.c.kind == kind.value,
+        newest_by=operations.c.started_at,
     )
 
 

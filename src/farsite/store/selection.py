@@ -26,8 +26,11 @@ def select_page(
     project_id: ProjectId,
     make: Callable[[sa.Row[Any]], T],
     narrow: sa.ColumnElement[bool] | None = None,
+    newest_by: sa.Column[Any] | None = None,
 ) -> Page[T]:
     """One page of a table's rows that meet all conditions, in order of id.
+
+    With `newest_by`, a time that never changes, the newest come first; `after` then holds time and id.
 
     Raises:
         Invalid: an attribute that cannot be filtered by, or a value that does not fit it.
@@ -37,11 +40,31 @@ def select_page(
         query = query.where(narrow)
     for condition in ask.conditions:
         query = query.where(_clause(condition, attributes))
+    order: tuple[sa.ColumnElement[Any], ...] = (table.c.id,)
+    if newest_by is not None:
+        order = (newest_by.desc(), table.c.id.desc())
     if ask.after:
-        query = query.where(table.c.id > ask.after)
-    rows = connection.execute(query.order_by(table.c.id).limit(ask.limit + 1)).all()
+        query = query.where(_later(table, ask.after, newest_by))
+    rows = connection.execute(query.order_by(*order).limit(ask.limit + 1)).all()
     items = tuple(make(row) for row in rows[: ask.limit])
-    return Page(items=items, next_after=rows[ask.limit - 1].id if len(rows) > ask.limit else "")
+    if len(rows) <= ask.limit:
+        return Page(items=items)
+    last = rows[ask.limit - 1]
+    at = "" if newest_by is None else f"{getattr(last, newest_by.name).isoformat()}|"
+    return Page(items=items, next_after=f"{at}{last.id}")
+
+
+def _later(table: sa.Table, after: str, newest_by: sa.Column[Any] | None) -> sa.ColumnElement[bool]:
+    if newest_by is None:
+        return table.c.id > after
+    at, _, row_id = after.partition("|")
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError as error:
+        raise Invalid("The page marker is not one that this list gave.") from error
+    if moment.tzinfo is None:
+        raise Invalid("The page marker is not one that this list gave.")
+    return sa.or_(newest_by < moment, sa.and_(newest_by == moment, table.c.id < row_id))
 
 
 def _clause(condition: Condition, attributes: Attributes) -> sa.ColumnElement[bool]:

@@ -203,6 +203,7 @@ operations = sa.Table(
     sa.Column("requested_by", sa.String(255), nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Index("ix_operations_project", "project_id", "kind", "id"),
+    sa.Index("ix_operations_newest", "project_id", "started_at", "id"),
     sa.Index("ix_operations_instance", "instance_id", "started_at"),
     sa.Index("ix_operations_state", "state"),
     sa.Index("ix_operations_parent", "parent_id"),
@@ -285,6 +286,7 @@ alarms = sa.Table(
     sa.Column("body", sa.JSON, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Index("ix_alarms_project", "project_id", "id"),
+    sa.Index("ix_alarms_newest", "project_id", "raised_at", "id"),
     sa.Index("ix_alarms_open", "is_open", "fault_type"),
     sa.Index("ix_alarms_identity", "object_id", "specific_problem", "is_open"),
 )

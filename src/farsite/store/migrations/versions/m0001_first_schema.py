@@ -40,6 +40,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_alarms_open", "alarms", ["is_open", "fault_type"], unique=False)
     op.create_index("ix_alarms_project", "alarms", ["project_id", "id"], unique=False)
+    op.create_index("ix_alarms_newest", "alarms", ["project_id", "raised_at", "id"], unique=False)
     op.create_table(
         "allocations",
         sa.Column("vnf_id", sa.String(length=36), nullable=False),
@@ -139,6 +140,7 @@ def upgrade() -> None:
     op.create_index("ix_operations_instance", "operations", ["instance_id", "started_at"], unique=False)
     op.create_index("ix_operations_parent", "operations", ["parent_id"], unique=False)
     op.create_index("ix_operations_project", "operations", ["project_id", "kind", "id"], unique=False)
+    op.create_index("ix_operations_newest", "operations", ["project_id", "started_at", "id"], unique=False)
     op.create_index("ix_operations_state", "operations", ["state"], unique=False)
     op.create_index("ix_operations_workflow", "operations", ["workflow_id"], unique=False)
     op.create_table(
@@ -324,6 +326,7 @@ def downgrade() -> None:
     op.drop_table("outbox")
     op.drop_index("ix_operations_workflow", table_name="operations")
     op.drop_index("ix_operations_state", table_name="operations")
+    op.drop_index("ix_operations_newest", table_name="operations")
     op.drop_index("ix_operations_project", table_name="operations")
     op.drop_index("ix_operations_parent", table_name="operations")
     op.drop_index("ix_operations_instance", table_name="operations")
@@ -338,6 +341,7 @@ def downgrade() -> None:
     op.drop_table("event_cursors")
     op.drop_index("ix_allocations_vim", table_name="allocations")
     op.drop_table("allocations")
+    op.drop_index("ix_alarms_newest", table_name="alarms")
     op.drop_index("ix_alarms_project", table_name="alarms")
     op.drop_index("ix_alarms_open", table_name="alarms")
     op.drop_index("ix_alarms_identity", table_name="alarms")
