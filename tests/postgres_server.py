@@ -1,0 +1,198 @@
+"""A PostgreSQL of the test run's own: the `pgserver` wheel's binaries, else the system's.
+
+We start the postmaster ourselves instead of through the wheel's Python module: as root that module makes
+a system user and opens the directories above the checkout to everybody. Here nothing outlives the run:
+the server's directory is temporary, it listens on a socket in it only, and the kernel stops the server
+when the process that started it dies, however it dies.
+"""
+
+import contextlib
+import ctypes
+import functools
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+
+_CHECKOUT = Path(__file__).parent.parent
+_BOUND_S = 30.0
+_PR_SET_PDEATHSIG = 1
+# The system's accounts that own nothing of ours; PostgreSQL refuses to run as root.
+_UNPRIVILEGED = ("postgres", "nobody")
+
+
+class NoPostgres(Exception):
+    """This machine offers no PostgreSQL; the message says what would help."""
+
+
+def binary_places() -> Iterator[Path]:
+    """Directories that may hold initdb and postgres, best first."""
+    if named := os.environ.get("FARSITE_POSTGRES_BIN"):
+        yield Path(named)
+    # `make test` unpacks the wheel here: its module exists for few Pythons, its binaries serve all.
+    yield _CHECKOUT / ".build" / "postgres" / "pgserver" / "pginstall" / "bin"
+    if (spec := importlib.util.find_spec("pgserver")) and spec.origin:
+        yield Path(spec.origin).parent / "pginstall" / "bin"
+    versions = Path("/usr/lib/postgresql").glob("*/bin")
+    yield from sorted(versions, key=lambda place: float(place.parent.name), reverse=True)
+    if found := shutil.which("pg_ctl"):
+        yield Path(found).resolve().parent
+
+
+class PostgresServer:
+    """One server with its data directory; `start` after `stop` finds the data again."""
+
+    def __init__(self) -> None:
+        self._dir = Path(tempfile.mkdtemp(prefix="fspg-", dir="/tmp"))
+        self._data = self._dir / "data"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._count = 0
+        self._account = _unprivileged_account() if os.geteuid() == 0 else None
+        try:
+            if self._account:
+                os.chown(self._dir, self._account.pw_uid, self._account.pw_gid)
+            self._binaries = self._usable_binaries()
+            self._initialise()
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@/{database}?host={self._dir}"
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self._dir),
+            # The data is thrown away: what a power loss would leave of it does not matter.
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+            "max_connections": "200",
+            "shared_buffers": "32MB",
+        }
+        arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        with (self._dir / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._binaries / "postgres", "-D", self._data, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=functools.partial(_die_with_parent, os.getpid()),
+                **self._as_account(),
+            )
+        give_up_at = time.monotonic() + _BOUND_S
+        while True:
+            try:
+                psycopg.connect(self.url("postgres"), connect_timeout=5).close()
+                return
+            except psycopg.OperationalError as error:
+                if self._process.poll() is not None or time.monotonic() > give_up_at:
+                    raise NoPostgres(f"PostgreSQL did not start: {error}\n{self._log_tail()}") from error
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Stop, cutting connections; quiet when it does not run."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGINT)  # "fast shutdown"
+        try:
+            self._process.wait(_BOUND_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def remove(self) -> None:
+        """Stop, and delete the data."""
+        self.stop()
+        shutil.rmtree(self._dir, ignore_errors=True)
+
+    def create(self, *, template: str = "template0") -> str:
+        """A new database, a copy of the template; its name."""
+        self._count += 1
+        name = f"farsite_{self._count}"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop(self, name: str) -> None:
+        self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def _execute(self, statement: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(statement)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    def _initialise(self) -> None:
+        done = subprocess.run(
+            [self._binaries / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-N"]
+            + ["--no-locale", "--encoding=UTF8"],
+            capture_output=True,
+            text=True,
+            check=False,
+            **self._as_account(),
+        )
+        if done.returncode:
+            raise NoPostgres(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
+
+    def _usable_binaries(self) -> Path:
+        for place in binary_places():
+            if not (place / "initdb").is_file():
+                continue
+            if self._runs(place):
+                return place
+            # The account may not be allowed to enter a checkout below /root: give it a copy.
+            copied = self._dir / "install"
+            wheel = place.parents[2]
+            for part in ("pgserver/pginstall", "pgserver.libs"):
+                if place.is_relative_to(wheel / part) or (wheel / part).name == "pgserver.libs":
+                    with contextlib.suppress(FileNotFoundError):
+                        shutil.copytree(wheel / part, copied / part)
+            if self._runs(copied / "pgserver" / "pginstall" / "bin"):
+                return copied / "pgserver" / "pginstall" / "bin"
+            shutil.rmtree(copied, ignore_errors=True)
+        raise NoPostgres(
+            "no PostgreSQL binaries for this platform: neither the pgserver wheel's nor the system's "
+            "(apt-get install postgresql)"
+        )
+
+    def _runs(self, place: Path) -> bool:
+        try:
+            done = subprocess.run(
+                [place / "postgres", "--version"], capture_output=True, check=False, **self._as_account()
+            )
+        except OSError:
+            return False
+        return done.returncode == 0
+
+    def _as_account(self) -> dict[str, object]:
+        # Its own directory too: initdb wants to return to where it was started.
+        where: dict[str, object] = {"cwd": self._dir}
+        if self._account is None:
+            return where
+        return where | {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}
+
+    def _log_tail(self) -> str:
+        return "\n".join((self._dir / "log").read_text(errors="replace").splitlines()[-10:])
+
+
+def _unprivileged_account() -> pwd.struct_passwd:
+    for name in _UNPRIVILEGED:
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise NoPostgres("PostgreSQL refuses to run as root and there is no account to run it under (nobody)")
+
+
+def _die_with_parent(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    if os.getppid() != parent:  # died before the call above
+        os._exit(1)
