@@ -16,7 +16,8 @@ from pathlib import Path
 
 import structlog
 
-from farsite.descriptors.archive import ArchiveRefused, open_archive
+from farsite.descriptors.archive import open_archive
+from farsite.descriptors.faults import ArchiveRefused
 from farsite.descriptors.nsd_archive import NsdContent, read_nsd_archive
 from farsite.descriptors.vnf_package import VnfPackageContent, read_vnf_package
 from farsite.model.clock import Clock

@@ -1,0 +1,136 @@
+"""`farsite serve`: one process of the orchestrator with its API."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from farsite.api.app import make_app
+from farsite.compose import Farsite
+from farsite.model.errors import Refused
+from farsite.settings import Settings, read_settings
+
+_LOOPBACK = ("127.", "::1", "localhost")
+
+
+def serve(
+    *,
+    data_dir: Path | None = None,
+    database_url: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    allow_remote: bool = False,
+    log_format: str = "text",
+) -> int:
+    """Run the orchestrator until it is stopped (SIGTERM or Ctrl-C).
+
+    Parameters
+    ----------
+    data_dir
+        Directory for the database, keys, archives and site agents.
+    database_url
+        PostgreSQL to use instead of the embedded SQLite: postgresql://USER@HOST/DATABASE.
+    host
+        Address to listen on; anything but loopback also needs --allow-remote.
+    port
+        TCP port; 0 takes a free one.
+    allow_remote
+        Listen on an address that others can reach. Put TLS in front.
+    log_format
+        text or json.
+    """
+    _configure_logs(log_format)
+    try:
+        settings = read_settings(
+            data_dir=data_dir, database_url=database_url, listen_host=host, listen_port=port
+        )
+        if not settings.listen_host.startswith(_LOOPBACK) and not allow_remote:
+            print(
+                f"{settings.listen_host} can be reached from outside and this process speaks plain HTTP. "
+                f"Put TLS in front and add --allow-remote, or listen on 127.0.0.1.",
+                file=sys.stderr,
+            )
+            return 1
+        listener = _listen(settings)
+        farsite = Farsite(settings)
+    except (Refused, OSError) as refusal:
+        print(getattr(refusal, "detail", "") or str(refusal), file=sys.stderr)
+        return 1
+    asyncio.run(_run(farsite, listener))
+    return 0
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The listening socket, bound before anything is started so that a taken port changes nothing."""
+    family = socket.AF_INET6 if ":" in settings.listen_host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.listen_host, settings.listen_port))
+    except OSError as error:
+        raise OSError(
+            f"Cannot listen on {settings.listen_host} port {settings.listen_port}: {error.strerror}. "
+            f"Stop what uses it, or choose another with --port."
+        ) from error
+    listener.listen(512)
+    listener.setblocking(False)
+    return listener
+
+
+async def _run(farsite: Farsite, listener: socket.socket) -> None:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            make_app(farsite.context),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=3,
+        )
+    )
+    await farsite.start()
+    host, port = listener.getsockname()[:2]
+    _write_address(farsite.settings, f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _ask_to_stop, server)
+    try:
+        await server._serve([listener])  # pyright: ignore[reportPrivateUsage]  # `serve` would take the signals
+    finally:
+        await farsite.stop()
+
+
+def _ask_to_stop(server: uvicorn.Server) -> None:
+    server.should_exit = True
+
+
+def _write_address(settings: Settings, url: str) -> None:
+    """Leave the address where the command line finds it."""
+    with contextlib.suppress(OSError):
+        (settings.data_dir / "url").write_text(url + "\n")
+    print(f"Farsite listens on {url}; data in {settings.data_dir}.", flush=True)
+
+
+def _configure_logs(log_format: str) -> None:
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
