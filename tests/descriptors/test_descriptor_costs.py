@@ -25,6 +25,7 @@ def measured(files: dict[str, bytes | str]) -> tuple[tuple[Fault, ...], float, f
 def with_big_input() -> dict[str, bytes | str]:
     """One large input default that every property of many nodes takes: an alias bomb without aliases."""
     big = "{" + ", ".join(f"k{n}: v" for n in range(20_000)) + "}"
+    stated = f"    big: {{type: map, entry_schema: {{type: string}}, default: {big}}}\n"
     text = changed(
         VNFD,
         "    memory:",
