@@ -1,7 +1,6 @@
 """Death of every process of a site, alone and together, under real traffic."""
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -12,7 +11,6 @@ import pytest
 from linux_lab import SERVER_V4, Lab, deployment, inside, outage_ms, remove, shell, transparent, until
 
 from farsite.model.deployment import DeploymentState, Port, ResourceKind, VimEventKind
-from farsite.model.errors import FarsiteError
 from farsite.vims.drivers.linux import paths
 from farsite.vims.drivers.linux.agent import daemon, holder
 
@@ -171,9 +169,7 @@ async def test_an_agent_that_dies_while_it_works_leaves_no_half_made_vdu(north: 
     wanted = deployment("many", *(shell(f"v{number}", Port(name="p")) for number in range(12)))
     agent = await north.agent_pid("north")
     await driver.deploy(wanted)
-    os.kill(agent, signal.SIGKILL)
-    with contextlib.suppress(FarsiteError):
-        await driver.watch(["many"])
+    assert daemon.kill(agent)
     await north.settled("north", "many", DeploymentState.READY)
     compute = [r for r in await driver.find("") if r.kind is ResourceKind.COMPUTE]
     assert len(compute) == 12

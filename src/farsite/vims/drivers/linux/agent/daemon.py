@@ -26,7 +26,7 @@ def command(module: str, *arguments: str) -> list[str]:
 def environment() -> dict[str, str]:
     """Environment for `command`."""
     passed = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    return {**passed, "PYTHONPATH": str(SOURCE_ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**passed, "PYTHONPATH": str(SOURCE_ROOT)}
 
 
 def start_time(pid: int) -> int:
@@ -36,6 +36,15 @@ def start_time(pid: int) -> int:
     except OSError:
         return 0
     return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def is_exiting(pid: int) -> bool:
+    """Whether a process is on its way out (PF_EXITING), a zombie, or gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return True
+    return fields[0] in "ZX" or bool(int(fields[6]) & 0x4)
 
 
 def lock(path: Path) -> int:

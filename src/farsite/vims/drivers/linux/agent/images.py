@@ -73,8 +73,7 @@ def resolve(wanted: WantedVnfc, profile_directories: Sequence[Path]) -> Program:
 def _builtin(name: str) -> Program:
     if name not in FUNCTION_NAMES:
         raise VimFault(f'Built-in function "{name}" does not exist; there are {", ".join(FUNCTION_NAMES)}.')
-    # -B: the sources may belong to another user.
-    return Program(arguments=(sys.executable, "-E", "-s", "-S", "-B", str(_FUNCTIONS), name), ready_line=True)
+    return Program(arguments=(sys.executable, "-E", "-s", "-S", str(_FUNCTIONS), name), ready_line=True)
 
 
 def _host(name: str, configuration: Mapping[str, object], directories: Sequence[Path]) -> Program:

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import socket
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from farsite.model.errors import VimFault
 from farsite.model.ids import VnfcId
 from farsite.vims.drivers.linux import paths, wire
 from farsite.vims.drivers.linux.agent import daemon, images, namespaces
-from farsite.vims.drivers.linux.agent.launcher import READY_DESCRIPTOR, Launch, Launcher
+from farsite.vims.drivers.linux.agent.launcher import LIFELINE_DESCRIPTOR, READY_DESCRIPTOR, Launch, Launcher
 from farsite.vims.drivers.linux.agent.limits import Limits
 from farsite.vims.drivers.linux.agent.links import Links
 
@@ -103,6 +104,7 @@ class Vdus:
         self._found: dict[VnfcId, Vdu] = {}
         self._pidfds: dict[VnfcId, int] = {}
         self._ended: dict[VnfcId, asyncio.Event] = {}
+        self._lifelines: dict[VnfcId, int] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._leaving: set[VnfcId] = set()
 
@@ -171,15 +173,21 @@ class Vdus:
         control.setblocking(False)
         ready, ready_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         log = os.open(self.log(vdu), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        lifeline, lifeline_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             os.set_blocking(ready_end, True)
             try:
-                launch = self._launch_of(vdu, program, directory)
-                pid = self._launcher.start(launch, control=theirs.fileno(), log=log, ready=ready_end)
+                pid = self._launcher.start(
+                    self._launch_of(vdu, program, directory),
+                    control=theirs.fileno(),
+                    log=log,
+                    ready=ready_end,
+                    lifeline=lifeline_end,
+                )
             finally:
                 theirs.close()
-                os.close(ready_end)
-                os.close(log)
+                for descriptor in (ready_end, log, lifeline_end):
+                    os.close(descriptor)
             async with asyncio.timeout(READY_WITHIN_S):
                 said = await loop.sock_recv(control, 4096)
                 if said != b"unshared":
@@ -187,7 +195,7 @@ class Vdus:
                 vdu = self._move_ports_in(replace(vdu, pid=pid), bridge_of)
                 self._limits.apply(f"farsite-{vdu.key}", vdu.vnfc, pid)
                 self._keep(vdu)
-                self._watch(vdu)
+                self._watch(vdu, lifeline=os.dup(lifeline))
                 await loop.sock_sendall(control, b"go")
                 complaint = await loop.sock_recv(control, 4096)
                 if complaint:
@@ -196,6 +204,7 @@ class Vdus:
         finally:
             control.close()
             os.close(ready)
+            os.close(lifeline)
         if self._found[vdu.vnfc.id].state is VduState.STARTING:
             vdu = replace(vdu, state=VduState.RUNNING, has_served=True)
             self._keep(vdu)
@@ -303,28 +312,50 @@ class Vdus:
 
     # -- watching -------------------------------------------------------------------------------------------
 
-    def _watch(self, vdu: Vdu) -> None:
-        descriptor = os.pidfd_open(vdu.pid)
-        self._pidfds[vdu.vnfc.id] = descriptor
-        self._ended[vdu.vnfc.id] = asyncio.Event()
-        asyncio.get_running_loop().add_reader(descriptor, self._on_end, vdu.vnfc.id)
+    def _watch(self, vdu: Vdu, *, lifeline: int | None) -> None:
+        loop = asyncio.get_running_loop()
+        vnfc_id = vdu.vnfc.id
+        self._pidfds[vnfc_id] = os.pidfd_open(vdu.pid)
+        self._ended[vnfc_id] = asyncio.Event()
+        loop.add_reader(self._pidfds[vnfc_id], self._on_end, vnfc_id)
+        if lifeline is not None:
+            self._lifelines[vnfc_id] = lifeline
+            loop.add_reader(lifeline, self._on_lifeline, vnfc_id)
+
+    def _on_lifeline(self, vnfc_id: VnfcId) -> None:
+        """The VDU let go of its lifeline: because it dies, or because its program closes what it inherits."""
+        self._drop_lifeline(vnfc_id)
+        vdu = self._found.get(vnfc_id)
+        is_concerned = vdu is not None and vdu.state is VduState.RUNNING and vnfc_id not in self._leaving
+        if vdu is not None and is_concerned and daemon.is_exiting(vdu.pid):
+            self._declare_dead(vdu)
+
+    def _drop_lifeline(self, vnfc_id: VnfcId) -> None:
+        descriptor = self._lifelines.pop(vnfc_id, None)
+        if descriptor is not None:
+            asyncio.get_running_loop().remove_reader(descriptor)
+            os.close(descriptor)
+
+    def _declare_dead(self, vdu: Vdu) -> Vdu:
+        dead = replace(vdu, state=VduState.DEAD, reason=f"Its process {vdu.pid} has ended.")
+        self._found[vdu.vnfc.id] = dead
+        self._changed(dead)
+        return dead
 
     def _on_end(self, vnfc_id: VnfcId) -> None:
         descriptor = self._pidfds.pop(vnfc_id)
         asyncio.get_running_loop().remove_reader(descriptor)
         os.close(descriptor)
+        self._drop_lifeline(vnfc_id)
         self._ended[vnfc_id].set()
         vdu = self._found.get(vnfc_id)
-        if vdu is None or vnfc_id in self._leaving:
+        # One that is still starting is waited for by its launch, which hears of the end as well.
+        if vdu is None or vnfc_id in self._leaving or vdu.state is VduState.STARTING:
             return
-        was_running = vdu.state is VduState.RUNNING
-        vdu = replace(vdu, state=VduState.DEAD, reason=f"Its process {vdu.pid} has ended.")
-        self._found[vnfc_id] = vdu
-        if was_running:
-            self._changed(vdu)
-            vdu = replace(vdu, reason=f"{vdu.reason} {self._last_words(vdu)}".strip())
-            self._keep(vdu)
-            self._clean(vdu)
+        if vdu.state is VduState.RUNNING:
+            vdu = self._declare_dead(vdu)
+        self._keep(replace(vdu, reason=f"{vdu.reason} {self._last_words(vdu)}".strip()))
+        self._clean(vdu)
 
     # -- removing -------------------------------------------------------------------------------------------
 
@@ -398,7 +429,7 @@ class Vdus:
                 continue
             if vdu.state is VduState.RUNNING and self._is_alive(vdu):
                 self._found[vdu.vnfc.id] = vdu
-                self._watch(vdu)
+                self._watch(vdu, lifeline=_open_lifeline(vdu.pid))
                 continue
             if vdu.state is VduState.STARTING:
                 self._end_process(vdu)
@@ -478,6 +509,15 @@ class Vdus:
             return await asyncio.to_thread(namespaces.inside, namespace, connect)
         finally:
             os.close(namespace)
+
+
+def _open_lifeline(pid: int) -> int | None:
+    """The lifeline of a VDU that an earlier agent started, through the VDU's own end of it."""
+    path = f"/proc/{pid}/fd/{LIFELINE_DESCRIPTOR}"
+    with contextlib.suppress(OSError):
+        if stat.S_ISFIFO(Path(path).stat().st_mode):
+            return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return None
 
 
 def labelled(label: str) -> list[int]:
