@@ -49,7 +49,9 @@ def test_interfaces_are_what_was_asked_for(namespace: int) -> None:
     def work() -> None:
         ours = links.Links()
         bridge = ours.add_bridge("bridge0", mtu=9000)
-        veth = ours.add_veth("veth0", peer="inner", peer_namespace=namespace, peer_mac="02:00:00:00:00:07")
+        veth = ours.add_veth(
+            "veth0", peer="inner", peer_namespace=namespace, peer_mac="02:00:00:00:00:07", mtu=9000
+        )
         ours.set_master(veth, bridge)
         ours.add_address(bridge, "10.9.0.1/24")
         ours.add_address(bridge, "10.9.0.1/24")

@@ -1,6 +1,8 @@
 """Real packets over real sites: networks, chains, reach, and a deployment as a statement."""
 
 import asyncio
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -337,3 +339,76 @@ async def test_a_network_in_use_is_not_deleted(north: Lab) -> None:
     await driver.delete_network("lan")
     await driver.delete_network("lan")
     assert await driver.find("ns-1") == []
+
+
+async def test_two_chains_share_a_firewall_and_are_told_apart_by_their_classifiers(sites: Lab) -> None:
+    """A function may serve several paths; each frame must go on by its own."""
+    await sites.ends()
+    await asyncio.gather(
+        sites.ready("north", deployment("firewall", transparent("firewall", "builtin:firewall"))),
+        sites.ready("south", deployment("inspector-2", transparent("inspector-2", "builtin:inspector"))),
+    )
+    through_both = (("firewall", ("firewall", "north")), ("inspector", ("inspector-2", "south")))
+    first = await sites.chain(
+        through_both, protocol="tcp", destination_port_first=80, destination_port_last=80
+    )
+    second = replace(
+        await sites.chain(through_both[:1], protocol="tcp", destination_port_first=8081),
+        id="second",
+        vni_first=2000,
+    )
+    await sites.apply(first)
+    await sites.apply(second)
+    assert (await sites.fetch(SERVER_V4, port=8081))["ok"]
+    assert (await sites.counters("chain"))["inspector-2"].forward_packets == 0
+    assert (await sites.counters("second"))["firewall"].forward_packets > 0
+    assert (await sites.fetch(SERVER_V4, port=80))["ok"]
+    assert (await sites.counters("chain"))["inspector-2"].forward_packets > 0
+    for driver in sites.sites.values():
+        await driver.delete_chain("chain")
+    assert (await sites.fetch(SERVER_V4, port=8081))["ok"]
+
+
+async def test_a_vdu_gets_no_more_memory_than_its_share(north: Lab) -> None:
+    """One function that leaks must not take its neighbours down."""
+    script = (
+        f"{sys.executable} -c 'x = bytearray(300 << 20); print(len(x))' > result 2>&1;"
+        " echo ended with $? >> result; sleep 600"
+    )
+    await north.ready("north", deployment("hog", shell("a", script=script)))
+    (work,) = (north.run_dir / "sites").glob("*/work/*")
+
+    async def has_ended() -> str:
+        result = work / "result"
+        told = result.read_text() if result.exists() else ""
+        return told if "ended with" in told else ""
+
+    told = str(await until(has_ended, "the hog ends"))
+    assert "ended with 0" not in told
+    assert str(300 << 20) not in told
+
+
+async def test_a_host_that_forbids_namespaces_is_told_what_to_allow(tmp_path: Path) -> None:
+    """The first message a user of a hardened distribution sees decides whether there is a second try."""
+    code = """
+import asyncio, pathlib, sys
+from farsite.model.errors import VimFault
+from farsite.vims.driver import VimConnection
+from farsite.vims.drivers.linux.agent import namespaces
+from farsite.vims.drivers.linux.driver import LinuxDriver
+namespaces.new_user_namespace()
+for name in ("user", "net"):
+    open(f"/proc/sys/user/max_{name}_namespaces", "w").write("0")
+try:
+    connection = VimConnection(vim_id="n", name="n", site="turin", run_dir=pathlib.Path(sys.argv[1]))
+    asyncio.run(LinuxDriver(connection).validate())
+except VimFault as refusal:
+    print(refusal.detail)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    if "new_user_namespace" in done.stderr:
+        pytest.skip("user namespaces are forbidden here already")
+    assert 'The agent of site "turin" does not start' in done.stdout, done.stdout + done.stderr
+    assert "user namespace: unshare: No space left on device" in done.stdout
+    assert "sysctl -w user.max_user_namespaces=15000" in done.stdout

@@ -28,7 +28,7 @@ from farsite.model.deployment import (
     VimEventKind,
     WantedVnfc,
 )
-from farsite.model.errors import VimFault
+from farsite.model.errors import FarsiteError, VimFault
 from farsite.model.ids import VimId, VnfcId
 from farsite.model.vim import Capabilities, Zone
 from farsite.vims.drivers.linux import paths, wire
@@ -99,6 +99,7 @@ class Site:
         self._locks: dict[str, asyncio.Lock] = {}
         self._retrying: set[str] = set()
         self._worked_on: set[str] = set()
+        self._failures: dict[str, str] = {}
         self._monitor = self._open_monitor()
         self._background: set[asyncio.Task[None]] = set()
 
@@ -297,6 +298,8 @@ class Site:
         (self._deployment_records / _file(name)).unlink(missing_ok=True)
         self._converge_soon(name)
         await self._converging[name]
+        if name in self._failures:
+            raise VimFault(f"Deployment {name} is not wholly removed: {self._failures[name]}")
         if deployment is not None:
             self._tell_deployment(deployment, "was removed")
 
@@ -318,7 +321,9 @@ class Site:
             and standing[vnfc.id].state is VduState.RUNNING
         }
         reason = resource = ""
-        if failed and not is_busy:
+        if name in self._failures and not is_busy:
+            state, reason = DeploymentState.FAILED, self._failures[name]
+        elif failed and not is_busy:
             state = DeploymentState.FAILED
             resource, reason = failed.vnfc.id, failed.reason
         elif len(current) == len(wanted.vnfcs) == len(standing) and not is_busy:
@@ -379,14 +384,22 @@ class Site:
                 if name in self._worked_on and name in self._deployments:
                     self._tell_deployment(self._deployments[name], "was worked on")
                 self._worked_on.discard(name)
-            if not finished.cancelled() and finished.exception() is not None:
-                sys.stderr.write(f"agent: deployment {name}: {finished.exception()!r}\n")
 
         task.add_done_callback(done)
 
     async def _converge(self, name: str, *, after: asyncio.Task[None] | None) -> None:
         if after is not None:
             await asyncio.wait((after,))
+        self._failures.pop(name, None)
+        try:
+            await self._make_as_wanted(name)
+        except (OSError, FarsiteError) as error:
+            # What was asked rests as failed, with the reason, until it is asked again or withdrawn.
+            self._failures[name] = str(error)
+            self._worked_on.add(name)
+            sys.stderr.write(f"agent: deployment {name}: {error!r}\n")
+
+    async def _make_as_wanted(self, name: str) -> None:
         wanted = self._deployments.get(name)
         by_id = {vnfc.id: vnfc for vnfc in wanted.vnfcs} if wanted else {}
         is_retry = name in self._retrying

@@ -71,7 +71,8 @@ def attempt(tier: str) -> Finding:
                 work()
             os.write(writer, b"works")
         except BaseException as error:
-            os.write(writer, f"{stage}: {error}".encode())
+            words = error.strerror if isinstance(error, OSError) else str(error)
+            os.write(writer, f"{stage}: {words}".encode())
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as answers:
