@@ -9,12 +9,12 @@ from typing import cast
 
 import hypothesis
 import pytest
-from postgres_server import NoPostgres, PostgresServer
-from skip_list import LIST, Skip, is_binding, not_allowed, read_allowances
 
 from farsite.settings import Settings
 from farsite.store.database import make_engine
 from farsite.store.migrations import upgrade
+from postgres_server import NoPostgres, PostgresServer
+from skip_list import LIST, Skip, is_binding, not_allowed, read_allowances
 
 hypothesis.settings.register_profile(
     "farsite",

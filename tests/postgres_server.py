@@ -19,11 +19,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
 _CHECKOUT = Path(__file__).parent.parent
 _BOUND_S = 30.0
+_INITDB = ("-U", "postgres", "-A", "trust", "-N", "--no-locale", "--encoding=UTF8")
 _PR_SET_PDEATHSIG = 1
 # The system's accounts that own nothing of ours; PostgreSQL refuses to run as root.
 _UNPRIVILEGED = ("postgres", "nobody")
@@ -83,7 +85,7 @@ class PostgresServer:
         }
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         with (self._dir / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            process = self._process = subprocess.Popen[bytes](
                 [self._binaries / "postgres", "-D", self._data, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -97,7 +99,7 @@ class PostgresServer:
                 psycopg.connect(self.url("postgres"), connect_timeout=5).close()
                 return
             except psycopg.OperationalError as error:
-                if self._process.poll() is not None or time.monotonic() > give_up_at:
+                if process.poll() is not None or time.monotonic() > give_up_at:
                     raise NoPostgres(f"PostgreSQL did not start: {error}\n{self._log_tail()}") from error
             time.sleep(0.02)
 
@@ -134,8 +136,7 @@ class PostgresServer:
 
     def _initialise(self) -> None:
         done = subprocess.run(
-            [self._binaries / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-N"]
-            + ["--no-locale", "--encoding=UTF8"],
+            [self._binaries / "initdb", "-D", self._data, *_INITDB],
             capture_output=True,
             text=True,
             check=False,
@@ -174,9 +175,9 @@ class PostgresServer:
             return False
         return done.returncode == 0
 
-    def _as_account(self) -> dict[str, object]:
+    def _as_account(self) -> dict[str, Any]:
         # Its own directory too: initdb wants to return to where it was started.
-        where: dict[str, object] = {"cwd": self._dir}
+        where: dict[str, Any] = {"cwd": self._dir}
         if self._account is None:
             return where
         return where | {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}

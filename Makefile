@@ -1,0 +1,26 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo clean-demo test check bench lock
+
+help:  ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup:  ## Install what the checkout needs into .venv; quick when up to date
+	@tools/setup.sh
+
+demo: setup  ## Two sites, a chain with real packets, faults and their healing, in a minute
+	@.venv/bin/python -m demo
+
+clean-demo: setup  ## Remove every trace of the demo
+	@.venv/bin/python -m demo clean
+
+test: setup  ## All tests, under every supported Python that is installed
+	@.venv/bin/python tools/test_pythons.py
+
+check: setup  ## Format, lint, types, import contracts, dependencies, fast tests; under a minute
+	@.venv/bin/python tools/check.py
+
+bench: setup  ## Measure what DESIGN promises, and say by how much a figure is missed
+	@.venv/bin/python -m bench
+
+lock: setup  ## Bring uv.lock up to date with pyproject.toml
+	@.build/uv/bin/uv lock
