@@ -58,6 +58,14 @@ def make_engine(url: str, *, pool_size: int, synchronous: str = "NORMAL") -> sa.
         ):
             connection.execute(f"PRAGMA {pragma}")
 
+    @event.listens_for(engine, "savepoint")
+    def _begin_first(connection: sa.Connection, _name: str) -> None:  # pyright: ignore[reportUnusedFunction]
+        # A savepoint outside a transaction is one of its own to SQLite, and releasing it commits: what
+        # follows in our transaction would no longer be one with it.
+        raw = connection.connection.dbapi_connection
+        if isinstance(raw, sqlite3.Connection) and not raw.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
     return engine
 
 
