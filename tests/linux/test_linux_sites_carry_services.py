@@ -412,3 +412,35 @@ except VimFault as refusal:
     assert 'The agent of site "turin" does not start' in done.stdout, done.stdout + done.stderr
     assert "user namespace: unshare: No space left on device" in done.stdout
     assert "sysctl -w user.max_user_namespaces=15000" in done.stdout
+
+
+async def test_programs_of_the_host_serve_as_functions(north: Lab) -> None:
+    """A load balancer or name server that the distribution maintains beats one of ours."""
+    driver = north.sites["north"]
+    missing = (await driver.capabilities()).missing
+    lacking = [reason for name, reason in missing.items() if name.startswith("images:host:")]
+    if lacking:
+        pytest.skip("; ".join(lacking))
+    await driver.ensure_network(NetworkSpec(id="lan", owner="ns"))
+
+    def at(address: str) -> Port:
+        return Port(name="eth0", network_id="lan", addresses=(f"{address}/24",))
+
+    balancer = vnfc("lb", "host:haproxy", at("10.1.0.3"), servers="server web 10.1.0.2:80 check")
+    names = vnfc("dns", "host:dnsmasq", at("10.1.0.4"), records="address=/x.example/10.1.0.2")
+    web = vnfc("web", "builtin:webserver", at("10.1.0.2"))
+    client = vnfc("client", "builtin:probe", at("10.1.0.1"))
+    await north.ready("north", deployment("all", web, client, balancer, names))
+    assert (await north.fetch("10.1.0.3"))["ok"]
+    answer = inside(
+        await north.pid("north", "client"),
+        """
+import socket, struct
+asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+asking.settimeout(5)
+query = struct.pack("!6H", 1, 0x100, 1, 0, 0, 0) + b"\\1x\\7example\\0" + struct.pack("!2H", 1, 1)
+asking.sendto(query, ("10.1.0.4", 53))
+print(socket.inet_ntoa(asking.recv(512)[-4:]))
+""",
+    )
+    assert answer.strip() == "10.1.0.2"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import time
 from dataclasses import replace
@@ -10,7 +11,8 @@ from dataclasses import replace
 import pytest
 from linux_lab import SERVER_V4, Lab, deployment, inside, outage_ms, remove, shell, transparent, until
 
-from farsite.model.deployment import DeploymentState, Port, ResourceKind, VimEventKind
+from farsite.model.deployment import Chain, DeploymentState, Port, Resource, ResourceKind, VimEventKind
+from farsite.model.errors import VimUnreachable
 from farsite.vims.drivers.linux import paths
 from farsite.vims.drivers.linux.agent import daemon, holder
 
@@ -283,3 +285,55 @@ async def test_a_site_whose_directory_was_deleted_ends_itself(north: Lab) -> Non
         assert time.monotonic() < deadline, "the site still runs"
         await asyncio.sleep(0.1)
     assert json.loads((gone / "holder.json").read_text())["tier"]
+
+
+@pytest.mark.slow
+async def test_an_agent_killed_at_any_moment_leaves_the_site_as_it_was_stated(sites: Lab) -> None:
+    """Whatever it was doing: nothing doubled, nothing left over, nothing forgotten, traffic flows."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    chain = await sites.service()
+    wanted: dict[str, int] = {}
+    for round_number in range(12):
+        name, size = f"group-{chance.randrange(3)}", chance.randrange(4)
+        work = asyncio.ensure_future(_change(sites, name, size, round_number, chain))
+        await asyncio.sleep(chance.random() * 0.12)
+        await sites.kill_agent("north")
+        # The outcome of what was cut off is unknown; an orchestrator says it again until it is answered.
+        if isinstance((await asyncio.gather(work, return_exceptions=True))[0], VimUnreachable):
+            await _change(sites, name, size, round_number, chain)
+        wanted[name] = size
+        expected = DeploymentState.READY if size else DeploymentState.ABSENT
+        await sites.settled("north", name, expected)
+    found = [
+        r
+        for r in await sites.sites["north"].find("")
+        if r.kind is ResourceKind.COMPUTE and r.name != "client"
+    ]
+    groups = {name: sum(r.details["deployment"] == name for r in found) for name in wanted}
+    assert groups == wanted
+    known = {int(r.details["pid"]) for r in await _all_compute(sites)}
+    leaders = {
+        pid for pid in sites.processes() if "FARSITE_VDU" in _environment(pid) and _parent(pid) not in known
+    }
+    assert leaders == known
+    ports = sum(r.kind is ResourceKind.LINKPORT for r in await sites.sites["north"].find(""))
+    interfaces = sites.interfaces(await sites.agent_pid("north"))
+    assert sum(name.startswith("v") for name in interfaces) == ports
+    assert await sites.fetches(SERVER_V4, 12) == 12
+
+
+async def _change(sites: Lab, name: str, size: int, round_number: int, chain: Chain) -> None:
+    driver = sites.sites["north"]
+    if size:
+        vnfcs = (shell(f"{name}-{number}", Port(name="p")) for number in range(size))
+        await driver.deploy(deployment(name, *vnfcs))
+    else:
+        await driver.undeploy(name)
+    await driver.apply_chain(replace(chain, revision=2 + round_number))
+
+
+async def _all_compute(sites: Lab) -> list[Resource]:
+    found = [r for driver in sites.sites.values() for r in await driver.find("")]
+    return [r for r in found if r.kind is ResourceKind.COMPUTE]
