@@ -1,0 +1,219 @@
+"""Placement decides where functions go; what it promises holds for every problem, not for chosen ones."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farsite.model.errors import NotEnough
+from farsite.model.ids import VimId
+from farsite.model.vim import VimState
+from farsite.model.vnfd import AffinityScope
+from farsite.placement.greedy import place
+from farsite.placement.problem import Candidate, Demand, Placement, Problem, Room, Rule, Unit, Verdict
+
+NAMES = ("north", "south", "east", "west")
+
+
+def vim(
+    name: str, *, site: str = "", vcpus: int = 8, hosts: int = 1, zones: int = 1, **more: object
+) -> Candidate:
+    rooms = tuple(
+        Room(region="r", zone=f"z{index}", vcpus=vcpus, memory_mib=1024, disk_gib=10, vcpus_total=max(vcpus, 1), hosts=hosts)
+        for index in range(zones)
+    )  # fmt: skip
+    candidate = Candidate(
+        vim_id=VimId(f"id-{name}"), name=name, site=site or name, state=VimState.ACTIVE,
+        features=frozenset({"networks", "chains"}), rooms=rooms,
+    )  # fmt: skip
+    return replace(candidate, **more)  # type: ignore[arg-type]
+
+
+def demand(name: str, *, units: int = 1, vcpus: int = 1, **more: object) -> Demand:
+    made = tuple(Unit(id=f"{name}-{index}", vcpus=vcpus, memory_mib=16, disk_gib=0) for index in range(units))
+    return replace(Demand(id=name, units=made), **more)  # type: ignore[arg-type]
+
+
+def apart(*members: str, scope: AffinityScope = AffinityScope.NFVI_POP) -> Rule:
+    return Rule(members=frozenset(members), scope=scope, is_anti=True)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Problem:
+    candidates = tuple(
+        vim(
+            name,
+            site=draw(st.sampled_from(["a", "b", "c"])),
+            vcpus=draw(st.integers(0, 6)),
+            zones=draw(st.integers(1, 2)),
+            hosts=draw(st.integers(1, 3)),
+            state=draw(st.sampled_from([VimState.ACTIVE, VimState.DEGRADED, VimState.ERROR])),
+        )
+        for name in NAMES[: draw(st.integers(0, 4))]
+    )
+    demands = tuple(
+        demand(f"vnf{index}", units=draw(st.integers(1, 3)), vcpus=draw(st.integers(1, 3)))
+        for index in range(draw(st.integers(1, 4)))
+    )
+    rules = tuple(
+        Rule(
+            members=frozenset(draw(st.sets(st.sampled_from([one.id for one in demands]), min_size=1))),
+            scope=draw(st.sampled_from([AffinityScope.NFVI_POP, AffinityScope.VIM, AffinityScope.ZONE])),
+            is_anti=draw(st.booleans()),
+        )
+        for _ in range(draw(st.integers(0, 2)))
+    )
+    return Problem(demands=demands, candidates=candidates, rules=rules)
+
+
+def answer(problem: Problem) -> Placement | None:
+    try:
+        return place(problem)
+    except NotEnough:
+        return None
+
+
+@given(problems())
+def test_no_zone_is_ever_given_more_than_it_has(problem: Problem) -> None:
+    """Overcommitting by mistake fails later, on the VIM, half way through a service."""
+    placement = answer(problem)
+    if placement is None:
+        return
+
+    used: Counter[tuple[str, str]] = Counter()
+    for one in problem.demands:
+        assignment = placement.of(one.id)
+        for unit, zone in zip(one.units, assignment.zones, strict=True):
+            used[assignment.vim_id, zone] += unit.vcpus
+
+    free = {(one.vim_id, room.zone): room.vcpus for one in problem.candidates for room in one.rooms}
+    assert all(taken <= free[where] for where, taken in used.items())
+
+
+@given(problems())
+def test_the_same_problem_has_the_same_answer(problem: Problem) -> None:
+    """A step repeated after a crash must decide alike."""
+    assert answer(problem) == answer(problem)
+
+
+@given(problems())
+def test_more_capacity_never_makes_a_possible_placement_impossible(problem: Problem) -> None:
+    """Adding machines must not break a service that could be placed before."""
+    if answer(problem) is None:
+        return
+    richer = replace(
+        problem,
+        candidates=tuple(
+            replace(one, rooms=tuple(replace(room, vcpus=room.vcpus + 4) for room in one.rooms))
+            for one in problem.candidates
+        ),
+    )
+
+    assert answer(richer) is not None
+
+
+@given(problems())
+def test_affinity_and_anti_affinity_hold_between_functions(problem: Problem) -> None:
+    """Two functions that must not share a site's fate do not."""
+    placement = answer(problem)
+    if placement is None:
+        return
+    by_id: Mapping[str, Candidate] = {one.vim_id: one for one in problem.candidates}
+
+    for rule in problem.rules:
+        for one in rule.members:
+            for other in rule.members - {one}:
+                here, there = placement.of(one), placement.of(other)
+                if rule.scope is AffinityScope.NFVI_POP:
+                    is_same = by_id[here.vim_id].site == by_id[there.vim_id].site
+                    assert is_same is not rule.is_anti
+                elif rule.scope is AffinityScope.VIM:
+                    assert (here.vim_id == there.vim_id) is not rule.is_anti
+                elif rule.is_anti:
+                    assert here.vim_id != there.vim_id or not set(here.zones) & set(there.zones)
+
+
+@given(problems())
+def test_nothing_is_placed_on_a_vim_in_error(problem: Problem) -> None:
+    placement = answer(problem)
+    if placement is None:
+        return
+    states = {one.vim_id: one.state for one in problem.candidates}
+
+    assert all(states[one.vim_id] is not VimState.ERROR for one in placement.assignments)
+
+
+@given(problems())
+def test_every_candidate_is_judged_with_a_reason_for_every_function(problem: Problem) -> None:
+    """An operator can read why a VIM was not taken."""
+    placement = answer(problem)
+    if placement is None:
+        return
+
+    assert len(placement.considerations) == len(problem.demands) * len(problem.candidates)
+    assert all(one.reason for one in placement.considerations)
+    for one in problem.demands:
+        chosen = [c for c in placement.considerations if c.demand == one.id and c.verdict is Verdict.CHOSEN]
+        assert [c.vim_id for c in chosen] == [placement.of(one.id).vim_id]
+
+
+def test_a_vim_that_the_user_names_is_taken_or_the_request_is_refused() -> None:
+    wanted = demand("fw", vim="south")
+
+    assert (
+        place(Problem(demands=(wanted,), candidates=(vim("north"), vim("south")))).of("fw").vim_id
+        == "id-south"
+    )
+    with pytest.raises(NotEnough, match="capacity"):
+        place(Problem(demands=(wanted,), candidates=(vim("north"), vim("south", vcpus=0))))
+
+
+def test_a_refusal_names_the_constraint_that_failed_for_every_candidate() -> None:
+    """ "No capacity" without saying where and how much sends an operator searching."""
+    candidates = (
+        vim("north", vcpus=1),
+        vim("south", features=frozenset()),
+        vim("east", state=VimState.ERROR),
+    )
+    wanted = demand("fw", vcpus=4, features=frozenset({"chains"}))
+
+    with pytest.raises(NotEnough) as refusal:
+        place(Problem(demands=(wanted,), candidates=candidates))
+
+    assert "north: capacity: zone z0: 4 vCPU asked for, 1 free" in refusal.value.detail
+    assert "south: capability: does not offer chains" in refusal.value.detail
+    assert "east: state: is ERROR" in refusal.value.detail
+
+
+def test_a_greedy_first_choice_is_taken_back_when_a_later_function_needs_its_place() -> None:
+    """`a` scores best on north, but only north has what `b` needs."""
+    candidates = (vim("north", vcpus=4), vim("south", vcpus=2))
+    problem = Problem(
+        demands=(demand("a", vcpus=2), demand("b", vcpus=4)), candidates=candidates, rules=(apart("a", "b"),)
+    )
+
+    placement = place(problem)
+
+    assert placement.of("b").vim_id == "id-north"
+    assert placement.of("a").vim_id == "id-south"
+
+
+def test_units_that_must_stand_on_different_hosts_need_as_many_hosts() -> None:
+    units = tuple(
+        Unit(id=f"u{index}", vcpus=1, memory_mib=1, disk_gib=0, host_group="g") for index in range(3)
+    )
+    wanted = Demand(id="fw", units=units)
+
+    assert (
+        place(Problem(demands=(wanted,), candidates=(vim("north", hosts=3),))).of("fw").zones == ("z0",) * 3
+    )
+    with pytest.raises(NotEnough, match="too few to keep the group apart"):
+        place(Problem(demands=(wanted,), candidates=(vim("north", hosts=2),)))
+
+
+def test_without_any_vim_the_refusal_says_how_to_register_one() -> None:
+    with pytest.raises(NotEnough, match="farsite vim register"):
+        place(Problem(demands=(demand("fw"),), candidates=()))
