@@ -1,0 +1,117 @@
+"""Writes the generated reference pages; `--check` only tells which are out of date (exit 1).
+
+The pages come from the tables that the program itself uses, so they cannot say anything else.
+"""
+
+import ast
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from farsite.assurance.alarms import CATALOGUE
+from farsite.lifecycle.verbs import VERBS
+from farsite.settings import Settings
+from farsite.telemetry import REGISTRY
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ROOT / "docs" / "reference"
+
+
+def settings() -> str:
+    """Every setting with its default and meaning, from the docstrings beside the fields."""
+    tree = ast.parse((ROOT / "src" / "farsite" / "settings.py").read_text())
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings").body
+    meaning: dict[str, str] = {}
+    for field, doc in zip(body, body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(doc, ast.Expr)
+            and isinstance(field.target, ast.Name)
+        ):
+            meaning[field.target.id] = " ".join(ast.literal_eval(doc.value).split())
+    rows = [
+        f"| `FARSITE_{one.name.upper()}` | {_default(one.name, one.default)} | {meaning[one.name]} |"
+        for one in fields(Settings)
+    ]
+    return _page(
+        "Settings",
+        "Read from the environment when `farsite serve` starts; its options win.",
+        "| variable | default | meaning |\n|---|---|---|",
+        rows,
+    )
+
+
+def _default(name: str, value: object) -> str:
+    if name == "data_dir":
+        return "`$XDG_DATA_HOME/farsite` or `~/.local/share/farsite`"
+    return f"`{value}`" if value != "" else ""
+
+
+def alarms() -> str:
+    """Every alarm: what it means and what to do."""
+    rows = [
+        f"| `{one.name}` | {one.object_kind} | {one.severity} | {one.event_type} | {one.probable_cause} | "
+        f"{one.effect} | {one.remedy} |"
+        for one in CATALOGUE.values()
+    ]
+    return _page(
+        "Alarms",
+        "Every alarm Farsite can raise. Fields as in ETSI GS NFV-SOL 003 clause 7.5, words of ITU-T X.733.",
+        "| alarm | of a | severity | event type | probable cause | effect | what to do |\n|---|---|---|---|---|---|---|",
+        rows,
+    )
+
+
+def metrics() -> str:
+    """Every metric with its help text."""
+    rows = [
+        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} | {family.documentation} |"
+        for family in REGISTRY.collect()
+    ]
+    return _page(
+        "Metrics",
+        "Served at `/metrics` in the Prometheus text format.",
+        "| metric | type | meaning |\n|---|---|---|",
+        sorted(rows),
+    )
+
+
+def verbs() -> str:
+    """Every verb with its steps and what undoes them."""
+    rows = [
+        f"| `{saga.verb}` | {saga.type} | {step.title} | {step.undo_title if step.undo else ''} |"
+        for saga in VERBS.values()
+        for step in saga.steps
+    ]
+    return _page(
+        "Lifecycle verbs",
+        "Steps in their order, as `farsite op show` prints them. A verb without any undo cannot be rolled back, "
+        "only retried or failed.",
+        "| verb | operation | step | undone by |\n|---|---|---|---|",
+        rows,
+    )
+
+
+def _page(title: str, about: str, head: str, rows: list[str]) -> str:
+    return f"# {title}\n\n{about}\nThis page is generated: `make docs`.\n\n{head}\n" + "\n".join(rows) + "\n"
+
+
+GENERATED = {"settings.md": settings, "alarms.md": alarms, "metrics.md": metrics, "verbs.md": verbs}
+
+
+def main() -> int:
+    stale: list[str] = []
+    for name, make in GENERATED.items():
+        path, text = PAGES / name, make()
+        if not path.exists() or path.read_text() != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+    for name in stale:
+        print(f"docs/reference/{name} {'is out of date: make docs' if '--check' in sys.argv else 'written'}")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
