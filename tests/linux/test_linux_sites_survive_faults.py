@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import time
 from dataclasses import replace
 
@@ -78,6 +79,25 @@ async def test_a_vdu_that_died_together_with_its_agent_is_found_dead_by_the_next
     assert status.state is DeploymentState.FAILED
     assert status.resource == "inspector-2"
     assert await sites.fetches(SERVER_V4, 12) == 12
+
+
+async def test_a_stranger_with_a_vdus_process_id_is_neither_adopted_nor_killed(north: Lab) -> None:
+    """Process ids come round again; to kill by number alone would one day hit the database."""
+    await north.ready("north", deployment("one", shell("a")))
+    pid = await north.pid("north", "a")
+    await north.kill_agent("north")
+    stranger = subprocess.Popen(["sleep", "600"])
+    try:
+        (record,) = (paths.site_directory(north.run_dir, "north") / "vdus").glob("*.json")
+        document = json.loads(record.read_text())
+        record.write_text(json.dumps({**document, "pid": stranger.pid}))
+        status = (await north.sites["north"].watch(["one"]))[0]
+        assert status.state is DeploymentState.FAILED
+        assert stranger.poll() is None
+        assert daemon.start_time(pid) == 0, "the VDU that nobody knows any more was not swept"
+    finally:
+        stranger.kill()
+        stranger.wait()
 
 
 async def test_a_stopped_vdu_is_seen_by_the_data_path_probe(sites: Lab) -> None:
