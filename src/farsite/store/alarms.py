@@ -12,6 +12,7 @@ from farsite.model.ids import EventId, ProjectId
 from farsite.model.query import Ask, Page
 from farsite.store import outbox
 from farsite.store.encoding import decode, encode
+from farsite.store.exclusion import hold, insert_if_absent
 from farsite.store.selection import select_page
 from farsite.store.tables import alarms, event_cursors, events
 
@@ -37,6 +38,7 @@ EVENT_ATTRIBUTES = {
 
 def raise_(connection: sa.Connection, alarm: Alarm) -> Alarm:
     """Raise an alarm; the same condition raised again only changes the alarm that is open."""
+    hold(connection, f"alarm {alarm.specific_problem} of {alarm.managed_object_id}")
     row = connection.execute(
         sa.select(alarms.c.body)
         .where(
@@ -117,13 +119,14 @@ def open_of_types(connection: sa.Connection, fault_types: tuple[str, ...]) -> li
     return [decode(Alarm, row.body) for row in connection.execute(query)]
 
 
-def get(connection: sa.Connection, project_id: ProjectId, alarm_id: str) -> Alarm:
+def get(
+    connection: sa.Connection, project_id: ProjectId, alarm_id: str, *, for_update: bool = False
+) -> Alarm:
     """Raises:
     NotFound: no such alarm in this project.
     """
-    body = connection.execute(
-        sa.select(alarms.c.body).where(alarms.c.project_id == project_id, alarms.c.id == alarm_id)
-    ).scalar()
+    query = sa.select(alarms.c.body).where(alarms.c.project_id == project_id, alarms.c.id == alarm_id)
+    body = connection.execute(query.with_for_update() if for_update else query).scalar()
     if body is None:
         raise NotFound(f"No alarm {alarm_id}. See farsite alarm list.")
     return decode(Alarm, body)
@@ -138,7 +141,7 @@ def acknowledge(
         Conflict: it is so already.
         NotFound: no such alarm.
     """
-    known = get(connection, project_id, alarm_id)
+    known = get(connection, project_id, alarm_id, for_update=True)
     if known.ack_state is state:
         raise Conflict(f"Alarm {alarm_id} is {state} already.")
     acknowledged_at = at if state is AckState.ACKNOWLEDGED else None
@@ -176,21 +179,18 @@ def event_page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Pa
 
 def insert_event(connection: sa.Connection, event: Event) -> bool:
     """Keep an observation; False if it is kept already (ids are derived from source and sequence)."""
-    if connection.execute(sa.select(events.c.id).where(events.c.id == event.id)).first():
-        return False
-    connection.execute(
-        sa.insert(events).values(
-            id=event.id,
-            project_id=event.project_id,
-            at=event.at,
-            kind=event.kind,
-            vim_id=event.vim_id,
-            object_id=event.object_id,
-            detail=event.detail,
-            details=dict(event.details),
-        )
+    return insert_if_absent(
+        connection,
+        events,
+        id=event.id,
+        project_id=event.project_id,
+        at=event.at,
+        kind=event.kind,
+        vim_id=event.vim_id,
+        object_id=event.object_id,
+        detail=event.detail,
+        details=dict(event.details),
     )
-    return True
 
 
 def events_of(

@@ -26,6 +26,7 @@ from farsite.model.operation import (
 from farsite.model.query import Ask, Page
 from farsite.store import outbox
 from farsite.store.encoding import decode, encode
+from farsite.store.exclusion import insert_if_absent
 from farsite.store.selection import select_page
 from farsite.store.tables import (
     operation_effects,
@@ -235,11 +236,12 @@ def once(connection: sa.Connection, operation_id: OperationId, effect: str, do: 
     row = connection.execute(known).first()
     if row is not None:
         return row.result
-    # The key first: of two processes that try at once, the second waits here and then fails, instead
+    # The key first: of two that try at once the second waits here for the first one's result, instead
     # of doing the effect twice.
-    connection.execute(
-        sa.insert(operation_effects).values(operation_id=operation_id, effect=effect, result=None)
-    )
+    if not insert_if_absent(
+        connection, operation_effects, operation_id=operation_id, effect=effect, result=None
+    ):
+        return connection.execute(known).scalar_one()
     result = do()
     connection.execute(
         sa.update(operation_effects)
@@ -424,9 +426,9 @@ def _operation(row: sa.Row[Any]) -> Operation:
 
 
 def by_workflow(connection: sa.Connection, workflow_id: str) -> Operation | None:
-    """The operation whose current workflow this is."""
+    """The operation whose current workflow this is, held until the transaction ends."""
     row = connection.execute(
-        sa.select(operations).where(operations.c.workflow_id == workflow_id).limit(1)
+        sa.select(operations).where(operations.c.workflow_id == workflow_id).limit(1).with_for_update()
     ).first()
     return None if row is None else _operation(row)
 

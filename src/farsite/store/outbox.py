@@ -9,6 +9,9 @@ from farsite.model.ids import ProjectId
 from farsite.store.encoding import encode
 from farsite.store.tables import outbox
 
+_TELLING = 0x46617273
+"""Advisory lock on PostgreSQL: shared by all that tell, taken alone by whoever reads."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
@@ -26,6 +29,8 @@ def tell(
     connection: sa.Connection, *, project_id: ProjectId, kind: str, object_id: str, body: object, at: datetime
 ) -> None:
     """Add an entry; `body` is a model object, kept as it is now."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_TELLING)))
     connection.execute(
         sa.insert(outbox).values(
             project_id=project_id, at=at, kind=kind, object_id=object_id, body=encode(body)
@@ -36,7 +41,8 @@ def tell(
 def after(
     connection: sa.Connection, sequence: int, *, limit: int = 500, object_id: str = "", kind: str = ""
 ) -> list[Told]:
-    """Entries later than a sequence number, oldest first."""
+    """Entries later than a sequence number, oldest first; none will come before them any more."""
+    _let_tellers_end(connection)
     query = sa.select(outbox).where(outbox.c.sequence > sequence).order_by(outbox.c.sequence).limit(limit)
     if object_id:
         query = query.where(outbox.c.object_id == object_id)
@@ -56,9 +62,18 @@ def after(
 
 
 def last_sequence(connection: sa.Connection) -> int:
+    _let_tellers_end(connection)
     return connection.execute(sa.select(sa.func.max(outbox.c.sequence))).scalar() or 0
 
 
 def forget_before(connection: sa.Connection, at: datetime) -> int:
     """Delete entries older than a time; how many."""
     return connection.execute(sa.delete(outbox).where(outbox.c.at < at)).rowcount
+
+
+def _let_tellers_end(connection: sa.Connection) -> None:
+    # PostgreSQL numbers entries when they are written, not when they are committed: a reader that has
+    # seen number 8 would never see a number 7 committed after it. Tellers' transactions are short, so the
+    # reader waits for those under way. SQLite has one writer at a time, and numbers in that order.
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_TELLING)))

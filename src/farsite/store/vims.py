@@ -13,6 +13,7 @@ from farsite.model.ids import ProjectId, SiteId, VimId, new_id
 from farsite.model.query import Ask, Page
 from farsite.model.vim import Capabilities, Site, Vim, VimState, Zone
 from farsite.store.encoding import decode, encode
+from farsite.store.exclusion import hold, insert_if_absent
 from farsite.store.selection import select_page
 from farsite.store.tables import allocations, sites, vim_auth, vim_inventory, vims, vnf_instances
 
@@ -67,6 +68,7 @@ def update(connection: sa.Connection, vim: Vim) -> None:
 
 
 def _refuse_second_default(connection: sa.Connection, vim: Vim) -> None:
+    hold(connection, f"default VIM of {vim.project_id}")
     other = connection.execute(
         sa.select(vims.c.name).where(
             vims.c.project_id == vim.project_id, vims.c.is_default, vims.c.id != vim.id
@@ -229,29 +231,21 @@ def allocate(
 
 def ensure_site(connection: sa.Connection, project_id: ProjectId, name: str, at: datetime) -> Site:
     """The site of that name, made with nothing but its name if it is new."""
-    row = connection.execute(
-        sa.select(sites.c.body).where(sites.c.project_id == project_id, sites.c.name == name)
-    ).scalar()
-    if row is not None:
-        return decode(Site, row)
+    known = sa.select(sites.c.body).where(sites.c.project_id == project_id, sites.c.name == name)
+    body = connection.execute(known).scalar()
+    if body is not None:
+        return decode(Site, body)
     site = Site(id=SiteId(new_id()), name=name, project_id=project_id, created_at=at)
-    put_site(connection, site)
-    return site
+    if insert_if_absent(connection, sites, **_site_columns(site)):
+        return site
+    return decode(Site, connection.execute(known).scalar_one())
 
 
 def put_site(connection: sa.Connection, site: Site) -> None:
     connection.execute(
         sa.delete(sites).where(sites.c.project_id == site.project_id, sites.c.name == site.name)
     )
-    connection.execute(
-        sa.insert(sites).values(
-            id=site.id,
-            project_id=site.project_id,
-            name=site.name,
-            body=encode(site),
-            created_at=site.created_at,
-        )
-    )
+    connection.execute(sa.insert(sites).values(**_site_columns(site)))
 
 
 def site_page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Page[Site]:
@@ -263,6 +257,16 @@ def site_page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Pag
         project_id=project_id,
         make=lambda row: decode(Site, row.body),
     )
+
+
+def _site_columns(site: Site) -> dict[str, Any]:
+    return {
+        "id": site.id,
+        "project_id": site.project_id,
+        "name": site.name,
+        "body": encode(site),
+        "created_at": site.created_at,
+    }
 
 
 def _columns(vim: Vim) -> dict[str, Any]:
