@@ -17,7 +17,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,9 @@ def binary_places() -> Iterator[Path]:
 class PostgresServer:
     """One server with its data directory; `start` after `stop` finds the data again."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, options: Mapping[str, str] | None = None) -> None:
+        """Start a server; `options` are laid over the ones made for data that is thrown away."""
+        self._options = dict(options or {})
         self._dir = Path(tempfile.mkdtemp(prefix="fspg-", dir="/tmp"))
         self._data = self._dir / "data"
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,6 +84,7 @@ class PostgresServer:
             "full_page_writes": "off",
             "max_connections": "200",
             "shared_buffers": "32MB",
+            **self._options,
         }
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         with (self._dir / "log").open("ab") as log:

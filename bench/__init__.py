@@ -1,0 +1,1 @@
+"""Benchmarks: the figures that the design promises, measured on the machine at hand."""

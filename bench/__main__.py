@@ -1,0 +1,78 @@
+"""`python -m bench [NAME...] [--quick] [--markdown FILE]`: measure, and print one table.
+
+Returns 0 when everything asked for was measured, whether or not it reached its bound: the table says that.
+"""
+
+import argparse
+import datetime as dt
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+from bench import demonstration, footprint, instantiation, linux_sites, lists
+from bench.figures import Figure, NotMeasured, as_markdown, as_text, row
+
+PARTS = {
+    "instantiation": instantiation.measure,
+    "demo": demonstration.measure,
+    "linux": linux_sites.measure,
+    "footprint": footprint.measure,
+    "lists": lists.measure,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what the design promises.")
+    parser.add_argument("parts", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(PARTS)} (all)")
+    parser.add_argument(
+        "--quick", action="store_true", help="small counts: shows that it works, not how fast"
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
+    given = parser.parse_args()
+    unknown = set(given.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    figures: list[Figure] = []
+    is_whole = True
+    for name in given.parts or PARTS:
+        started = time.monotonic()
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        try:
+            for figure in PARTS[name](is_quick=given.quick):
+                figures.append(figure)
+                print("    " + "  ".join(row(figure)[:4]), file=sys.stderr, flush=True)
+        except NotMeasured as reason:
+            is_whole = False
+            figures.append(Figure(what=name, value=None, unit="", note=" ".join(str(reason).split())))
+            print(f"    {reason}", file=sys.stderr, flush=True)
+        print(f"    {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    print(f"\n{machine()}\n\n{as_text(figures)}")
+    missed = sum(figure.is_missed for figure in figures)
+    bound = sum(figure.to_reach is not None and figure.value is not None for figure in figures)
+    print(f"\n{bound - missed} of {bound} figures with a bound reach it.")
+    if given.markdown:
+        given.markdown.write_text(f"{machine()}\n\n{as_markdown(figures)}")
+    return 0 if is_whole else 1
+
+
+def machine() -> str:
+    """Date and shape of the machine: figures mean nothing without them."""
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC; {os.cpu_count()} CPUs ({_cpu_name()}), "
+        f"{memory_gib:.0f} GiB, Linux {platform.release()}, Python {platform.python_version()}, "
+        f"load {os.getloadavg()[0]:.1f} at the end"
+    )
+
+
+def _cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

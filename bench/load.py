@@ -1,0 +1,73 @@
+"""A load generator that costs little: requests of HTTP/1.1 on a few connections that stay open.
+
+The orchestrator shares the machine with it, so a client library's processor time would be counted against
+what is measured: httpx2 needs as much for a request as the orchestrator does.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from bench.figures import NotMeasured
+from bench.service import Service
+
+Request = tuple[str, str, object]
+"""Method, path below /farsite/v1, body (None: none; bytes: an archive; else JSON)."""
+
+
+class Line:
+    """One connection that stays open; one request at a time."""
+
+    def __init__(self, target: Service, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._target = target
+        self._reader = reader
+        self._writer = writer
+
+    async def ask(self, method: str, path: str, body: object = None) -> Any:
+        """The answer's content.
+
+        Raises:
+            NotMeasured: the request was refused, in the API's own words.
+        """
+        content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        kind = "application/zip" if isinstance(body, bytes) else "application/json"
+        self._writer.write(
+            f"{method} /farsite/v1{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n"
+            f"Authorization: Bearer {self._target.token}\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+            + content
+        )
+        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        length = 0
+        for line in head.split(b"\r\n"):
+            if line.startswith(b"content-length:"):
+                length = int(line[15:])
+        answer = await self._reader.readexactly(length)
+        if not head.startswith(b"http/1.1 2"):
+            raise NotMeasured(f"{method} {path}: {head.splitlines()[0].decode()} {answer[:400].decode()}")
+        return json.loads(answer) if answer else None
+
+
+@asynccontextmanager
+async def lines(target: Service, count: int) -> AsyncIterator[list[Line]]:
+    """So many open connections to a service."""
+    opened = [await asyncio.open_connection("127.0.0.1", target.port, limit=2**20) for _ in range(count)]
+    try:
+        yield [Line(target, reader, writer) for reader, writer in opened]
+    finally:
+        for _, writer in opened:
+            writer.close()
+
+
+async def all_of(open_lines: Sequence[Line], requests: Sequence[Request]) -> list[Any]:
+    """Do all requests, as many at a time as there are connections; their answers in order."""
+    answers: list[Any] = [None] * len(requests)
+    waiting = iter(enumerate(requests))
+
+    async def work(line: Line) -> None:
+        for number, (method, path, body) in waiting:
+            answers[number] = await line.ask(method, path, body)
+
+    await asyncio.gather(*(work(line) for line in open_lines))
+    return answers
