@@ -6,7 +6,7 @@ loses nothing.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import structlog
 
@@ -38,7 +38,7 @@ class Feed:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def listen(self, after: int | None = None) -> AsyncIterator[Told]:
+    async def listen(self, after: int | None = None) -> AsyncGenerator[Told, None]:
         """Everything told after a sequence number (None: from now on), for ever, in order."""
         queue: asyncio.Queue[Told] = asyncio.Queue()
         try:

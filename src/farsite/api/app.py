@@ -1,0 +1,42 @@
+"""The HTTP application: routers, limits, identity and error form put together."""
+
+from fastapi import FastAPI
+
+from farsite import __version__
+from farsite.api import problem
+from farsite.api.auth import Authenticate, KnownCallers
+from farsite.api.context import Context
+from farsite.api.limits import Limits
+from farsite.api.native import access, alarms, health, ns, nsds, operations, packages, vims, vnfs
+from farsite.api.sol003 import vnflcm
+
+NATIVE_ROOT = "/farsite/v1"
+
+
+def make_app(context: Context) -> FastAPI:
+    """The application that serves a context."""
+    app = FastAPI(
+        title="Farsite",
+        version=__version__,
+        summary="Multi-site NFV orchestrator",
+        description="Native API under /farsite/v1; ETSI NFV-SOL 003 VNF lifecycle management: /vnflcm/v2.",
+        openapi_url=f"{NATIVE_ROOT}/openapi.json",
+        # The interactive pages load scripts from elsewhere, which an orchestrator's network may not.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=problem.DOCUMENTED,
+        strict_content_type=True,
+    )
+    app.state.context = context
+    app.state.known_callers = KnownCallers(context)
+    problem.install(app)
+    for part in (vims, packages, nsds, vnfs, ns, operations, alarms, access):
+        app.include_router(part.router, prefix=NATIVE_ROOT)
+    app.include_router(health.router)
+    app.include_router(vnflcm.router)
+    # The last added is the outermost: bounds first, then identity, and whatever goes wrong is answered.
+    app.add_middleware(Authenticate, known=app.state.known_callers)
+    app.add_middleware(Limits, settings=context.settings)
+    app.add_middleware(problem.CatchEverything)
+    return app

@@ -1,0 +1,139 @@
+"""Who asks, and what they may do: bearer tokens and one table of roles per route.
+
+A token is checked before a byte of the body is read. A caller sees the objects of its own project only;
+those of another project are not found.
+
+Source: RFC 6750; ETSI GS NFV-SOL 013 clause 8.3.
+"""
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from farsite.api.context import Context
+from farsite.api.problem import problem
+from farsite.model.access import Caller, Role
+from farsite.model.errors import Forbidden
+from farsite.store import tokens
+
+_KNOWN_FOR_S = 2.0
+_KNOWN_MAX = 10_000
+
+OPEN_PATHS = frozenset({"/healthz", "/farsite/v1/openapi.json"})
+"""Served to everybody. `/metrics` is too, to callers on this host."""
+
+READ, OPERATE, ADMINISTER = Role.READER, Role.OPERATOR, Role.ADMIN
+
+ROLES: Mapping[tuple[str, str], Role] = {
+    ("POST", "/farsite/v1/vims"): ADMINISTER,
+    ("PATCH", "/farsite/v1/vims/{vim}"): ADMINISTER,
+    ("DELETE", "/farsite/v1/vims/{vim}"): ADMINISTER,
+    ("PATCH", "/farsite/v1/sites/{site}"): ADMINISTER,
+    ("GET", "/farsite/v1/tokens"): ADMINISTER,
+    ("POST", "/farsite/v1/tokens"): ADMINISTER,
+    ("DELETE", "/farsite/v1/tokens/{name}"): ADMINISTER,
+}
+"""(method, route) -> role needed. Not listed: reading needs `reader`, changing needs `operator`."""
+
+
+def role_needed(method: str, route: str) -> Role:
+    """The role a route needs."""
+    return ROLES.get((method, route), READ if method in ("GET", "HEAD", "OPTIONS") else OPERATE)
+
+
+class KnownCallers:
+    """Callers by token, remembered for two seconds: a revoked token works no longer than that."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._known: dict[str, tuple[float, Caller]] = {}
+
+    async def caller_of(self, token: str) -> Caller | None:
+        now = time.monotonic()
+        known = self._known.get(token)
+        if known is not None and known[0] > now:
+            return known[1]
+        caller = await asyncio.to_thread(self._look_up, token)
+        if caller is not None:
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[token] = (now + _KNOWN_FOR_S, caller)
+        return caller
+
+    def forget(self) -> None:
+        """After tokens were revoked."""
+        self._known.clear()
+
+    def _look_up(self, token: str) -> Caller | None:
+        with self._context.database.transaction() as connection:
+            return tokens.caller_of(connection, token)
+
+
+class Authenticate:
+    """Finds out who asks and leaves it in the request's state; 401 for nobody we know."""
+
+    def __init__(self, app: ASGIApp, known: KnownCallers) -> None:
+        self._app = app
+        self._known = known
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or _is_local_metrics(scope):
+            await self._app(scope, receive, send)
+            return
+        header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+        scheme, _, token = header.partition(" ")
+        token = token.strip()
+        is_bearer = scheme.lower() == "bearer" and bool(token)
+        caller = await self._known.caller_of(token) if is_bearer else None
+        if caller is None:
+            why = "This token is not known; it may have been revoked." if is_bearer else "No token was given."
+            refusal = problem(
+                401,
+                f"{why} Send Authorization: Bearer TOKEN. The service left its first token in the file "
+                f"`token` of its data directory; an administrator makes others (farsite token create).",
+                instance=scope["path"],
+                headers={
+                    "WWW-Authenticate": 'Bearer realm="farsite"'
+                    + (', error="invalid_token"' if is_bearer else "")
+                },
+            )
+            await refusal(scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = caller
+        await self._app(scope, receive, send)
+
+
+def _is_local_metrics(scope: Scope) -> bool:
+    client = scope.get("client")
+    if scope["path"] != "/metrics" or not client:
+        return False
+    try:
+        return ipaddress.ip_address(client[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def permitted(request: Request) -> Caller:
+    """The caller, if its role is enough for the route.
+
+    Raises:
+        Forbidden: it is not.
+    """
+    caller = request.state.caller
+    assert isinstance(caller, Caller)
+    route = request.scope["route"].path
+    needed = role_needed(request.method, route)
+    if not caller.may(needed):
+        raise Forbidden(
+            f'{request.method} {route} needs the role {needed}; token "{caller.name}" has {caller.role}.'
+        )
+    return caller
+
+
+Asker = Annotated[Caller, Depends(permitted)]
+"""The authenticated and permitted caller, for a handler's parameters."""

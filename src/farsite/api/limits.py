@@ -1,0 +1,73 @@
+"""Bounds on what a request may bring: body, query and headers, enforced while it comes in.
+
+A body larger than allowed is refused by its stated length before a byte is read, or as soon as it has
+grown too large. Nothing of it is kept.
+"""
+
+import re
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from farsite.api.problem import problem
+from farsite.settings import Settings
+
+QUERY_BYTES_MAX = 8 * 1024
+HEADER_BYTES_MAX = 32 * 1024
+
+_UPLOAD = re.compile(r"/farsite/v1/(packages|nsds)/[^/]+/content")
+
+
+class TooLarge(HTTPException):
+    """A body that outgrew its limit on the way."""
+
+    def __init__(self, limit_mib: int, setting: str) -> None:
+        super().__init__(413, f"The body is larger than {limit_mib} MiB (setting {setting}).")
+
+
+class Limits:
+    """Refuses requests that are too large in any part."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        if len(scope["query_string"]) > QUERY_BYTES_MAX:
+            refusal = problem(414, f"The query is longer than {QUERY_BYTES_MAX} bytes.", instance=path)
+            await refusal(scope, receive, send)
+            return
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        if sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES_MAX:
+            refusal = problem(431, f"The headers are larger than {HEADER_BYTES_MAX} bytes.", instance=path)
+            await refusal(scope, receive, send)
+            return
+        is_upload = scope["method"] == "PUT" and _UPLOAD.fullmatch(path) is not None
+        limit_mib = self._settings.max_package_mib if is_upload else self._settings.max_body_mib
+        too_large = TooLarge(limit_mib, "max_package_mib" if is_upload else "max_body_mib")
+        stated = dict(headers).get(b"content-length", b"0")
+        if not stated.isdigit() or int(stated) > limit_mib * 1024 * 1024:
+            refusal = problem(
+                413 if stated.isdigit() else 400,
+                too_large.detail if stated.isdigit() else "Content-Length is not a number.",
+                instance=path,
+                headers={"Connection": "close"},
+            )
+            await refusal(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > limit_mib * 1024 * 1024:
+                    raise too_large
+            return message
+
+        await self._app(scope, counted, send)

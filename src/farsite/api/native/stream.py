@@ -1,0 +1,111 @@
+"""Operations as server-sent events.
+
+The stream of all operations is the outbox as it grows, so its event ids are the outbox's sequence numbers and
+`Last-Event-ID` loses nothing. The stream of one operation is its row and its steps as they are, sent again
+when they have changed: a client that comes back simply gets the present state first.
+
+Source: WHATWG HTML, server-sent events.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from farsite.api.context import Context
+from farsite.model.errors import Invalid
+from farsite.model.ids import ProjectId
+from farsite.model.operation import Operation, StepProgress
+from farsite.notifications.feed import Feed
+from farsite.store import operations
+from farsite.store.database import Connection
+from farsite.store.encoding import encode
+from farsite.store.outbox import Told
+
+KEEP_ALIVE_S = 15.0
+_LOOK_S = 0.2
+_END = object()
+
+
+def event(kind: str, body: object, *, event_id: str = "") -> str:
+    """One event on the wire; the body is JSON on one line."""
+    number = f"id: {event_id}\n" if event_id else ""
+    return f"{number}event: {kind}\ndata: {json.dumps(body, ensure_ascii=False)}\n\n"
+
+
+def all_operations(context: Context, project_id: ProjectId, last_event_id: str) -> AsyncIterator[str]:
+    """Raises:
+    Invalid: `Last-Event-ID` is none of ours.
+    """
+    if last_event_id and not (
+        last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 19
+    ):
+        raise Invalid(f'Last-Event-ID "{last_event_id[:40]}" is not one that this stream gave.')
+    return _all_operations(context.feed, project_id, int(last_event_id) if last_event_id else None)
+
+
+async def _all_operations(feed: Feed, project_id: ProjectId, after: int | None) -> AsyncIterator[str]:
+    queue: asyncio.Queue[Told | object] = asyncio.Queue()
+
+    async def pump() -> None:
+        try:
+            async with aclosing(feed.listen(after)) as told:
+                async for one in told:
+                    queue.put_nowait(one)
+        finally:
+            queue.put_nowait(_END)
+
+    pumping = asyncio.create_task(pump(), name="operations-stream")
+    try:
+        yield ": operations\n\n"
+        while True:
+            try:
+                one = await asyncio.wait_for(queue.get(), KEEP_ALIVE_S)
+            except TimeoutError:
+                yield ": still here\n\n"
+                continue
+            if not isinstance(one, Told):
+                return
+            if one.project_id == project_id and one.kind == "operation":
+                yield event("operation", one.body, event_id=str(one.sequence))
+    finally:
+        pumping.cancel()
+
+
+async def one_operation(context: Context, project_id: ProjectId, operation_id: str) -> AsyncIterator[str]:
+    """The operation and its steps, each sent when it has changed; ends with the operation."""
+    version = -1
+    seen: dict[int, StepProgress] = {}
+    silent_s = 0.0
+    was_ended = False
+    while True:
+        operation, steps = await context.database.read(_look, project_id, operation_id)
+        changed = [step for step in steps if seen.get(step.sequence) != step]
+        for step in changed:
+            seen[step.sequence] = step
+            yield event("step", encode(step))
+        if operation.version != version:
+            version = operation.version
+            yield event("operation", encode(operation))
+        if operation.is_ended:
+            # The last steps are written a moment after the state: one more look, then the end.
+            if was_ended and not changed:
+                yield event("end", {"state": operation.state.value})
+                return
+            was_ended = True
+        elif changed:
+            silent_s = 0.0
+        elif silent_s >= KEEP_ALIVE_S:
+            silent_s = 0.0
+            yield ": still here\n\n"
+        await asyncio.sleep(_LOOK_S)
+        silent_s += _LOOK_S
+
+
+def _look(
+    connection: Connection, project_id: ProjectId, operation_id: str
+) -> tuple[Operation, list[StepProgress]]:
+    return (
+        operations.get(connection, project_id, operation_id),
+        operations.steps_of(connection, operation_id),
+    )

@@ -1,0 +1,287 @@
+"""VNF instances and their lifecycle."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Request, Response
+from pydantic import Field, JsonValue
+
+from farsite.api import starting
+from farsite.api.auth import Asker
+from farsite.api.filters import link_next
+from farsite.api.native.operations import OperationView, accepted
+from farsite.api.wire import Document, Here, Label, Labels, Listed, Name, Text, Wire, asks, listed
+from farsite.lifecycle.create_vnf import create_vnf, delete_vnf
+from farsite.lifecycle.heal_vnf import HealVnf
+from farsite.lifecycle.instantiate_vnf import InstantiateVnf
+from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
+from farsite.lifecycle.terminate_vnf import TerminateVnf, TerminationType
+from farsite.model.deployment import Resource
+from farsite.model.ids import VnfcId
+from farsite.model.query import Ask
+from farsite.model.vnf import ExternalLink, InstantiationState, VnfInstance
+from farsite.store import instances, operations
+
+router = APIRouter(tags=["VNF instances"])
+
+SPELLED: Mapping[str, str] = {
+    "id": "id",
+    "name": "vnfInstanceName",
+    "description": "vnfInstanceDescription",
+    "package_id": "vnfPkgId",
+    "vnfd_id": "vnfdId",
+    "provider": "vnfProvider",
+    "product_name": "vnfProductName",
+    "software_version": "vnfSoftwareVersion",
+    "vnfd_version": "vnfdVersion",
+    "state": "instantiationState",
+    "vim_id": "vimId",
+    "ns_id": "nsInstanceId",
+    "flavour_id": "instantiatedVnfInfo/flavourId",
+    "created_at": "createdAt",
+}
+
+
+class CreateVnf(Wire):
+    package: Name
+    """Id, VNFD id or product name of an enabled package."""
+    name: Label = ""
+    description: Text = ""
+    metadata: Labels = Field(default_factory=dict)
+
+
+class Link(Wire):
+    """An external connection point of the VNF bound to a network of its VIM."""
+
+    cp: Name
+    network_id: Label
+    cidr_v4: Label = ""
+    cidr_v6: Label = ""
+
+
+class Instantiate(Wire):
+    """Empty: the descriptor's defaults, and placement chooses the VIM."""
+
+    flavour_id: Label = ""
+    level_id: Label = ""
+    vim: Label = ""
+    region: Label = ""
+    zone: Label = ""
+    features: Annotated[list[Label], Field(max_length=50)] = Field(default_factory=list)
+    external_links: Annotated[list[Link], Field(max_length=100)] = Field(default_factory=list[Link])
+    unbound_cps: Annotated[list[Label], Field(max_length=100)] = Field(default_factory=list)
+    configuration: Document = Field(default_factory=dict)
+
+
+class Scale(Wire):
+    type: ScaleType
+    aspect_id: Name
+    steps: Annotated[int, Field(ge=1, le=10_000)] = 1
+
+
+class Heal(Wire):
+    """No VNFC named: those with an open alarm, or all when none has one."""
+
+    cause: Text = ""
+    vnfc_ids: Annotated[list[Label], Field(max_length=10_000)] = Field(default_factory=list)
+
+
+class Terminate(Wire):
+    type: TerminationType = TerminationType.FORCEFUL
+
+
+class VnfcView(Wire):
+    """A VNFC as it shall be, and whether the VIM last said that it is."""
+
+    id: str
+    vdu: str
+    image: str
+    incarnation: int
+    zone: str
+    host: str
+    is_alive: bool | None
+    ports: dict[str, list[str]]
+    """Port -> its addresses."""
+
+
+class VnfView(Wire):
+    id: str
+    name: str
+    description: str
+    package_id: str
+    vnfd_id: str
+    provider: str
+    product_name: str
+    software_version: str
+    vnfd_version: str
+    state: InstantiationState
+    vim_id: str | None
+    flavour_id: str
+    level_id: str
+    scale_levels: dict[str, int]
+    external_links: list[ExternalLink]
+    configuration: dict[str, JsonValue]
+    vnfcs: list[VnfcView]
+    ns_id: str | None
+    profile: str
+    metadata: dict[str, str]
+    created_at: datetime
+    version: int
+    resources: list[Resource] | None = None
+    """What the VIM last said stands; null in lists."""
+    operation_id: str | None = None
+    """The operation that works on it now; null in lists."""
+
+
+def vnf_view(vnf: VnfInstance, *, with_resources: bool = False, operation_id: str | None = None) -> VnfView:
+    computes = {one.vnfc_id: one for one in vnf.resources if one.vnfc_id and one.kind == "COMPUTE"}
+    wanted = vnf.deployment.vnfcs if vnf.deployment else ()
+    return VnfView(
+        id=vnf.id,
+        name=vnf.name,
+        description=vnf.description,
+        package_id=vnf.package_id,
+        vnfd_id=vnf.vnfd_id,
+        provider=vnf.provider,
+        product_name=vnf.product_name,
+        software_version=vnf.software_version,
+        vnfd_version=vnf.vnfd_version,
+        state=vnf.state,
+        vim_id=vnf.vim_id,
+        flavour_id=vnf.flavour_id,
+        level_id=vnf.level_id,
+        scale_levels=dict(vnf.scale_levels),
+        external_links=list(vnf.external_links),
+        configuration=dict(vnf.configuration),  # pyright: ignore[reportArgumentType]  # JSON at rest
+        vnfcs=[
+            VnfcView(
+                id=one.id,
+                vdu=one.vdu,
+                image=one.image,
+                incarnation=one.incarnation,
+                zone=one.zone,
+                host=computes[one.id].host if one.id in computes else "",
+                is_alive=computes[one.id].is_alive if one.id in computes else None,
+                ports={port.name: list(port.addresses) for port in one.ports},
+            )
+            for one in wanted
+        ],
+        ns_id=vnf.ns_id,
+        profile=vnf.profile,
+        metadata=dict(vnf.metadata),
+        created_at=vnf.created_at,
+        version=vnf.version,
+        resources=list(vnf.resources) if with_resources else None,
+        operation_id=operation_id,
+    )
+
+
+@router.post("/vnfs", status_code=201)
+def create(body: CreateVnf, context: Here, caller: Asker, request: Request, response: Response) -> VnfView:
+    """Record a VNF instance of a package; nothing is deployed yet."""
+    with context.database.transaction() as connection, starting.named_in_the_body():
+        vnf = create_vnf(
+            connection,
+            project_id=caller.project_id,
+            package=body.package,
+            clock=context.clock,
+            name=body.name,
+            description=body.description,
+            metadata=body.metadata,
+        )
+    response.headers["Location"] = f"{request.url.path}/{vnf.id}"
+    return vnf_view(vnf)
+
+
+@router.get("/vnfs")
+def list_vnfs(
+    ask: Annotated[Ask, Depends(asks(SPELLED))],
+    context: Here,
+    caller: Asker,
+    request: Request,
+    response: Response,
+) -> Listed[VnfView]:
+    """All VNF instances of the project."""
+    with context.database.transaction() as connection:
+        page = instances.vnf_page(connection, caller.project_id, ask)
+    link_next(request, response, page)
+    return listed(page, vnf_view)
+
+
+@router.get("/vnfs/{vnf}")
+def get_vnf(vnf: str, context: Here, caller: Asker) -> VnfView:
+    """One VNF instance by id or name, with its resources."""
+    with context.database.transaction() as connection:
+        found = instances.get_vnf(connection, caller.project_id, vnf)
+        operation_id = operations.lock_holder(connection, found.id)
+    return vnf_view(found, with_resources=True, operation_id=operation_id)
+
+
+@router.delete("/vnfs/{vnf}", status_code=204)
+def delete(vnf: str, context: Here, caller: Asker) -> None:
+    """Forget a VNF instance that is not instantiated."""
+    with context.database.transaction() as connection:
+        found = instances.get_vnf(connection, caller.project_id, vnf)
+        delete_vnf(connection, found, clock=context.clock)
+
+
+@router.post("/vnfs/{vnf}/instantiate", status_code=202)
+def instantiate(
+    vnf: str,
+    context: Here,
+    caller: Asker,
+    response: Response,
+    body: Annotated[Instantiate | None, Body()] = None,
+) -> OperationView:
+    """Deploy it on a VIM."""
+    given = body or Instantiate()
+    want = InstantiateVnf(
+        flavour_id=given.flavour_id,
+        level_id=given.level_id,
+        vim=given.vim,
+        region=given.region,
+        zone=given.zone,
+        features=tuple(given.features),
+        external_links=tuple(
+            ExternalLink(cp=one.cp, network_id=one.network_id, cidr_v4=one.cidr_v4, cidr_v6=one.cidr_v6)
+            for one in given.external_links
+        ),
+        unbound_cps=tuple(given.unbound_cps),
+        configuration=given.configuration,
+    )
+    return accepted(starting.instantiate_vnf(context, caller, vnf, want), response)
+
+
+@router.post("/vnfs/{vnf}/scale", status_code=202)
+def scale(vnf: str, body: Scale, context: Here, caller: Asker, response: Response) -> OperationView:
+    """More or fewer VNFCs along one aspect of its descriptor."""
+    want = ScaleVnf(type=body.type, aspect_id=body.aspect_id, steps=body.steps)
+    return accepted(starting.scale_vnf(context, caller, vnf, want), response)
+
+
+@router.post("/vnfs/{vnf}/heal", status_code=202)
+def heal(
+    vnf: str,
+    context: Here,
+    caller: Asker,
+    response: Response,
+    body: Annotated[Heal | None, Body()] = None,
+) -> OperationView:
+    """Replace VNFCs by new ones in the recorded initial state."""
+    given = body or Heal()
+    want = HealVnf(cause=given.cause, vnfc_ids=tuple(VnfcId(one) for one in given.vnfc_ids))
+    return accepted(starting.heal_vnf(context, caller, vnf, want), response)
+
+
+@router.post("/vnfs/{vnf}/terminate", status_code=202)
+def terminate(
+    vnf: str,
+    context: Here,
+    caller: Asker,
+    response: Response,
+    body: Annotated[Terminate | None, Body()] = None,
+) -> OperationView:
+    """Remove all of it from its VIM; the record stays."""
+    want = TerminateVnf(type=(body or Terminate()).type)
+    return accepted(starting.terminate_vnf(context, caller, vnf, want), response)

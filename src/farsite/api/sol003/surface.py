@@ -1,0 +1,45 @@
+"""Which operations of ETSI's VNF lifecycle management interface are not served, and why.
+
+What is served is what the router holds; a test compares the two with ETSI's OpenAPI files.
+"""
+
+from collections.abc import Mapping
+
+API_VERSION = "2.3.0"
+ROOT = "/vnflcm/v2"
+
+_INSTANCE = "/vnf_instances/{vnfInstanceId}"
+_SNAPSHOTS = "Farsite keeps no snapshots of VNFs; a function is healed into its recorded initial state."
+_NOTIFICATIONS = (
+    "Notifications to callbacks are not sent yet; GET /farsite/v1/operations/stream tells of every change."
+)
+
+TASKS_NOT_SERVED: Mapping[str, str] = {
+    f"{_INSTANCE}/scale_to_level": "Scaling to a level is not offered; scale along an aspect (scale).",
+    f"{_INSTANCE}/change_flavour": "A running VNF keeps its flavour; terminate and instantiate it anew.",
+    f"{_INSTANCE}/operate": "Stopping without removing is not offered; terminate and instantiate.",
+    f"{_INSTANCE}/change_ext_conn": "External links are fixed at instantiation; terminate and instantiate.",
+    f"{_INSTANCE}/change_vnfpkg": "Changing the package of a running VNF is not offered yet.",
+    f"{_INSTANCE}/create_snapshot": _SNAPSHOTS,
+    f"{_INSTANCE}/revert_to_snapshot": _SNAPSHOTS,
+}
+"""POST on these answers 404, as SOL003 has it for a task that a VNF does not support."""
+
+RESOURCES_NOT_SERVED: Mapping[tuple[str, str], str] = {
+    ("GET", "/subscriptions"): _NOTIFICATIONS,
+    ("POST", "/subscriptions"): _NOTIFICATIONS,
+    ("GET", "/subscriptions/{subscriptionId}"): _NOTIFICATIONS,
+    ("DELETE", "/subscriptions/{subscriptionId}"): _NOTIFICATIONS,
+    ("GET", "/vnf_snapshots"): _SNAPSHOTS,
+    ("POST", "/vnf_snapshots"): _SNAPSHOTS,
+    ("GET", "/vnf_snapshots/{vnfSnapshotInfoId}"): _SNAPSHOTS,
+    ("PATCH", "/vnf_snapshots/{vnfSnapshotInfoId}"): _SNAPSHOTS,
+    ("DELETE", "/vnf_snapshots/{vnfSnapshotInfoId}"): _SNAPSHOTS,
+    ("GET", "/vnf_snapshots/{vnfSnapshotInfoId}/vnf_state_snapshot"): _SNAPSHOTS,
+}
+"""These answer 501."""
+
+NOT_SERVED: Mapping[tuple[str, str], str] = {
+    **{("POST", path): why for path, why in TASKS_NOT_SERVED.items()},
+    **RESOURCES_NOT_SERVED,
+}

@@ -1,0 +1,201 @@
+"""Starts lifecycle verbs for both APIs: what can be refused is refused before anything is accepted.
+
+The first step of every verb decides again when it runs; here it is only asked early, so that a caller
+hears of a wrong state or size at once and no operation is recorded for it.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from farsite.api.context import Context
+from farsite.api.problem import Unusable
+from farsite.lifecycle import requests
+from farsite.lifecycle.heal_vnf import HealVnf
+from farsite.lifecycle.instantiate_ns import InstantiateNs, ns_flavour
+from farsite.lifecycle.instantiate_vnf import InstantiateVnf
+from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
+from farsite.lifecycle.terminate_ns import TerminateNs
+from farsite.lifecycle.terminate_vnf import TerminateVnf
+from farsite.lifecycle.verbs import VERBS
+from farsite.model.access import Caller
+from farsite.model.errors import Conflict, Invalid, NotFound
+from farsite.model.operation import CancelMode, Control, Operation
+from farsite.model.vnf import InstantiationState, VnfInstance
+from farsite.store import instances, operations, packages, vims
+from farsite.store.database import Connection
+
+
+@contextmanager
+def named_in_the_body() -> Generator[None]:
+    """What is not found in here was named by the content, not by the URI.
+
+    Raises:
+        Unusable: in place of NotFound.
+    """
+    try:
+        yield
+    except NotFound as missing:
+        raise Unusable(missing.detail, about=missing.about) from missing
+
+
+def instantiate_vnf(context: Context, caller: Caller, key: str, want: InstantiateVnf) -> Operation:
+    """Raises:
+    NotFound: no such VNF instance.
+    Conflict: it is instantiated already, or an operation works on it.
+    Invalid: its VNFD has no such flavour or level.
+    Unusable: no such VIM.
+    """
+    with context.database.transaction() as connection:
+        vnf = instances.get_vnf(connection, caller.project_id, key)
+        if vnf.state is InstantiationState.INSTANTIATED:
+            raise Conflict(f"VNF instance {vnf.id} is INSTANTIATED already.", about={"vnf": vnf.id})
+        packages.vnfd_of(connection, caller.project_id, vnf.vnfd_id).flavour(want.flavour_id).vnfc_counts(
+            want.level_id
+        )
+        with named_in_the_body():
+            if want.vim:
+                vims.get(connection, caller.project_id, want.vim)
+        return _start(connection, context, caller, "instantiate_vnf", vnf.id, want)
+
+
+def scale_vnf(context: Context, caller: Caller, key: str, want: ScaleVnf) -> Operation:
+    """Raises:
+    NotFound: no such VNF instance.
+    Conflict: it is not instantiated, or an operation works on it.
+    Invalid: no such aspect, or the steps lead beyond its levels.
+    """
+    with context.database.transaction() as connection:
+        vnf = _standing(connection, caller, key, "scaled")
+        if want.aspect_id not in vnf.scale_levels:
+            known = ", ".join(sorted(vnf.scale_levels)) or "none"
+            raise Invalid(f'The VNF has no scaling aspect "{want.aspect_id}". Aspects: {known}.')
+        steps = want.steps if want.type is ScaleType.SCALE_OUT else -want.steps
+        flavour = packages.vnfd_of(connection, caller.project_id, vnf.vnfd_id).flavour(vnf.flavour_id)
+        flavour.counts_at({**vnf.scale_levels, want.aspect_id: vnf.scale_levels[want.aspect_id] + steps})
+        return _start(connection, context, caller, "scale_vnf", vnf.id, want)
+
+
+def heal_vnf(context: Context, caller: Caller, key: str, want: HealVnf) -> Operation:
+    """Raises:
+    NotFound: no such VNF instance.
+    Conflict: it is not instantiated, or an operation works on it.
+    Invalid: it has no such VNFC.
+    """
+    with context.database.transaction() as connection:
+        vnf = _standing(connection, caller, key, "healed")
+        known = {one.id for one in vnf.deployment.vnfcs} if vnf.deployment else set[str]()
+        unknown = sorted(set(want.vnfc_ids) - known)
+        if unknown:
+            raise Invalid(
+                f"VNF instance {vnf.id} has no VNFC {', '.join(unknown)}. It has: {', '.join(sorted(known))}."
+            )
+        return _start(connection, context, caller, "heal_vnf", vnf.id, want)
+
+
+def terminate_vnf(context: Context, caller: Caller, key: str, want: TerminateVnf) -> Operation:
+    """Raises:
+    NotFound: no such VNF instance.
+    Conflict: it is not instantiated, belongs to a service, or an operation works on it.
+    """
+    with context.database.transaction() as connection:
+        vnf = _standing(connection, caller, key, "terminated")
+        if vnf.ns_id is not None:
+            raise Conflict(
+                f"VNF instance {vnf.id} is part of NS instance {vnf.ns_id}. Terminate the service "
+                f"(farsite ns terminate {vnf.ns_id})."
+            )
+        return _start(connection, context, caller, "terminate_vnf", vnf.id, want)
+
+
+def instantiate_ns(context: Context, caller: Caller, key: str, want: InstantiateNs) -> Operation:
+    """Raises:
+    NotFound: no such NS instance.
+    Conflict: it is instantiated already, or an operation works on it.
+    Invalid: its NSD has no such flavour, level or profile.
+    Unusable: no such VIM.
+    """
+    with context.database.transaction() as connection:
+        ns = instances.get_ns(connection, caller.project_id, key)
+        if ns.state is InstantiationState.INSTANTIATED:
+            raise Conflict(f"NS instance {ns.id} is INSTANTIATED already.", about={"ns": ns.id})
+        flavour = ns_flavour(connection, ns, want.flavour_id)
+        if want.level_id and want.level_id not in flavour.levels:
+            known = ", ".join(sorted(flavour.levels)) or "none"
+            raise Invalid(f'The service has no instantiation level "{want.level_id}". Levels: {known}.')
+        for profile in (*want.vims, *want.configurations):
+            if profile not in flavour.profiles:
+                known = ", ".join(sorted(flavour.profiles))
+                raise Invalid(f'The service has no VNF profile "{profile}". Profiles: {known}.')
+        with named_in_the_body():
+            for vim in want.vims.values():
+                vims.get(connection, caller.project_id, vim)
+        return _start(connection, context, caller, "instantiate_ns", ns.id, want)
+
+
+def terminate_ns(context: Context, caller: Caller, key: str, want: TerminateNs) -> Operation:
+    """Raises:
+    NotFound: no such NS instance.
+    Conflict: nothing of it stands, or an operation works on it.
+    """
+    with context.database.transaction() as connection:
+        ns = instances.get_ns(connection, caller.project_id, key)
+        if ns.state is not InstantiationState.INSTANTIATED and not ns.vnfs:
+            raise Conflict(f"NS instance {ns.id} is not instantiated.", about={"ns": ns.id})
+        return _start(connection, context, caller, "terminate_ns", ns.id, want)
+
+
+def control(
+    context: Context,
+    caller: Caller,
+    operation_id: str,
+    asked: Control,
+    *,
+    mode: CancelMode | None = None,
+) -> Operation:
+    """Ask something of an operation, and have it looked at now.
+
+    Raises:
+        NotFound: no such operation.
+        Conflict: its state, or its verb, does not allow it.
+    """
+    with context.database.transaction() as connection:
+        operation = operations.get(connection, caller.project_id, operation_id)
+        if asked is Control.ROLLBACK and not can_roll_back(operation):
+            raise Conflict(
+                f"Operation {operation.id} ({operation.verb}) has nothing to roll back to. Retry it "
+                f"(farsite op retry {operation.id}) or fail it (farsite op fail {operation.id}).",
+                about={"operation_id": operation.id},
+            )
+        changed = operations.ask_control(connection, operation, asked, mode=mode)
+    context.nudge()
+    return changed
+
+
+def can_roll_back(operation: Operation) -> bool:
+    """Whether the operation's verb knows a way back."""
+    saga = VERBS.get(operation.verb)
+    return saga is not None and saga.can_roll_back
+
+
+def _standing(connection: Connection, caller: Caller, key: str, done: str) -> VnfInstance:
+    vnf = instances.get_vnf(connection, caller.project_id, key)
+    if vnf.state is not InstantiationState.INSTANTIATED:
+        raise Conflict(
+            f"VNF instance {vnf.id} is not instantiated, so it cannot be {done}.", about={"vnf": vnf.id}
+        )
+    return vnf
+
+
+def _start(
+    connection: Connection, context: Context, caller: Caller, verb: str, instance_id: str, want: object
+) -> Operation:
+    return requests.start(
+        connection,
+        context.begin,
+        VERBS[verb],
+        instance_id=instance_id,
+        project_id=caller.project_id,
+        parameters=want,
+        clock=context.clock,
+        requested_by=caller.name,
+    )

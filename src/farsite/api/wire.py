@@ -1,0 +1,70 @@
+"""What all handlers share at the wire: strict input, the context, the question a list is asked."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Generic, TypeVar
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints
+
+from farsite.api.context import Context
+from farsite.api.filters import PAGE_SIZE, FilterText, Marker, PageSize, ask_of, make_marker
+from farsite.model.query import Ask, Page
+
+T = TypeVar("T")
+Found = TypeVar("Found")
+
+
+class Wire(BaseModel):
+    """A body of our own API: unknown fields are refused, so that a misspelt one is not silently lost."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+# NUL is refused because PostgreSQL cannot keep it, control characters because terminals obey them.
+_PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+
+Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE, strip_whitespace=True)
+]
+Label = Annotated[str, StringConstraints(max_length=200, pattern=_PRINTABLE)]
+Text = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
+Labels = dict[Label, Text]
+Document = dict[Label, JsonValue]
+"""Free-form settings, configuration ..."""
+
+
+async def context_of(request: Request) -> Context:
+    context = request.app.state.context
+    assert isinstance(context, Context)
+    return context
+
+
+Here = Annotated[Context, Depends(context_of)]
+
+
+def asks(spelled: Mapping[str, str] | None) -> Callable[..., object]:
+    """A dependency that reads filter and page of a list whose attributes are spelled so."""
+
+    async def read(
+        filter: FilterText = "",  # noqa: A002  (the standard's name)
+        nextpage_opaque_marker: Marker = "",
+        page_size: PageSize = PAGE_SIZE,
+    ) -> Ask:
+        return ask_of(filter, nextpage_opaque_marker, page_size, spelled=spelled)
+
+    return read
+
+
+class Listed(BaseModel, Generic[T]):
+    """A page of a list; `next_page` is the marker of the next one, empty on the last."""
+
+    items: list[T]
+    next_page: str = ""
+
+
+def listed(page: Page[Found], show: Callable[[Found], T]) -> Listed[T]:
+    """A page as the client sees it."""
+    return Listed[T](
+        items=[show(one) for one in page.items],
+        next_page=make_marker(page.next_after) if page.next_after else "",
+    )
