@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from farsite.model.deployment import (
@@ -34,9 +34,15 @@ from farsite.model.nsd import Classifier
 from farsite.vims.driver import VimConnection
 from farsite.vims.drivers.linux.agent import daemon, steering
 from farsite.vims.drivers.linux.driver import LinuxDriver
+from farsite.vims.drivers.linux.paths import short_hash
+from farsite.vims.drivers.linux.wire import from_document
 
 BOUND_S = 20.0
 CLIENT_V4, CLIENT_V6 = "10.10.0.1", "fd00:10:10::1"
+SERVICE_HOPS = (
+    ("firewall", ("firewall", "north")),
+    ("inspector", ("inspector-1", "north"), ("inspector-2", "south")),
+)
 SERVER_V4, SERVER_V6 = "10.10.0.2", "fd00:10:10::2"
 
 
@@ -260,13 +266,20 @@ class Lab:
             self.ready("north", deployment("inspector-1", transparent("inspector-1", "builtin:inspector"))),
             self.ready("south", deployment("inspector-2", transparent("inspector-2", "builtin:inspector"))),
         )
-        hops = (
-            ("firewall", ("firewall", "north")),
-            ("inspector", ("inspector-1", "north"), ("inspector-2", "south")),
-        )
-        chain = await self.chain(hops, **details)
+        chain = await self.chain(SERVICE_HOPS, **details)
         await self.apply(chain)
         return chain
+
+    async def heal_all(self) -> None:
+        """Replace every dead VNFC, as an orchestrator does."""
+        for site, driver in self.sites.items():
+            for found in await driver.find(""):
+                if found.kind is ResourceKind.COMPUTE and not found.is_alive:
+                    name = short_hash(found.details["deployment"])
+                    record = next(self.run_dir.glob(f"sites/*/deployments/{name}.json"))
+                    wanted = from_document(Deployment, json.loads(record.read_text()))
+                    again = tuple(replace(v, incarnation=found.incarnation + 1) for v in wanted.vnfcs)
+                    await self.ready(site, replace(wanted, vnfcs=again))
 
     async def chain(
         self, hops: Sequence[tuple], *, revision: int = 1, fail_open: bool = False, **classifier: object

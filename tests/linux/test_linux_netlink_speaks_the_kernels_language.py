@@ -91,7 +91,7 @@ def test_a_table_is_replaced_whole_or_not_at_all(namespace: int) -> None:
         ours = links.Links()
         index = ours.add_veth("veth0", peer="inner", peer_namespace=namespace)
         tables = nft.Nftables()
-        rules = [nft.bucket(number, 2) + nft.count("seen") + nft.forward(index) for number in range(2)]
+        rules = [nft.buckets_up_to(number, 2) + nft.count("seen") + nft.forward(index) for number in range(2)]
         match = nft.ether_type(0x0800) + nft.transport(6) + nft.address("10.0.0.0/8", is_source=True)
         wanted = nft.Table(
             name="one",

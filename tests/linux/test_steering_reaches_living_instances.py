@@ -23,7 +23,7 @@ from farsite.vims.drivers.linux.agent.steering import (
 )
 
 VIMS = [VimId(name) for name in ("north", "south", "west")]
-HASHES = range(60)
+HASHES = range(0, 1 << 16, 1613)
 
 
 @st.composite
@@ -72,6 +72,13 @@ class World:
     chain: Chain
     views: dict[VimId, frozenset[VnfcId]]
 
+    def __post_init__(self) -> None:
+        self._actions: dict[tuple, list[Action]] = {}
+        for vim in VIMS:
+            for entry in steering.rules(self.chain, vim, self.views[vim]):
+                key = (vim, entry.device, entry.direction)
+                self._actions.setdefault(key, []).append(entry.action)
+
     def walk(self, flow: int, direction: Direction) -> tuple[str, list[VnfcId]]:
         """How the walk of one frame ends (`delivered`, `dropped`) and the instances it visits."""
         chain = self.chain
@@ -100,19 +107,15 @@ class World:
         raise AssertionError(f"the frame runs in a loop: {visited}")
 
     def _action(self, here: VimId, device: steering.Device, direction: Direction) -> Action:
-        found = [
-            entry
-            for entry in steering.rules(self.chain, here, self.views[here])
-            if entry.device == device and entry.direction is direction
-        ]
+        found = self._actions.get((here, device, direction), [])
         assert len(found) == 1, f"{here} has {len(found)} rules for {device}"
-        return found[0].action
+        return found[0]
 
 
 def resolve(action: Action, flow: int) -> Action:
-    """The leaf that a flow's hash leads to, as `symhash mod N` does."""
+    """The leaf that a flow's 16-bit hash leads to, scaled to the buckets as the kernel does."""
     while isinstance(action, Spread):
-        action = action.buckets[flow % len(action.buckets)]
+        action = action.buckets[flow * len(action.buckets) >> 16]
     return action
 
 
@@ -133,8 +136,9 @@ def test_every_flow_visits_one_living_instance_of_each_hop_in_order(situation) -
         for number, hop in enumerate(chain.hops)
         if not any(instance.vnfc_id in alive for instance in hop.instances)
     ]
+    world = agreeing(chain, alive)
     for flow in HASHES:
-        end, visited = agreeing(chain, alive).walk(flow, Direction.FORWARD)
+        end, visited = world.walk(flow, Direction.FORWARD)
         expected = [number for number in range(len(chain.hops)) if number not in dead_hops]
         if dead_hops and not chain.fail_open:
             assert end == "dropped"
@@ -162,12 +166,49 @@ def test_the_flows_of_a_hop_reach_all_its_living_instances(situation) -> None:
     """An instance that gets no flow is capacity paid for and not used."""
     chain, alive = situation
     visited: set[VnfcId] = set()
-    for flow in range(12 * 12):
-        end, there = agreeing(chain, alive).walk(flow, Direction.FORWARD)
+    world = agreeing(chain, alive)
+    for flow in range(0, 1 << 16, 509):
+        end, there = world.walk(flow, Direction.FORWARD)
         if end == "dropped":
             return
         visited |= set(there)
     assert visited == alive
+
+
+@given(situations(), st.data())
+def test_a_death_moves_the_flows_of_the_dead_instance_and_no_others(situation, data: st.DataObject) -> None:
+    """A connection that has nothing to do with the fault must not notice it, nor the recovery from it."""
+    chain, alive = situation
+    if not alive:
+        return
+    dead = data.draw(st.sampled_from(sorted(alive)))
+    before, after = agreeing(chain, alive), agreeing(chain, alive - {dead})
+    hop = next(hop for hop in chain.hops if any(each.vnfc_id == dead for each in hop.instances))
+    is_last = not any(each.vnfc_id in alive - {dead} for each in hop.instances)
+    for flow in HASHES:
+        end, visited = before.walk(flow, Direction.FORWARD)
+        if end == "delivered" and dead not in visited and not is_last:
+            assert after.walk(flow, Direction.FORWARD) == ("delivered", visited)
+
+
+@given(st.integers(2, 6), st.data())
+def test_the_flows_of_a_dead_instance_are_divided_evenly(count: int, data: st.DataObject) -> None:
+    """Survivors that are loaded unevenly are the next to fall."""
+    names = [VnfcId(f"h0i{number}") for number in range(count)]
+    alive = frozenset(data.draw(st.sets(st.sampled_from(names), min_size=1)))
+    instances = tuple(
+        ChainInstance(vnfc_id=name, vim_id=VIMS[0], ingress_port="in", egress_port="out") for name in names
+    )
+    source, target = (
+        ChainEnd(vnfc_id=VnfcId(name), vim_id=VIMS[0], port="p") for name in ("source", "target")
+    )
+    hops = (ChainHop(name="hop", instances=instances),)
+    chain = Chain(id="c", owner="n", revision=1, hops=hops, source=source, target=target)
+    action = steering.rules(chain, VIMS[0], alive)[0].action
+    buckets = action.buckets if isinstance(action, Spread) else (action,)
+    loads = [buckets.count(each) for each in set(buckets)]
+    assert len(loads) == len(alive)
+    assert max(loads) - min(loads) <= count
 
 
 @given(chains(), st.data())

@@ -226,6 +226,14 @@ class Chains:
                     raise VimFault(
                         f'Hop "{hop.name}" enters and leaves {instance.vnfc_id} by one port; it needs two.'
                     )
+        ports = [
+            (each.vnfc_id, port)
+            for hop in chain.hops
+            for each in hop.instances
+            for port in (each.ingress_port, each.egress_port)
+        ]
+        if len(set(ports)) != len(ports):
+            raise VimFault(f'Chain "{chain.id}" passes one port twice; give each hop instances of its own.')
         try:
             _variants(chain.classifier, Direction.FORWARD)
         except (KeyError, ValueError) as error:
@@ -532,10 +540,9 @@ class _Renderer:
 
     def _spread(self, spread: Spread, buckets: tuple[Action, ...]) -> str:
         if spread not in self._names:
-            chosen = [
-                nft.bucket(number, len(buckets)) + self._action(bucket)
-                for number, bucket in enumerate(buckets)
-            ]
+            # Rules are tried in order, so each run of equal buckets needs its upper end only.
+            ends = [n for n, each in enumerate(buckets) if buckets[n + 1 : n + 2] != (each,)]
+            chosen = [nft.buckets_up_to(n, len(buckets)) + self._action(buckets[n]) for n in ends]
             self._names[spread] = f"spread{len(self._names)}"
             self.chains[self._names[spread]] = chosen
         return self._names[spread]

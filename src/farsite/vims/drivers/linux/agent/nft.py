@@ -36,6 +36,7 @@ _LINK_HEADER, _NETWORK_HEADER, _TRANSPORT_HEADER = 0, 1, 2
 _EQ, _LTE, _GTE = 0, 3, 5
 _NF_DROP, _NF_ACCEPT, _NFT_GOTO = 0, 1, -4
 _HASH_SYMMETRIC = 1
+_HTON = 1
 _INGRESS = 0
 
 
@@ -106,8 +107,8 @@ def icmp_types(first: int, last: int) -> bytes:
     return found + _compare(_GTE, bytes([first])) + _compare(_LTE, bytes([last]))
 
 
-def bucket(number: int, count: int) -> bytes:
-    """Flows whose symmetric hash falls into this one of `count` buckets.
+def buckets_up_to(last: int, count: int) -> bytes:
+    """Flows whose symmetric hash falls into one of the buckets 0 to `last` of `count`.
 
     Both directions of a flow hash alike. The seed belongs to the kernel: two sites agree as long as they
     share one.
@@ -115,7 +116,16 @@ def bucket(number: int, count: int) -> bytes:
     chosen = _expression(
         "hash", u32_be(2, _REGISTER), u32_be(4, count), u32_be(6, 0), u32_be(7, _HASH_SYMMETRIC)
     )
-    return chosen + _compare(_EQ, struct.pack("=I", number))
+    # Comparisons of order look at bytes from the left, so the number must be in network order.
+    ordered = _expression(
+        "byteorder",
+        u32_be(1, _REGISTER),
+        u32_be(2, _REGISTER),
+        u32_be(3, _HTON),
+        u32_be(4, 4),
+        u32_be(5, 4),
+    )
+    return chosen + ordered + _compare(_LTE, struct.pack("!I", last))
 
 
 def count(name: str) -> bytes:

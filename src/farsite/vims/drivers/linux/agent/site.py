@@ -96,7 +96,7 @@ class Site:
             directory, links=self._links, endpoint=self._endpoint, users_of=self._users_of
         )
         self._converging: dict[str, asyncio.Task[None]] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._holder_pid = held.pid
         self._retrying: set[str] = set()
         self._worked_on: set[str] = set()
         self._failures: dict[str, str] = {}
@@ -143,12 +143,14 @@ class Site:
         held = (("wan", self._wan), (f"site:{self.setup.vim_id}", self._held))
         while True:
             with contextlib.suppress(ProcessLookupError):
-                await _end_of(holder.process_id(self.setup.run_dir))
+                await _end_of(self._holder_pid)
+            self._holder_pid = 0
             if not self.setup.directory.exists():
                 return
             try:
                 for name, namespace in held:
                     await asyncio.to_thread(holder.adopt, self.setup.run_dir, name, namespace)
+                self._holder_pid = holder.process_id(self.setup.run_dir)
             except (holder.HolderFault, OSError) as error:
                 sys.stderr.write(f"agent: no namespace holder: {error}\n")
                 await asyncio.sleep(_DIRECTORY_WATCH_S)
@@ -657,7 +659,7 @@ class Site:
         ]
         return {
             "pid": os.getpid(),
-            "holder": holder.process_id(self.setup.run_dir),
+            "holder": self._holder_pid,
             "vdus": sum(vdu.state is VduState.RUNNING for vdu in self._vdus),
             "silent": silent,
         }

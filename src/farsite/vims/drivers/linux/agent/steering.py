@@ -2,17 +2,22 @@
 
 Positions are numbered along the chain: 0 is its source, 1 to H its hops, H + 1 its target. A frame that
 leaves position p *forward* goes to the next position after p that has a living instance; in *reverse* to
-the one before. All sites compute the same buckets: the flow's symmetric hash modulo the number of living
-instances of a hop, in the chain's order, whichever site they stand on. So both directions of a flow meet the
-same instances, in opposite order.
+the one before.
+
+All sites compute the same buckets from the flow's symmetric hash, so both directions of a flow meet the same
+instances, in opposite order. Every instance of a hop, dead or alive, on whichever site, owns an equal
+share of buckets, in the chain's order; the share of a dead one is divided among the living. So a death
+moves the flows of the dead instance and no others, and its successor gets back what it had: stateful
+functions keep their connections.
 
 Between two sites runs one VXLAN tunnel per (destination position, direction). What a frame is to do next is
 thus known from the tunnel it comes in by, and nothing is added to the frame. A frame out of a tunnel is only
 delivered to local instances or passed on to a *later* position (`fail_open`), never sent back: two sites that
 disagree for a moment about who lives cannot make a loop.
 
-Limit: the hash is seeded per kernel. Sites on different kernels would need `jhash` with a fixed seed over
-both orders of the tuple; all sites of a chain are therefore taken to share one kernel.
+Limits: the hash is seeded per kernel; sites on different kernels would need `jhash` with a fixed seed over
+both orders of the tuple, so all sites of a chain are taken to share one kernel. Fragments carry no ports and
+hash by addresses alone, apart from the whole packets of their flow.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +27,9 @@ from itertools import combinations
 
 from farsite.model.deployment import Chain, ChainInstance
 from farsite.model.ids import VimId, VnfcId
+
+SHARE = 60
+"""Buckets that each instance of a hop owns; divisible among up to six survivors without remainder."""
 
 
 class Direction(StrEnum):
@@ -67,7 +75,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Choose by the flow's symmetric hash modulo the number of buckets."""
+    """Choose by the flow's symmetric hash, scaled to the number of buckets."""
 
     buckets: tuple["Action", ...]
 
@@ -196,9 +204,9 @@ def _next(chain: Chain, here: VimId, alive: frozenset[VnfcId], position: int, di
         position += step
         if position in (0, len(chain.hops) + 1):
             return _to_end(chain, here, position, direction)
-        living = _living(chain, position, alive)
-        if living:
-            return _spread([_to_instance(each, here, position, direction) for each in living])
+        chosen = _choose(chain, position, alive)
+        if chosen:
+            return _spread([_to_instance(each, here, position, direction) for each in chosen])
         if not chain.fail_open:
             return Drop()
 
@@ -210,18 +218,32 @@ def _arrive(
     if position in (0, len(chain.hops) + 1):
         end = chain.source if position == 0 else chain.target
         return _to_end(chain, here, position, direction) if end.vim_id == here else Drop()
-    living = _living(chain, position, alive)
-    local = [each for each in living if each.vim_id == here]
+    local = [each for each in _living(chain, position, alive) if each.vim_id == here]
     if not local:
         # The sender believes in an instance here that has died. It will learn; until then the policy rules.
         return _next(chain, here, alive, position, direction) if chain.fail_open else Drop()
-    survivors = _spread([_to_instance(each, here, position, direction) for each in local])
     return _spread(
         [
-            _to_instance(each, here, position, direction) if each.vim_id == here else survivors
-            for each in living
+            _to_instance(each if each.vim_id == here else _divide(local, bucket), here, position, direction)
+            for bucket, each in enumerate(_choose(chain, position, alive))
         ]
     )
+
+
+def _choose(chain: Chain, position: int, alive: frozenset[VnfcId]) -> list[ChainInstance]:
+    """The living instance of each bucket of a hop; empty when none lives."""
+    living = _living(chain, position, alive)
+    if not living:
+        return []
+    owners = [owner for owner in chain.hops[position - 1].instances for _ in range(SHARE)]
+    return [
+        owner if owner.vnfc_id in alive else _divide(living, bucket) for bucket, owner in enumerate(owners)
+    ]
+
+
+def _divide(among: Sequence[ChainInstance], bucket: int) -> ChainInstance:
+    """Who takes over a bucket: the share that it is part of is cut into equal, contiguous parts."""
+    return among[bucket % SHARE * len(among) // SHARE]
 
 
 def _to_instance(instance: ChainInstance, here: VimId, position: int, direction: Direction) -> Action:

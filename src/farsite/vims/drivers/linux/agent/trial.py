@@ -112,7 +112,7 @@ class _Stages:
         self.links.add_vxlan("trial2", vni=1, local="100.64.0.1")
 
     def steering(self) -> None:
-        rule = nft.bucket(0, 2) + nft.count("c") + nft.forward(self.veth)
+        rule = nft.buckets_up_to(0, 2) + nft.count("c") + nft.forward(self.veth)
         table = nft.Table(
             name="trial", chains={"to": [rule]}, ingress={"trial1": [nft.goto("to")]}, counters={"c": (0, 0)}
         )

@@ -29,6 +29,7 @@ from farsite.vims.drivers.linux.agent.links import Links
 
 READY_WITHIN_S = 5.0
 _AT_ONCE = 8
+_LOGS_KEPT = 200
 _INTERFACE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 
 
@@ -372,8 +373,18 @@ class Vdus:
             self._clean(vdu)
             self._remove_files(vdu)
             del self._found[vnfc_id]
+            self._ended.pop(vnfc_id, None)
             (self._records / f"{vdu.key}.json").unlink(missing_ok=True)
+            self._prune_logs()
         self._leaving.discard(vnfc_id)
+
+    def _prune_logs(self) -> None:
+        """Keep the logs of those that stand, and of the dead the newest."""
+        standing = {self.log(vdu) for vdu in self}
+        dead = [path for path in self._logs.glob("*.log") if path not in standing]
+        if len(dead) > _LOGS_KEPT:
+            for path in sorted(dead, key=lambda each: each.stat().st_mtime)[:-_LOGS_KEPT]:
+                path.unlink(missing_ok=True)
 
     def end(self, vnfc_id: VnfcId) -> None:
         """SIGKILL a VDU's first process, and so all of it, without waiting."""
