@@ -7,7 +7,7 @@ from farsite.api import problem
 from farsite.api.auth import Authenticate, KnownCallers
 from farsite.api.context import Context
 from farsite.api.limits import Limits
-from farsite.api.native import access, alarms, health, ns, nsds, operations, packages, vims, vnfs
+from farsite.api.native import access, alarms, health, management, ns, nsds, operations, packages, vims, vnfs
 from farsite.api.sol003 import vnflcm
 
 NATIVE_ROOT = "/farsite/v1"
@@ -31,7 +31,7 @@ def make_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.known_callers = KnownCallers(context)
     problem.install(app)
-    for part in (vims, packages, nsds, vnfs, ns, operations, alarms, access):
+    for part in (vims, packages, nsds, vnfs, management, ns, operations, alarms, access):
         app.include_router(part.router, prefix=NATIVE_ROOT)
     app.include_router(health.router)
     app.include_router(vnflcm.router)

@@ -33,6 +33,8 @@ ROLES: Mapping[tuple[str, str], Role] = {
     ("POST", "/farsite/v1/vims"): ADMINISTER,
     ("PATCH", "/farsite/v1/vims/{vim}"): ADMINISTER,
     ("DELETE", "/farsite/v1/vims/{vim}"): ADMINISTER,
+    ("POST", "/farsite/v1/vims/{vim}/faults"): ADMINISTER,
+    ("DELETE", "/farsite/v1/vims/{vim}/faults"): ADMINISTER,
     ("PATCH", "/farsite/v1/sites/{site}"): ADMINISTER,
     ("GET", "/farsite/v1/tokens"): ADMINISTER,
     ("POST", "/farsite/v1/tokens"): ADMINISTER,

@@ -18,8 +18,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from farsite.model.errors import (
@@ -210,11 +210,23 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == 404 and detail == "Not Found":
         detail = f"Nothing is served at {request.url.path}. See /farsite/v1/openapi.json."
     if error.status_code == 405:
-        allowed = Headers(headers=dict(error.headers or {})).get("allow", "other methods")
-        detail = f"{request.method} is not possible on {request.url.path}; {allowed} is."
+        allowed = ", ".join(_methods(request)) or "no method"
+        detail = f"{request.method} is not possible on {request.url.path}; possible: {allowed}."
+        return problem(405, detail, instance=request.url.path, headers={"Allow": allowed})
     if error.status_code == 400 and detail == "There was an error parsing the body":
         detail = "The body is not JSON in UTF-8."
     return problem(error.status_code, detail, instance=request.url.path, headers=error.headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Every method of every route on this path; the framework only knows those of the first."""
+    trying = dict(request.scope)
+    found: list[str] = []
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        trying["method"] = method
+        if any(route.matches(trying)[0] is Match.FULL for route in request.app.router.routes):
+            found.append(method)
+    return found
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -1,17 +1,14 @@
 """What all handlers share at the wire: strict input, the context, the question a list is asked."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints
 
 from farsite.api.context import Context
-from farsite.api.filters import PAGE_SIZE, FilterText, Marker, PageSize, ask_of, make_marker
-from farsite.model.query import Ask, Page
-
-T = TypeVar("T")
-Found = TypeVar("Found")
+from farsite.api.filters import PAGE_SIZE, FilterText, Marker, PageSize, ask_of
+from farsite.model.query import Ask
 
 
 class Wire(BaseModel):
@@ -53,18 +50,3 @@ def asks(spelled: Mapping[str, str] | None) -> Callable[..., object]:
         return ask_of(filter, nextpage_opaque_marker, page_size, spelled=spelled)
 
     return read
-
-
-class Listed(BaseModel, Generic[T]):
-    """A page of a list; `next_page` is the marker of the next one, empty on the last."""
-
-    items: list[T]
-    next_page: str = ""
-
-
-def listed(page: Page[Found], show: Callable[[Found], T]) -> Listed[T]:
-    """A page as the client sees it."""
-    return Listed[T](
-        items=[show(one) for one in page.items],
-        next_page=make_marker(page.next_after) if page.next_after else "",
-    )

@@ -8,7 +8,7 @@ from pydantic import StringConstraints
 
 from farsite.api.auth import Asker, KnownCallers
 from farsite.api.filters import link_next, page_in_memory
-from farsite.api.wire import Here, Listed, Name, Wire, asks, listed
+from farsite.api.wire import Here, Name, Wire, asks
 from farsite.model.access import Role
 from farsite.model.errors import Conflict, Forbidden, NotFound
 from farsite.model.ids import DEFAULT_PROJECT, ProjectId
@@ -80,7 +80,7 @@ def list_tokens(
     caller: Asker,
     request: Request,
     response: Response,
-) -> Listed[TokenView]:
+) -> list[TokenView]:
     """The project's tokens, without the tokens themselves."""
     with context.database.transaction() as connection:
         known = tokens.all_of(connection, caller.project_id)
@@ -91,7 +91,7 @@ def list_tokens(
         key=lambda one: one.name,
     )
     link_next(request, response, page)
-    return listed(page, lambda one: one)
+    return list(page.items)
 
 
 @router.delete("/tokens/{name}", status_code=204)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next
 from farsite.api.native.vims import EVENTS_SPELLED, EventView, event_view
-from farsite.api.wire import Here, Listed, Wire, asks, listed
+from farsite.api.wire import Here, Wire, asks
 from farsite.model.alarm import AckState, Alarm
 from farsite.model.query import Ask
 from farsite.store import alarms
@@ -39,12 +39,12 @@ def list_alarms(
     caller: Asker,
     request: Request,
     response: Response,
-) -> Listed[Alarm]:
+) -> list[Alarm]:
     """Alarms, newest first; cleared ones too (filter `(eq,is_open,true)` for those that stand)."""
     with context.database.transaction() as connection:
         page = alarms.page(connection, caller.project_id, ask)
     link_next(request, response, page)
-    return listed(page, lambda one: one)
+    return list(page.items)
 
 
 @router.get("/alarms/{alarm}")
@@ -68,9 +68,9 @@ def list_events(
     caller: Asker,
     request: Request,
     response: Response,
-) -> Listed[EventView]:
+) -> list[EventView]:
     """What VIMs told, newest first."""
     with context.database.transaction() as connection:
         page = alarms.event_page(connection, caller.project_id, ask)
     link_next(request, response, page)
-    return listed(page, event_view)
+    return [event_view(one) for one in page.items]

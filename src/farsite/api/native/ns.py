@@ -9,9 +9,9 @@ from pydantic import Field
 
 from farsite.api import starting
 from farsite.api.auth import Asker
-from farsite.api.filters import link_next
+from farsite.api.filters import link_next, page_in_memory
 from farsite.api.native.operations import OperationView, accepted
-from farsite.api.wire import Document, Here, Label, Labels, Listed, Name, Text, Wire, asks, listed
+from farsite.api.wire import Document, Here, Label, Labels, Name, Text, Wire, asks
 from farsite.lifecycle.chaining import vims_of
 from farsite.lifecycle.create_ns import create_ns, delete_ns
 from farsite.lifecycle.instantiate_ns import InstantiateNs
@@ -20,7 +20,7 @@ from farsite.model.deployment import Chain, HopCounters
 from farsite.model.errors import NotFound
 from farsite.model.ns import NsInstance, NsNetwork
 from farsite.model.query import Ask
-from farsite.model.vnf import InstantiationState
+from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.store import instances, operations
 from farsite.vims.driver import Chains, ability
 
@@ -61,11 +61,11 @@ class MemberView(Wire):
     name: str
     profile: str
     vim_id: str
-    state: InstantiationState
+    state: InstantiationState | None
 
 
 class NsView(Wire):
-    """A service. `members` hold their states when one service is read; lists leave them out."""
+    """A service. The states of its functions are null in lists."""
 
     id: str
     name: str
@@ -74,7 +74,7 @@ class NsView(Wire):
     nsd_id: str
     state: InstantiationState
     flavour_id: str
-    members: list[MemberView] | None
+    vnfs: list[MemberView]
     networks: list[NsNetwork]
     chains: list[Chain]
     metadata: dict[str, str]
@@ -97,7 +97,7 @@ class CountersView(Wire):
 
 
 def ns_view(
-    ns: NsInstance, members: list[MemberView] | None = None, operation_id: str | None = None
+    ns: NsInstance, known: Mapping[str, VnfInstance] | None = None, operation_id: str | None = None
 ) -> NsView:
     return NsView(
         id=ns.id,
@@ -107,7 +107,16 @@ def ns_view(
         nsd_id=ns.nsd_id,
         state=ns.state,
         flavour_id=ns.flavour_id,
-        members=members,
+        vnfs=[
+            MemberView(
+                vnf_id=one.vnf_id,
+                name=known[one.vnf_id].name if known and one.vnf_id in known else "",
+                profile=one.profile,
+                vim_id=one.vim_id,
+                state=known[one.vnf_id].state if known and one.vnf_id in known else None,
+            )
+            for one in ns.vnfs
+        ],
         networks=list(ns.networks),
         chains=list(ns.chains),
         metadata=dict(ns.metadata),
@@ -141,32 +150,22 @@ def list_ns(
     caller: Asker,
     request: Request,
     response: Response,
-) -> Listed[NsView]:
+) -> list[NsView]:
     """All NS instances of the project."""
     with context.database.transaction() as connection:
         page = instances.ns_page(connection, caller.project_id, ask)
     link_next(request, response, page)
-    return listed(page, ns_view)
+    return [ns_view(one) for one in page.items]
 
 
 @router.get("/ns/{ns}")
 def get_ns(ns: str, context: Here, caller: Asker) -> NsView:
-    """One NS instance by id or name, with its members, networks and chains."""
+    """One NS instance by id or name, with its functions, networks and chains."""
     with context.database.transaction() as connection:
         found = instances.get_ns(connection, caller.project_id, ns)
-        known = {one.id: one for one in instances.vnfs_of_ns(connection, found.id)}
+        known = {str(one.id): one for one in instances.vnfs_of_ns(connection, found.id)}
         operation_id = operations.lock_holder(connection, found.id)
-    members = [
-        MemberView(
-            vnf_id=one.vnf_id,
-            name=known[one.vnf_id].name if one.vnf_id in known else "",
-            profile=one.profile,
-            vim_id=one.vim_id,
-            state=known[one.vnf_id].state if one.vnf_id in known else InstantiationState.NOT_INSTANTIATED,
-        )
-        for one in found.vnfs
-    ]
-    return ns_view(found, members, operation_id)
+    return ns_view(found, known, operation_id)
 
 
 @router.delete("/ns/{ns}", status_code=204)
@@ -202,8 +201,25 @@ def terminate(ns: str, context: Here, caller: Asker, response: Response) -> Oper
     return accepted(starting.terminate_ns(context, caller, ns, TerminateNs()), response)
 
 
+@router.get("/ns/{ns}/chains")
+def list_chains(
+    ns: str,
+    ask: Annotated[Ask, Depends(asks(None))],
+    context: Here,
+    caller: Asker,
+    request: Request,
+    response: Response,
+) -> list[Chain]:
+    """The chains of a service as they were last applied."""
+    with context.database.transaction() as connection:
+        found = instances.get_ns(connection, caller.project_id, ns)
+    page = page_in_memory(found.chains, ask, {"id": lambda one: one.id}, key=lambda one: one.id)
+    link_next(request, response, page)
+    return list(page.items)
+
+
 @router.get("/ns/{ns}/chains/{chain}/counters")
-async def count(ns: str, chain: str, context: Here, caller: Asker) -> Listed[CountersView]:
+async def count(ns: str, chain: str, context: Here, caller: Asker) -> list[CountersView]:
     """What every VIM of a chain steered into each instance of each hop, added up; hops in order.
 
     The chain is named by its id, or by `-` when the service has one.
@@ -217,7 +233,7 @@ async def count(ns: str, chain: str, context: Here, caller: Asker) -> Listed[Cou
     for vim_id in sorted(vims_of(named[0])):
         driver = await context.drivers.of(vim_id)
         told += await ability(driver, Chains, "chains").chain_counters(named[0].id)
-    return Listed[CountersView](items=merge(named[0], told))
+    return merge(named[0], told)
 
 
 def merge(chain: Chain, told: Sequence[HopCounters]) -> list[CountersView]:

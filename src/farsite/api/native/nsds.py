@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next
 from farsite.api.native.packages import ChangePackage, check_is_zip, refused_archive
-from farsite.api.wire import Here, Listed, Wire, asks, listed
+from farsite.api.wire import Here, Wire, asks
 from farsite.model.errors import NotFound
 from farsite.model.nsd import Nsd, NsFlavour
 from farsite.model.package import Fault, NsdInfo, OnboardingState, OperationalState, UsageState
@@ -176,13 +176,13 @@ def list_nsds(
     caller: Asker,
     request: Request,
     response: Response,
-) -> Listed[NsdInfoView]:
+) -> list[NsdInfoView]:
     """All NSDs of the project."""
     with context.database.transaction() as connection:
         page = packages.nsd_page(connection, caller.project_id, ask)
         usage = {one.id: packages.nsd_usage(connection, one.id) for one in page.items}
     link_next(request, response, page)
-    return listed(page, lambda one: nsd_info_view(one, usage[one.id]))
+    return [nsd_info_view(one, usage[one.id]) for one in page.items]
 
 
 @router.get("/nsds/{nsd}")

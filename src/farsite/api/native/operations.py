@@ -13,7 +13,7 @@ from farsite.api.auth import Asker
 from farsite.api.filters import link_next
 from farsite.api.native.stream import all_operations, one_operation
 from farsite.api.native.why import Why, why
-from farsite.api.wire import Here, Listed, Wire, asks, listed
+from farsite.api.wire import Here, Wire, asks
 from farsite.model.operation import (
     CancelMode,
     Control,
@@ -115,12 +115,12 @@ def list_operations(
     caller: Asker,
     request: Request,
     response: Response,
-) -> Listed[OperationView]:
+) -> list[OperationView]:
     """Operations of the project, newest first."""
     with context.database.transaction() as connection:
         page = operations.page(connection, caller.project_id, ask)
     link_next(request, response, page)
-    return listed(page, operation_view)
+    return [operation_view(one) for one in page.items]
 
 
 EVENT_STREAM: dict[int | str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ from pydantic import Field
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next
 from farsite.api.problem import Unusable
-from farsite.api.wire import Here, Labels, Listed, Wire, asks, listed
+from farsite.api.wire import Here, Labels, Wire, asks
 from farsite.model.errors import Invalid, NotFound
 from farsite.model.package import Artifact, Fault, OnboardingState, OperationalState, UsageState, VnfPackage
 from farsite.model.query import Ask
@@ -263,13 +263,13 @@ def list_packages(
     caller: Asker,
     request: Request,
     response: Response,
-) -> Listed[PackageView]:
+) -> list[PackageView]:
     """All VNF packages of the project."""
     with context.database.transaction() as connection:
         page = packages.package_page(connection, caller.project_id, ask)
         usage = {one.id: packages.package_usage(connection, one.id) for one in page.items}
     link_next(request, response, page)
-    return listed(page, lambda one: package_view(one, usage[one.id]))
+    return [package_view(one, usage[one.id]) for one in page.items]
 
 
 @router.get("/packages/{package}")

@@ -11,8 +11,9 @@ from pydantic import Field, SecretStr
 
 from farsite.api.auth import Asker
 from farsite.api.context import Context
-from farsite.api.filters import link_next, make_marker, page_in_memory
-from farsite.api.wire import Document, Here, Label, Listed, Name, Text, Wire, asks, listed
+from farsite.api.filters import link_next, page_in_memory
+from farsite.api.problem import Unusable
+from farsite.api.wire import Document, Here, Label, Name, Text, Wire, asks
 from farsite.model.alarm import Event
 from farsite.model.deployment import Resource
 from farsite.model.errors import Conflict, NotFound, VimUnreachable
@@ -21,7 +22,7 @@ from farsite.model.query import Ask, Comparison, Condition
 from farsite.model.vim import Site, Vim, VimState, Zone
 from farsite.store import alarms, vims
 from farsite.store.database import Connection
-from farsite.vims.driver import VimConnection
+from farsite.vims.driver import InjectsFaults, VimConnection, ability
 from farsite.vims.registry import make_driver
 
 router = APIRouter(tags=["VIMs and sites"])
@@ -263,14 +264,14 @@ def list_vims(
     caller: Asker,
     request: Request,
     response: Response,
-) -> Listed[VimView]:
+) -> list[VimView]:
     """All VIMs of the project."""
     now = context.clock.now()
     with context.database.transaction() as connection:
         page = vims.page(connection, caller.project_id, ask)
         items = [vim_view(one, vims.inventory_of(connection, one.id), now) for one in page.items]
     link_next(request, response, page)
-    return Listed(items=items, next_page=make_marker(page.next_after) if page.next_after else "")
+    return items
 
 
 @router.get("/vims/{vim}")
@@ -343,7 +344,7 @@ async def list_vim_resources(
     caller: Asker,
     request: Request,
     response: Response,
-) -> Listed[Resource]:
+) -> list[Resource]:
     """What of ours stands on the VIM, as the VIM itself says now."""
     found = await asyncio.to_thread(_get, context, caller.project_id, vim)
     driver = await context.drivers.of(found.id)
@@ -363,7 +364,7 @@ async def list_vim_resources(
         key=lambda one: f"{one.kind}/{one.id}",
     )
     link_next(request, response, page)
-    return listed(page, lambda one: one)
+    return list(page.items)
 
 
 EVENTS_SPELLED: Mapping[str, str] = {
@@ -383,7 +384,7 @@ def list_vim_events(
     caller: Asker,
     request: Request,
     response: Response,
-) -> Listed[EventView]:
+) -> list[EventView]:
     """What the VIM told, newest first."""
     with context.database.transaction() as connection:
         found = vims.get(connection, caller.project_id, vim)
@@ -392,7 +393,42 @@ def list_vim_events(
             connection, caller.project_id, replace(ask, conditions=(*ask.conditions, of_vim))
         )
     link_next(request, response, page)
-    return listed(page, event_view)
+    return [event_view(one) for one in page.items]
+
+
+class Fault(Wire):
+    """A fault to inject: one of the driver's own kinds, and what it hits."""
+
+    kind: Name
+    target: Label = ""
+    settings: Document = Field(default_factory=dict)
+
+
+@router.get("/vims/{vim}/faults")
+async def list_fault_kinds(vim: str, context: Here, caller: Asker) -> dict[str, str]:
+    """What the VIM's driver can break on purpose: kind -> what it does."""
+    return dict((await _injecting(context, caller.project_id, vim)).fault_kinds())
+
+
+@router.post("/vims/{vim}/faults", status_code=204)
+async def inject_fault(vim: str, body: Fault, context: Here, caller: Asker) -> None:
+    """Break something on purpose, for tests and game days."""
+    driver = await _injecting(context, caller.project_id, vim)
+    if body.kind not in driver.fault_kinds():
+        known = ", ".join(sorted(driver.fault_kinds()))
+        raise Unusable(f'There is no fault "{body.kind}" on this VIM. Kinds: {known}.')
+    await driver.inject(body.kind, body.target, body.settings)
+
+
+@router.delete("/vims/{vim}/faults", status_code=204)
+async def clear_faults(vim: str, context: Here, caller: Asker) -> None:
+    """End every fault that was injected and still lasts."""
+    await (await _injecting(context, caller.project_id, vim)).clear_faults()
+
+
+async def _injecting(context: Context, project_id: ProjectId, key: str) -> InjectsFaults:
+    found = await asyncio.to_thread(_get, context, project_id, key)
+    return ability(await context.drivers.of(found.id), InjectsFaults, "faults")
 
 
 @router.get("/sites")
@@ -402,12 +438,12 @@ def list_sites(
     caller: Asker,
     request: Request,
     response: Response,
-) -> Listed[SiteView]:
+) -> list[SiteView]:
     """All sites of the project."""
     with context.database.transaction() as connection:
         page = vims.site_page(connection, caller.project_id, ask)
     link_next(request, response, page)
-    return listed(page, site_view)
+    return [site_view(one) for one in page.items]
 
 
 @router.get("/sites/{site}")

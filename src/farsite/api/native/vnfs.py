@@ -11,13 +11,13 @@ from farsite.api import starting
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next
 from farsite.api.native.operations import OperationView, accepted
-from farsite.api.wire import Document, Here, Label, Labels, Listed, Name, Text, Wire, asks, listed
+from farsite.api.wire import Document, Here, Label, Labels, Name, Text, Wire, asks
 from farsite.lifecycle.create_vnf import create_vnf, delete_vnf
 from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_vnf import TerminateVnf, TerminationType
-from farsite.model.deployment import Resource
+from farsite.model.deployment import Port, Resource
 from farsite.model.ids import VnfcId
 from farsite.model.query import Ask
 from farsite.model.vnf import ExternalLink, InstantiationState, VnfInstance
@@ -101,8 +101,7 @@ class VnfcView(Wire):
     zone: str
     host: str
     is_alive: bool | None
-    ports: dict[str, list[str]]
-    """Port -> its addresses."""
+    ports: list[Port]
 
 
 class VnfView(Wire):
@@ -163,7 +162,7 @@ def vnf_view(vnf: VnfInstance, *, with_resources: bool = False, operation_id: st
                 zone=one.zone,
                 host=computes[one.id].host if one.id in computes else "",
                 is_alive=computes[one.id].is_alive if one.id in computes else None,
-                ports={port.name: list(port.addresses) for port in one.ports},
+                ports=list(one.ports),
             )
             for one in wanted
         ],
@@ -201,12 +200,12 @@ def list_vnfs(
     caller: Asker,
     request: Request,
     response: Response,
-) -> Listed[VnfView]:
+) -> list[VnfView]:
     """All VNF instances of the project."""
     with context.database.transaction() as connection:
         page = instances.vnf_page(connection, caller.project_id, ask)
     link_next(request, response, page)
-    return listed(page, vnf_view)
+    return [vnf_view(one) for one in page.items]
 
 
 @router.get("/vnfs/{vnf}")
