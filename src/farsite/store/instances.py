@@ -259,7 +259,7 @@ def take_vnis(connection: sa.Connection, *, owner: str, count: int) -> int:
         return held
     last = connection.execute(sa.select(vni_blocks).order_by(vni_blocks.c.first.desc()).limit(1)).first()
     first = VNI_FIRST if last is None else last.first + last.count
-    if first + count > VNI_LAST:
+    if first + count - 1 > VNI_LAST:
         first = _gap(connection, count)
     connection.execute(sa.insert(vni_blocks).values(first=first, count=count, owner=owner))
     return first

@@ -1,10 +1,12 @@
 """Turns an `Ask` into SQL: attributes become columns, pages are cut by key, never by offset."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from farsite.model.errors import Invalid
 from farsite.model.ids import ProjectId
@@ -91,14 +93,42 @@ def _clause(condition: Condition, attributes: Attributes) -> sa.ColumnElement[bo
         case Comparison.CONT:
             return sa.or_(*(_contains(column, value) for value in condition.values))
         case Comparison.NCONT:
-            return sa.not_(sa.or_(*(_contains(column, value) for value in condition.values)))
+            contained = sa.or_(*(_contains(column, value) for value in condition.values))
+            return sa.or_(column.is_(None), sa.not_(contained))
 
 
 def _contains(column: sa.ColumnElement[Any], text: str) -> sa.ColumnElement[bool]:
-    return sa.cast(column, sa.Text).contains(text, autoescape=True)
+    return _Position(sa.cast(column, sa.Text), sa.literal(text)) > 0
+
+
+class _Position(sa.ColumnElement[int]):
+    """Where a text begins in another, counted from 1; 0 if it does not occur.
+
+    Unlike LIKE, which SQLite compares without regard to case, it is the same on both stores.
+    """
+
+    type = sa.Integer()
+    inherit_cache = False
+
+    def __init__(self, whole: sa.ColumnElement[str], part: sa.ColumnElement[str]) -> None:
+        self.whole, self.part = whole, part
+
+
+@compiles(_Position, "sqlite")
+def _instr(element: _Position, compiler: SQLCompiler, **options: Any) -> str:
+    return f"instr({compiler.process(element.whole, **options)}, {compiler.process(element.part, **options)})"
+
+
+@compiles(_Position, "postgresql")
+def _strpos(element: _Position, compiler: SQLCompiler, **options: Any) -> str:
+    return (
+        f"strpos({compiler.process(element.whole, **options)}, {compiler.process(element.part, **options)})"
+    )
 
 
 def _value(column: sa.ColumnElement[Any], text: str, attribute: str) -> object:
+    if "\0" in text:
+        raise Invalid(f'No "{attribute}" contains the character NUL.')
     if isinstance(column.type, UtcTime):
         try:
             moment = datetime.fromisoformat(text)
@@ -108,7 +138,10 @@ def _value(column: sa.ColumnElement[Any], text: str, attribute: str) -> object:
             ) from error
         if moment.tzinfo is None:
             raise Invalid(f'The time "{text}" for "{attribute}" has no zone. End it with Z or +00:00.')
-        return moment
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError as error:
+            raise Invalid(f'The time "{text}" for "{attribute}" lies outside the years 1 to 9999.') from error
     if isinstance(column.type, sa.Boolean):
         if text not in ("true", "false"):
             raise Invalid(f'"{attribute}" is true or false, not "{text}".')
