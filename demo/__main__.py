@@ -188,7 +188,7 @@ class Story:
             f"{result['lost']} of {result['sent']} packets lost; longest gap of a flow {outage_ms:.0f} ms"
         )
         self.screen.say(
-            f"healed after {healed_ms:.0f} ms: a replacement with the same configuration is in the chain again"
+            f"healed after {healed_ms:.0f} ms: a replacement, configured alike, is in the chain again"
         )
         for alarm in self.api.get("/alarms"):
             if alarm["managed_object_id"] == victim["id"]:
