@@ -260,6 +260,12 @@ def effect_of(connection: sa.Connection, operation_id: OperationId, effect: str)
     ).scalar()
 
 
+def has_effects(connection: sa.Connection, operation_id: OperationId) -> bool:
+    """Whether any effect of the operation is recorded."""
+    found = sa.select(operation_effects.c.effect).where(operation_effects.c.operation_id == operation_id)
+    return connection.execute(found.limit(1)).first() is not None
+
+
 def put_steps(connection: sa.Connection, progress: Mapping[tuple[OperationId, int], StepProgress]) -> None:
     """Write the progress of many steps at once."""
     for (operation_id, sequence), step in progress.items():
@@ -431,6 +437,14 @@ def by_workflow(connection: sa.Connection, workflow_id: str) -> Operation | None
         sa.select(operations).where(operations.c.workflow_id == workflow_id).limit(1).with_for_update()
     ).first()
     return None if row is None else _operation(row)
+
+
+def live_workflows(connection: sa.Connection) -> list[str]:
+    """Workflow ids of all operations that have not ended."""
+    query = sa.select(operations.c.workflow_id).where(
+        operations.c.state.not_in([state.value for state in TERMINAL])
+    )
+    return list(connection.execute(query).scalars())
 
 
 def set_workflow(connection: sa.Connection, operation: Operation) -> Operation:

@@ -7,8 +7,8 @@ guarantee in one transaction of ours.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,7 +31,9 @@ WORKFLOW_VERSION = "1"
 _QUEUE = "operations"
 _WORKFLOW = "operation"
 _RESCUE_PERIOD_S = 15.0
-_LOST = ["ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+_ACTIVE = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
+"""States of a workflow that somebody works on or will."""
+_LOOKED_UP_AT_ONCE = 500
 
 
 class Engine:
@@ -44,6 +46,8 @@ class Engine:
         self._runner = runner
         self._engine = make_engine(settings.url, pool_size=16, synchronous=settings.sqlite_synchronous)
         self._tasks: list[asyncio.Task[None]] = []
+        self._walks: set[asyncio.Task[Any]] = set()
+        self._is_stopping = False
         serializer = DBOSPortableJSONSerializer()
         self._dbos = DBOS(
             config=DBOSConfig(
@@ -68,6 +72,12 @@ class Engine:
         runner, sagas = self._runner, self._sagas
 
         async def operation(operation_id: str, verb: str) -> str:
+            if self._is_stopping:
+                raise asyncio.CancelledError
+            walk = asyncio.current_task()
+            assert walk is not None
+            self._walks.add(walk)
+            walk.add_done_callback(self._walks.discard)
             return await runner.run(sagas[verb], OperationId(operation_id), _checkpoint)
 
         return operation
@@ -103,12 +113,18 @@ class Engine:
         self._tasks.append(asyncio.create_task(self._rescue_for_ever(), name="rescue"))
 
     async def stop(self) -> None:
-        """Stop working; what runs is taken up by the next process as after a crash."""
-        for task in self._tasks:
+        """Stop working; what runs is taken up by the next process as after a crash.
+
+        Walks are cut before anything they use is closed: a step that met a closed database would be
+        recorded as failed, while a cut one is recorded as nothing at all.
+        """
+        self._is_stopping = True
+        for task in (*self._tasks, *self._walks):
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, *self._walks, return_exceptions=True)
         await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
+        # The engine has put its own thread pool under the loop's default one, and has just closed it.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
         await self._runner.controls.stop()
         await self._runner.progress.stop()
         self._engine.dispose()
@@ -122,17 +138,45 @@ class Engine:
                 log.exception("rescue.failed")
 
     async def rescue(self) -> int:
-        """Start operations anew whose workflow ended without ending them; how many.
+        """Have operations go on whose workflow ended without ending them; how many.
 
-        That takes a bug of ours or of the engine; the walk is safe to repeat from the start because
-        effects on our tables are recorded and those outside look before they create.
+        That takes a database that was away for longer than we retry, or a bug of ours or of the engine.
+        A workflow is taken back to the checkpoint that broke, so that nothing done before is done again;
+        one without a history is walked from the start, where `operations.once` and looking before creating
+        do what the checkpoints would have done.
         """
-        lost = await DBOS.list_workflows_async(status=_LOST, limit=100)
+        live = await self._database.read(operations.live_workflows)
         rescued = 0
-        for workflow in lost:
-            if await self._database.run(self._restart, workflow.workflow_id):
-                rescued += 1
+        for first in range(0, len(live), _LOOKED_UP_AT_ONCE):
+            batch = live[first : first + _LOOKED_UP_AT_ONCE]
+            known = await DBOS.list_workflows_async(workflow_ids=batch, load_input=False, load_output=False)
+            states = {one.workflow_id: one.status for one in known}
+            for workflow_id in batch:
+                if states.get(workflow_id) in _ACTIVE:
+                    continue
+                try:
+                    rescued += await self._revive(workflow_id, has_history=workflow_id in states)
+                except Exception:
+                    log.exception("rescue.failed", workflow_id=workflow_id)
         return rescued
+
+    async def _revive(self, workflow_id: str, *, has_history: bool) -> bool:
+        if not has_history:
+            return await self._database.run(self._restart, workflow_id)
+        operation = await self._database.read(operations.by_workflow, workflow_id)
+        if operation is None or operation.is_ended:
+            return False
+        steps = await DBOS.list_workflow_steps_async(workflow_id)
+        broken = [one["function_id"] for one in steps if one["error"] is not None]
+        after_all = max((one["function_id"] for one in steps), default=0) + 1
+        await DBOS.rewind_workflow_async(
+            workflow_id,
+            start_step=min(broken, default=after_all),
+            application_version=WORKFLOW_VERSION,
+            queue_name=_QUEUE,
+        )
+        log.error("operation.rescued", operation_id=operation.id, workflow_id=workflow_id)
+        return True
 
     def _restart(self, connection: sa.Connection, workflow_id: str) -> bool:
         operation = operations.by_workflow(connection, workflow_id)
@@ -140,7 +184,7 @@ class Engine:
             return False
         anew = operations.set_workflow(connection, operation)
         self._enqueue(connection, anew)
-        log.error("operation.rescued", operation_id=operation.id, workflow_id=workflow_id)
+        log.error("operation.restarted", operation_id=operation.id, workflow_id=workflow_id)
         return True
 
     async def forget(self, workflow_ids: list[str]) -> None:

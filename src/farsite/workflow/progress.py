@@ -1,7 +1,7 @@
 """Step progress for people, written in batches.
 
 Nothing decides by these rows, so they are not part of any step's transaction: up to a tenth of a
-second of them may be lost with the process, and the next process writes them again.
+second of them may be lost with the process, and the next process writes them again while it replays.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ class Progress:
         self._database = database
         self._period_s = period_s
         self._pending: dict[tuple[OperationId, int], StepProgress] = {}
+        self._waiting: list[asyncio.Future[None]] = []
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -46,11 +47,24 @@ class Progress:
                 await self._task
         await self.flush()
 
+    async def written(self) -> None:
+        """Return once what is pending now has been written with the next batch."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._wanted.set()
+        await waiter
+
     async def flush(self) -> None:
         """Write what is pending now."""
         batch, self._pending = self._pending, {}
-        if batch:
-            await self._database.read(_write, batch)
+        waiting, self._waiting = self._waiting, []
+        try:
+            if batch:
+                await self._database.read(_write, batch)
+        finally:
+            for waiter in waiting:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     async def _write_for_ever(self) -> None:
         while True:

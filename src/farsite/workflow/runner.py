@@ -7,7 +7,7 @@ decides by comes out of a checkpoint. Effects on our own tables are guarded a se
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -31,6 +31,7 @@ from farsite.settings import Settings
 from farsite.store import operations
 from farsite.store.database import Database
 from farsite.store.encoding import encode
+from farsite.store.operations import Asked
 from farsite.workflow.controls import Controls, Ear
 from farsite.workflow.progress import Progress
 from farsite.workflow.saga import (
@@ -71,19 +72,35 @@ class Runner:
 
     async def run(self, saga: Saga[Any], operation_id: OperationId, checkpoint: Checkpoint) -> str:
         """Walk an operation to its end; returns the terminal state."""
-        operation = await self.database.run(operations.get, None, operation_id)
+        operation, is_fresh = await self.database.run(_look_up, operation_id)
         with self.controls.listening(operation_id) as ear:
-            walk = _Walk(self, saga, operation, checkpoint, ear)
+            # A cancel asked for before anybody worked on the operation is heard at the first step.
+            ear.hear(Asked(operation_id=operation_id, control=None, cancel=operation.cancel))
+            walk = _Walk(self, saga, operation, checkpoint, ear, is_fresh=is_fresh)
             state = await walk.to_its_end()
+            await self.progress.written()
         log.info("operation.ended", operation_id=operation_id, verb=saga.verb, state=state.value)
         return state.value
 
 
+def _look_up(connection: sa.Connection, operation_id: OperationId) -> tuple[Operation, bool]:
+    """An operation, and whether none of its steps has left anything yet."""
+    operation = operations.get(connection, None, operation_id)
+    return operation, not operations.has_effects(connection, operation_id)
+
+
 class _Walk:
-    """One operation's way through its saga."""
+    """One operation's way through its saga. `is_fresh`: nobody has walked it before."""
 
     def __init__(
-        self, runner: Runner, saga: Saga[Any], operation: Operation, checkpoint: Checkpoint, ear: Ear
+        self,
+        runner: Runner,
+        saga: Saga[Any],
+        operation: Operation,
+        checkpoint: Checkpoint,
+        ear: Ear,
+        *,
+        is_fresh: bool,
     ) -> None:
         self.runner = runner
         self.saga = saga
@@ -95,7 +112,10 @@ class _Walk:
         )
         self.sequence = 0
         self.rests = 0
-        self.is_fresh = False
+        self.is_fresh = is_fresh
+        self.told = ""
+        self._shown: set[int] = set()
+        self._shown_before: Mapping[int, StepProgress] | None = None
 
     async def to_its_end(self) -> OperationState:
         for position, step in enumerate(self.saga.steps):
@@ -141,13 +161,13 @@ class _Walk:
         sequence = self.sequence
 
         async def do() -> Outcome:
-            if is_first and attempt == 1:
-                self.is_fresh = True
             return await self._perform(
                 key, step.title, step.action, step.deadline_s, sequence, attempt, enters, is_first=is_first
             )
 
-        return await self.checkpoint(key, do)
+        outcome = cast(Outcome, await self.checkpoint(key, do))
+        await self._repair(outcome, step.title, sequence, attempt, is_undo=False)
+        return outcome
 
     async def _undo_from(self, position: int) -> OperationState | None:
         """Undo the steps up to `position`, last first; None when a consumer chose to go forward again."""
@@ -174,25 +194,26 @@ class _Walk:
                         key, step.undo_title, undo, step.deadline_s, sequence, attempt, None, is_undo=True
                     )
 
-                outcome = await self.checkpoint(key, do)
+                outcome = cast(Outcome, await self.checkpoint(key, do))
+                await self._repair(outcome, step.undo_title, sequence, attempt, is_undo=True)
                 if outcome["outcome"] == "done":
                     break
                 # ETSI lets a failed rollback be retried forwards too; starting the step anew would need
                 # what was undone so far, so "retry" here means: roll back again.
-                if await self._rest() is Control.FAIL:
+                if await self._rest(retry_enters=OperationState.ROLLING_BACK) is Control.FAIL:
                     return OperationState.FAILED
                 attempt += 1
         await self._enter(f"rolled back#{self.rests}", OperationState.ROLLED_BACK)
         return OperationState.ROLLED_BACK
 
-    async def _rest(self) -> Control:
+    async def _rest(self, *, retry_enters: OperationState = OperationState.PROCESSING) -> Control:
         """Wait in FAILED_TEMP, for weeks if need be, until a consumer says how to go on."""
         self.rests += 1
         effect = f"control#{self.rests}"
 
         async def wait() -> str:
             while True:
-                chosen = await self.runner.database.run(self._take_control, effect)
+                chosen = await self.runner.database.run(self._take_control, effect, retry_enters)
                 if chosen is not None:
                     self.ear.forget_control()
                     self.ear.forget_cancel()
@@ -203,7 +224,9 @@ class _Walk:
 
         return Control(await self.checkpoint(effect, wait))
 
-    def _take_control(self, connection: sa.Connection, effect: str) -> str | None:
+    def _take_control(
+        self, connection: sa.Connection, effect: str, retry_enters: OperationState
+    ) -> str | None:
         asked = operations.asked(connection, [self.operation.id])
         known = operations.effect_of(connection, self.operation.id, effect)
         if known is not None:
@@ -212,13 +235,12 @@ class _Walk:
         if control is None:
             return None
         leads_to = {
-            Control.RETRY: OperationState.PROCESSING,
+            Control.RETRY: retry_enters,
             Control.ROLLBACK: OperationState.ROLLING_BACK,
             Control.FAIL: OperationState.FAILED,
         }[control]
 
         def take() -> str:
-            # A retry asked of a failed rollback continues the rollback.
             operations.enter(connection, self.operation.id, leads_to, at=self.runner.clock.now())
             return control.value
 
@@ -256,7 +278,13 @@ class _Walk:
                 return cast(Outcome, recorded)
         shown = await self._show_start(title, sequence, attempt, deadline_s, is_undo=is_undo)
         self.running.attempt = attempt
-        self.running._tell = lambda text: self._show(replace(shown, waits_for=text))  # pyright: ignore[reportPrivateUsage]
+        self.told = ""
+
+        def tell(text: str) -> None:
+            self.told = text
+            self._show(replace(shown, waits_for=text))
+
+        self.running._tell = tell  # pyright: ignore[reportPrivateUsage]
         self.runner.on_step(self.operation.id, key, "before")
         error: OperationError | None = None
         is_cancelled = False
@@ -357,21 +385,22 @@ class _Walk:
         cuts it.
         """
         pause_s = _FIRST_PAUSE_S
-        trouble = ""
         while True:
             left_s = (deadline_at - self.runner.clock.now()).total_seconds()
             if left_s <= 0:
                 raise DeadlinePassed(
-                    f"The deadline {deadline_at.isoformat(timespec='seconds')} passed. {trouble}".strip()
+                    f"The deadline {deadline_at.isoformat(timespec='seconds')} passed. "
+                    f"{self.told or 'There was no answer in time.'}"
                 )
             try:
                 return encode_result(await self._cuttable(action, left_s))
             except Unknown as silence:
-                trouble = silence.detail
                 self.running.waits_for(f"{silence.detail} Trying again until the deadline.")
-            except TimeoutError:
-                trouble = trouble or "No answer in time."
+            except _Cut:
                 continue
+            except TimeoutError:
+                # A driver's own time limit says no more than that there was no answer.
+                self.running.waits_for("There was no answer in time. Trying again until the deadline.")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.ear.cancel_asked.wait(), min(pause_s, max(left_s, 0.01)))
             if self.ear.cancel_asked.is_set():
@@ -379,17 +408,18 @@ class _Walk:
             pause_s = min(pause_s * 2, _LAST_PAUSE_S)
 
     async def _cuttable(self, action: OutsideAction[Any], left_s: float) -> object:
+        ends = self.runner.clock.monotonic_s() + left_s
         work = asyncio.ensure_future(action(self.running))
         cut = asyncio.ensure_future(self.ear.cancel_asked.wait())
         try:
             await asyncio.wait({work, cut}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             if not work.done() and cut.done() and self.ear.cancel is CancelMode.GRACEFUL:
-                await asyncio.wait({work}, timeout=left_s)
+                await asyncio.wait({work}, timeout=max(ends - self.runner.clock.monotonic_s(), 0))
             if work.done():
                 return work.result()
             if cut.done():
                 raise Cancelled
-            raise TimeoutError
+            raise _Cut
         finally:
             cut.cancel()
             if not work.done():
@@ -404,9 +434,9 @@ class _Walk:
         started_at = now
         if not self.is_fresh:
             # The deadline counts from the first time the attempt was begun, by whichever process.
-            for known in await self.runner.database.run(operations.steps_of, self.operation.id):
-                if known.sequence == sequence and known.state is StepState.RUNNING:
-                    started_at = known.started_at
+            known = (await self._before()).get(sequence)
+            if known is not None and known.state is StepState.RUNNING:
+                started_at = known.started_at
         deadline_at = started_at + timedelta(seconds=deadline_s or self.runner.settings.step_deadline_s)
         if deadline_at <= now:
             # We were dead past the deadline: look once more before giving up.
@@ -423,8 +453,45 @@ class _Walk:
         self._show(shown)
         return shown
 
+    async def _before(self) -> Mapping[int, StepProgress]:
+        """Step progress as the process before us left it."""
+        if self._shown_before is None:
+            found = await self.runner.database.run(operations.steps_of, self.operation.id)
+            self._shown_before = {one.sequence: one for one in found}
+        return self._shown_before
+
+    async def _repair(
+        self, outcome: Outcome, title: str, sequence: int, attempt: int, *, is_undo: bool
+    ) -> None:
+        """Write the end of a step that a process before us did, if it died before writing it."""
+        if self.is_fresh or sequence in self._shown:
+            return
+        known = (await self._before()).get(sequence)
+        if known is not None and known.state is not StepState.RUNNING:
+            return
+        now = self.runner.clock.now()
+        states = {"done": StepState.DONE, "cancelled": StepState.CANCELLED}
+        self._show(
+            StepProgress(
+                sequence=sequence,
+                title=title,
+                is_undo=is_undo,
+                attempt=attempt,
+                state=states.get(outcome["outcome"], StepState.FAILED),
+                started_at=known.started_at if known else now,
+                ended_at=now,
+                deadline_at=known.deadline_at if known else None,
+                detail=outcome.get("error", {}).get("detail", ""),
+            )
+        )
+
     def _show(self, step: StepProgress) -> None:
+        self._shown.add(step.sequence)
         self.runner.progress.put(self.operation.id, step)
+
+
+class _Cut(Exception):
+    """A step was cut at its deadline."""
 
 
 class DeadlinePassed(FarsiteError):

@@ -117,7 +117,6 @@ class Saga(Generic[World]):
         assert len(set(names)) == len(names), f"{self.verb}: two steps share an action"
         assert not is_outside(self.steps[0].action), f"{self.verb}: the first step must be a database step"
 
-
     @property
     def can_roll_back(self) -> bool:
         """Whether any step has an undo; a verb without one can only be retried or failed."""

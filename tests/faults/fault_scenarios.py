@@ -1,0 +1,187 @@
+"""One scenario per registered verb (some verbs have two): how an instance comes to the state the verb starts
+from, with which parameters it is called, and what must stand when it has completed.
+
+A registered verb without a scenario fails `test_every_registered_verb_has_a_scenario`.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from fault_lab import Lab, inject, vim_id
+
+from farsite.lifecycle.heal_vnf import HealVnf
+from farsite.lifecycle.instantiate_ns import InstantiateNs
+from farsite.lifecycle.instantiate_vnf import InstantiateVnf
+from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
+from farsite.lifecycle.terminate_ns import TerminateNs
+from farsite.lifecycle.terminate_vnf import TerminateVnf
+from farsite.lifecycle.verbs import VERBS
+from farsite.model.vnf import InstantiationState
+from farsite.store import instances
+from farsite.workflow.saga import Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """How a verb is driven."""
+
+    name: str
+    verb: str
+    prepare: Callable[[Lab], Awaitable[str]]
+    """Makes an instance and brings it to the state the verb starts from; its id."""
+    parameters: object
+    stands: Callable[[Lab, str], Awaitable[None]]
+    """Asserts what must stand after COMPLETED, beyond what holds always."""
+    methods: tuple[str, ...]
+    """Calls of the driver that the verb makes."""
+    may_renew: bool = False
+    """A rollback cannot bring a replaced VNFC back, so its incarnation may have grown."""
+
+    @property
+    def steps(self) -> tuple[Step[object], ...]:
+        return VERBS[self.verb].steps  # type: ignore[return-value]
+
+    def step_names(self) -> tuple[str, ...]:
+        return tuple(one.name for one in self.steps)
+
+    def undo_names(self) -> tuple[str, ...]:
+        """Steps with an undo, in the order in which a rollback from the last step walks."""
+        return tuple(one.name for one in reversed(self.steps) if one.undo is not None)
+
+
+# -- a function by itself
+
+
+async def a_new_vnf(lab: Lab) -> str:
+    return await lab.create_vnf()
+
+
+async def a_running_vnf(lab: Lab) -> str:
+    vnf_id = await lab.create_vnf()
+    await lab.done("instantiate_vnf", vnf_id, InstantiateVnf(level_id="pair", vim="north"))
+    return vnf_id
+
+
+async def a_hurt_vnf(lab: Lab) -> str:
+    """One of its two VNFCs is dead."""
+    vnf_id = await a_running_vnf(lab)
+    vnf = await lab.vnf(vnf_id)
+    assert vnf.deployment is not None
+    await inject(lab.settings, "north", "kill_vnfc", vnf.deployment.vnfcs[0].id)
+    return vnf_id
+
+
+async def it_runs(lab: Lab, vnf_id: str) -> None:
+    vnf = await lab.vnf(vnf_id)
+    assert vnf.state is InstantiationState.INSTANTIATED
+    assert vnf.deployment is not None
+    alive = {(one.vnfc_id, one.incarnation) for one in vnf.resources if one.vnfc_id and one.is_alive}
+    assert alive == {(one.id, one.incarnation) for one in vnf.deployment.vnfcs}
+
+
+async def it_is_gone(lab: Lab, vnf_id: str) -> None:
+    vnf = await lab.vnf(vnf_id)
+    assert vnf.state is InstantiationState.NOT_INSTANTIATED
+    assert vnf.deployment is None
+    assert vnf.resources == ()
+
+
+async def it_is_healed(lab: Lab, vnf_id: str) -> None:
+    await it_runs(lab, vnf_id)
+    vnf = await lab.vnf(vnf_id)
+    assert vnf.deployment is not None
+    assert {one.incarnation for one in vnf.deployment.vnfcs} != {0}
+
+
+# -- a service
+
+
+async def a_new_ns(lab: Lab) -> str:
+    return await lab.create_ns()
+
+
+async def a_running_ns(lab: Lab) -> str:
+    ns_id = await lab.create_ns()
+    await lab.done("instantiate_ns", ns_id, InstantiateNs(vims={"client": "north", "server": "south"}))
+    return ns_id
+
+
+async def a_chained_vnf(lab: Lab) -> str:
+    """One of the inspectors in the chain of a service."""
+    ns_id = await a_running_ns(lab)
+    vnfs = await lab.database.run(instances.vnfs_of_ns, ns_id)
+    return next(one.id for one in vnfs if one.profile == "inspector")
+
+
+async def a_chained_pair(lab: Lab) -> str:
+    vnf_id = await a_chained_vnf(lab)
+    await lab.done("scale_vnf", vnf_id, ScaleVnf(type=ScaleType.SCALE_OUT, aspect_id="workers"))
+    return vnf_id
+
+
+def it_is_chained(count: int) -> Callable[[Lab, str], Awaitable[None]]:
+    async def stands(lab: Lab, vnf_id: str) -> None:
+        await it_runs(lab, vnf_id)
+        vnf = await lab.vnf(vnf_id)
+        assert vnf.deployment is not None
+        assert len(vnf.deployment.vnfcs) == count
+        assert vnf.scale_levels == {"workers": count - 1}
+        ns = await lab.database.run(instances.get_ns, None, str(vnf.ns_id))
+        chained = {one.vnfc_id for chain in ns.chains for hop in chain.hops for one in hop.instances}
+        assert {one.id for one in vnf.deployment.vnfcs} <= chained
+
+    return stands
+
+
+async def the_service_runs(lab: Lab, ns_id: str) -> None:
+    ns = await lab.database.run(instances.get_ns, None, ns_id)
+    assert ns.state is InstantiationState.INSTANTIATED
+    assert len(ns.vnfs) == 5
+    assert {one.vim_id for one in ns.vnfs} == {vim_id("north"), vim_id("south")}
+    assert len(ns.chains) == 1
+    for one in ns.vnfs:
+        await it_runs(lab, one.vnf_id)
+
+
+async def the_service_is_gone(lab: Lab, ns_id: str) -> None:
+    ns = await lab.database.run(instances.get_ns, None, ns_id)
+    assert ns.state is InstantiationState.NOT_INSTANTIATED
+    assert (ns.vnfs, ns.networks, ns.chains) == ((), (), ())
+
+
+SCENARIOS: dict[str, Scenario] = {
+    one.name: one
+    for one in (
+        Scenario(
+            name="instantiate_vnf", verb="instantiate_vnf", prepare=a_new_vnf,
+            parameters=InstantiateVnf(level_id="pair"), stands=it_runs, methods=("deploy", "watch"),
+        ),
+        Scenario(
+            name="scale_out", verb="scale_vnf", prepare=a_chained_vnf,
+            parameters=ScaleVnf(type=ScaleType.SCALE_OUT, aspect_id="workers"), stands=it_is_chained(2),
+            methods=("deploy", "watch", "apply_chain"),
+        ),
+        Scenario(
+            name="scale_in", verb="scale_vnf", prepare=a_chained_pair,
+            parameters=ScaleVnf(type=ScaleType.SCALE_IN, aspect_id="workers"), stands=it_is_chained(1),
+            methods=("apply_chain", "deploy"),
+        ),
+        Scenario(
+            name="heal_vnf", verb="heal_vnf", prepare=a_hurt_vnf, parameters=HealVnf(), stands=it_is_healed,
+            methods=("deploy", "watch"), may_renew=True,
+        ),
+        Scenario(
+            name="terminate_vnf", verb="terminate_vnf", prepare=a_running_vnf, parameters=TerminateVnf(),
+            stands=it_is_gone, methods=("undeploy", "watch"),
+        ),
+        Scenario(
+            name="instantiate_ns", verb="instantiate_ns", prepare=a_new_ns,
+            parameters=InstantiateNs(vims={"client": "north", "server": "south"}), stands=the_service_runs,
+            methods=("ensure_network", "deploy", "watch", "apply_chain"),
+        ),
+        Scenario(
+            name="terminate_ns", verb="terminate_ns", prepare=a_running_ns, parameters=TerminateNs(),
+            stands=the_service_is_gone, methods=("delete_chain", "undeploy", "watch", "delete_network"),
+        ),
+    )
+}  # fmt: skip
