@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ class PostgresServer:
         self._data = self._dir / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self._count = 0
+        # "Parent" is the thread that started the server: one that lives as long as we do.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="postgres-starter")
         self._account = _unprivileged_account() if os.geteuid() == 0 else None
         try:
             if self._account:
@@ -74,7 +77,9 @@ class PostgresServer:
         return f"postgresql://postgres@/{database}?host={self._dir}"
 
     def start(self) -> None:
-        """Start and wait until it answers."""
+        """Start and wait until it answers; quiet when it runs."""
+        if self._process is not None:
+            return
         options = {
             "listen_addresses": "",
             "unix_socket_directories": str(self._dir),
@@ -88,14 +93,15 @@ class PostgresServer:
         }
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         with (self._dir / "log").open("ab") as log:
-            process = self._process = subprocess.Popen[bytes](
+            process = self._process = self._starter.submit(
+                subprocess.Popen[bytes],
                 [self._binaries / "postgres", "-D", self._data, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 preexec_fn=functools.partial(_die_with_parent, os.getpid()),
                 **self._as_account(),
-            )
+            ).result()
         give_up_at = time.monotonic() + _BOUND_S
         while True:
             try:
@@ -121,6 +127,7 @@ class PostgresServer:
     def remove(self) -> None:
         """Stop, and delete the data."""
         self.stop()
+        self._starter.shutdown()
         shutil.rmtree(self._dir, ignore_errors=True)
 
     def create(self, *, template: str = "template0") -> str:
