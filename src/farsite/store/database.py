@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from farsite.model.errors import Conflict
 from farsite.settings import Settings
+from farsite.store.exclusion import begin_to_write, hold_what_is_read_for_update
 
 log = structlog.get_logger()
 
@@ -62,10 +63,9 @@ def make_engine(url: str, *, pool_size: int, synchronous: str = "NORMAL") -> sa.
     def _begin_first(connection: sa.Connection, _name: str) -> None:  # pyright: ignore[reportUnusedFunction]
         # A savepoint outside a transaction is one of its own to SQLite, and releasing it commits: what
         # follows in our transaction would no longer be one with it.
-        raw = connection.connection.dbapi_connection
-        if isinstance(raw, sqlite3.Connection) and not raw.in_transaction:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        begin_to_write(connection)
 
+    hold_what_is_read_for_update(engine)
     return engine
 
 
