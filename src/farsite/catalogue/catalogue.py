@@ -70,13 +70,9 @@ class Catalogue:
             Conflict: it has content already.
             Invalid: the upload is larger than allowed.
         """
-        package = await self._database.run(packages.get_package, project_id, package_id)
-        if package.state not in (OnboardingState.CREATED, OnboardingState.ERROR):
-            raise Conflict(f"Package {package.id} is {package.state}; content is taken once, when CREATED.")
-        package = replace(
-            package, state=OnboardingState.UPLOADING, failure=(), image_map=dict(image_map or {})
+        package = await self._database.run(
+            packages.claim_package, project_id, package_id, dict(image_map or {})
         )
-        await self._database.run(packages.put_package, package)
         try:
             digest = await self._take_in(content)
         except BaseException:
@@ -134,10 +130,12 @@ class Catalogue:
 
         An NSD that names a VNFD which is not onboarded ends in ERROR.
         """
-        info = await self._database.run(packages.get_nsd_info, project_id, nsd_info_id)
-        if info.state not in (OnboardingState.CREATED, OnboardingState.ERROR):
-            raise Conflict(f"NSD {info.id} is {info.state}; content is taken once, when CREATED.")
-        digest = await self._take_in(content)
+        info = await self._database.run(packages.claim_nsd, project_id, nsd_info_id)
+        try:
+            digest = await self._take_in(content)
+        except BaseException:
+            await self._database.run(packages.put_nsd_info, replace(info, state=OnboardingState.CREATED))
+            raise
         info = replace(info, state=OnboardingState.PROCESSING, digest=digest, failure=())
         await self._database.run(packages.put_nsd_info, info)
         return await self._process_nsd(info)
@@ -261,7 +259,10 @@ class Catalogue:
                     packages.put_package, replace(package, state=OnboardingState.CREATED)
                 )
         for info in await self._database.run(packages.unfinished_nsds):
-            await self._process_nsd(info)
+            if info.state is OnboardingState.PROCESSING and self._path(info.digest).exists():
+                await self._process_nsd(info)
+            else:
+                await self._database.run(packages.put_nsd_info, replace(info, state=OnboardingState.CREATED))
         await self.sweep()
 
     async def sweep(self) -> None:

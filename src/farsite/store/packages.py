@@ -1,6 +1,8 @@
 """VNF packages and NSD archives: their rows and parsed descriptors. The archives lie in the artefact
 store of the catalogue, by digest."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from farsite.model.errors import Conflict, NotFound
 from farsite.model.ids import ProjectId
 from farsite.model.nsd import Nsd
-from farsite.model.package import NsdInfo, UsageState, VnfPackage
+from farsite.model.package import NsdInfo, OnboardingState, UsageState, VnfPackage
 from farsite.model.query import Ask, Page
 from farsite.model.vnfd import Vnfd
 from farsite.store.encoding import decode, encode
@@ -94,6 +96,41 @@ def get_package(connection: sa.Connection, project_id: ProjectId, key: str) -> V
     if len(rows) > 1:
         raise Conflict(f'{len(rows)} VNF packages match "{key}". Name one by its id.')
     return decode(VnfPackage, rows[0].body)
+
+
+def claim_package(
+    connection: sa.Connection, project_id: ProjectId, key: str, image_map: Mapping[str, str]
+) -> VnfPackage:
+    """Move a package that waits for content to UPLOADING, for one uploader alone.
+
+    Raises:
+        NotFound: none has it.
+        Conflict: it has content, or somebody else is uploading it.
+    """
+    package = get_package(connection, project_id, key)
+    row = connection.execute(
+        sa.select(vnf_packages.c.body).where(vnf_packages.c.id == package.id).with_for_update()
+    ).one()
+    package = decode(VnfPackage, row.body)
+    if package.state not in (OnboardingState.CREATED, OnboardingState.ERROR):
+        raise Conflict(f"Package {package.id} is {package.state}; content is taken once, when CREATED.")
+    claimed = replace(package, state=OnboardingState.UPLOADING, failure=(), image_map=dict(image_map))
+    put_package(connection, claimed)
+    return claimed
+
+
+def claim_nsd(connection: sa.Connection, project_id: ProjectId, key: str) -> NsdInfo:
+    """Move an NSD that waits for content to UPLOADING; see `claim_package`."""
+    info = get_nsd_info(connection, project_id, key)
+    row = connection.execute(
+        sa.select(nsd_infos.c.body).where(nsd_infos.c.id == info.id).with_for_update()
+    ).one()
+    info = decode(NsdInfo, row.body)
+    if info.state not in (OnboardingState.CREATED, OnboardingState.ERROR):
+        raise Conflict(f"NSD {info.id} is {info.state}; content is taken once, when CREATED.")
+    claimed = replace(info, state=OnboardingState.UPLOADING, failure=())
+    put_nsd_info(connection, claimed)
+    return claimed
 
 
 def vnfd_of(connection: sa.Connection, project_id: ProjectId, key: str) -> Vnfd:
@@ -244,5 +281,5 @@ def unfinished_packages(connection: sa.Connection) -> list[VnfPackage]:
 
 def unfinished_nsds(connection: sa.Connection) -> list[NsdInfo]:
     """NSDs whose onboarding a dead process left half way."""
-    query = sa.select(nsd_infos.c.body).where(nsd_infos.c.state == "PROCESSING")
+    query = sa.select(nsd_infos.c.body).where(nsd_infos.c.state.in_(["UPLOADING", "PROCESSING"]))
     return [decode(NsdInfo, row.body) for row in connection.execute(query)]
