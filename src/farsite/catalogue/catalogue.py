@@ -183,8 +183,8 @@ class Catalogue:
                 missing.append(vnfd_id)
         if missing:
             raise Conflict(
-                f"The NSD uses VNFDs that are not onboarded: {', '.join(missing)}. Onboard their packages first, "
-                f"then upload the NSD again."
+                f"The NSD uses VNFDs that are not onboarded: {', '.join(missing)}. "
+                f"Onboard their packages first, then upload the NSD again."
             )
 
     async def set_operational_state(
@@ -297,9 +297,9 @@ class Catalogue:
                     await asyncio.to_thread(file.write, chunk)
                 file.flush()
                 await asyncio.to_thread(os.fsync, file.fileno())
-            partial.rename(self._path(digest.hexdigest()))
+            await asyncio.to_thread(partial.rename, self._path(digest.hexdigest()))
         finally:
-            partial.unlink(missing_ok=True)
+            await asyncio.to_thread(partial.unlink, missing_ok=True)
         return digest.hexdigest()
 
     def _path(self, digest: str) -> Path:
