@@ -76,7 +76,14 @@ class LinuxDriver:
         started = time.monotonic()
         try:
             was_started = await self._ensure_agent()
-            answer = await rpc.call(self._socket, "ping", {}, timeout_s=_HEALTH_TIMEOUT_S)
+            try:
+                answer = await rpc.call(self._socket, "ping", {}, timeout_s=_HEALTH_TIMEOUT_S)
+            except VimUnreachable:
+                if self._accepts():
+                    raise
+                # It died between accepting and answering.
+                was_started = await self._ensure_agent()
+                answer = await rpc.call(self._socket, "ping", {}, timeout_s=_HEALTH_TIMEOUT_S)
         except (VimUnreachable, VimFault) as error:
             await self._replace_if_hung()
             return VimHealth(

@@ -7,7 +7,6 @@ by an event.
 
 import asyncio
 import errno
-import ipaddress
 import json
 import sys
 import time
@@ -18,29 +17,15 @@ from pathlib import Path
 from farsite.model.deployment import Chain, ChainInstance, HopCounters, VimEventKind
 from farsite.model.errors import VimFault, VimUnreachable
 from farsite.model.ids import VimId, VnfcId
-from farsite.model.nsd import Classifier
 from farsite.vims.drivers.linux import paths, rpc, wire
 from farsite.vims.drivers.linux.agent import nft, steering
-from farsite.vims.drivers.linux.agent.datapath import ETHER_TYPE, DataPath, PathState, Watched
+from farsite.vims.drivers.linux.agent.datapath import DataPath, PathState, Watched
 from farsite.vims.drivers.linux.agent.events import Journal
 from farsite.vims.drivers.linux.agent.links import Links
-from farsite.vims.drivers.linux.agent.steering import (
-    Action,
-    Deliver,
-    Direction,
-    Drop,
-    Entry,
-    Match,
-    PortDevice,
-    Spread,
-    Tunnel,
-)
+from farsite.vims.drivers.linux.agent.rendering import Renderer, counter_name, variants
+from farsite.vims.drivers.linux.agent.steering import Direction, Entry, PortDevice, Tunnel
 from farsite.vims.drivers.linux.agent.vdus import Vdus
 
-_ETHER_TYPES = {"ipv4": 0x0800, "ipv6": 0x86DD, "arp": 0x0806}
-_PROTOCOLS = {"tcp": (6,), "udp": (17,), "sctp": (132,), "icmp": (1, 58), "icmpv6": (58,)}
-_WITH_PORTS = (6, 17, 132)
-_ICMPV6 = 58
 _TELL_TRIES = 6
 
 
@@ -125,7 +110,7 @@ class Chains:
         found: list[HopCounters] = []
         for position, hop, instance in self._local(kept.chain):
             forward, reverse = (
-                counted.get(_counter(position, instance.vnfc_id, direction), (0, 0))
+                counted.get(counter_name(position, instance.vnfc_id, direction), (0, 0))
                 for direction in Direction
             )
             found.append(
@@ -235,7 +220,7 @@ class Chains:
         if len(set(ports)) != len(ports):
             raise VimFault(f'Chain "{chain.id}" passes one port twice; give each hop instances of its own.')
         try:
-            _variants(chain.classifier, Direction.FORWARD)
+            variants(chain.classifier, Direction.FORWARD)
         except (KeyError, ValueError) as error:
             raise VimFault(
                 f'Chain "{chain.id}" has a classifier that cannot be understood: {error}'
@@ -350,12 +335,12 @@ class Chains:
         entries = steering.rules(chain, self._here, alive)
         devices = {link.name: link.index for link in self._links.all()}
         counters = {
-            _counter(position, instance.vnfc_id, direction): (0, 0)
+            counter_name(position, instance.vnfc_id, direction): (0, 0)
             for position, _, instance in self._local(chain)
             for direction in Direction
         }
         counted = self._nft.counters(_table(chain.id))
-        renderer = _Renderer(chain, lambda device: devices.get(self._device_name(chain, device), 0))
+        renderer = Renderer(chain, lambda device: devices.get(self._device_name(chain, device), 0))
         ingress: dict[str, list[bytes]] = {}
         for entry in entries:
             name = self._device_name(chain, entry.device)
@@ -501,59 +486,8 @@ class Chains:
         partial.replace(path)
 
 
-class _Renderer:
-    """From steering entries to nftables expressions. Shared spreads become chains of their own."""
-
-    def __init__(self, chain: Chain, index: Callable[[steering.Device], int]) -> None:
-        self._chain = chain
-        self._index = index
-        self._names: dict[Spread, str] = {}
-        self.chains: dict[str, list[bytes]] = {}
-
-    def entry(self, entry: Entry, is_shared: bool) -> list[bytes]:
-        action = self._action(entry.action)
-        classifier = self._chain.classifier
-        match entry.match:
-            case Match.ALL:
-                return [action]
-            case Match.CLASSIFIED:
-                exceptions = [] if "arp" in classifier.ether_types else _neighbour_traffic(nft.accept())
-                return exceptions + [each + action for each in _variants(classifier, entry.direction)]
-            case Match.PAYLOAD if is_shared:
-                return [each + action for each in _variants(classifier, entry.direction)]
-            case Match.PAYLOAD:
-                exceptions = [] if "arp" in classifier.ether_types else _neighbour_discovery(nft.drop())
-                admitted = [nft.ether_type(_ETHER_TYPES[name]) + action for name in classifier.ether_types]
-                return [nft.ether_type(ETHER_TYPE) + nft.accept(), *exceptions, *admitted, nft.drop()]
-
-    def _action(self, action: Action) -> bytes:
-        match action:
-            case Drop():
-                return nft.drop()
-            case Deliver(device, counted):
-                index = self._index(device)
-                if not index:
-                    return nft.drop()
-                return (nft.count(_counter(*counted)) if counted else b"") + nft.forward(index)
-            case Spread(buckets):
-                return nft.goto(self._spread(action, buckets))
-
-    def _spread(self, spread: Spread, buckets: tuple[Action, ...]) -> str:
-        if spread not in self._names:
-            # Rules are tried in order, so each run of equal buckets needs its upper end only.
-            ends = [n for n, each in enumerate(buckets) if buckets[n + 1 : n + 2] != (each,)]
-            chosen = [nft.buckets_up_to(n, len(buckets)) + self._action(buckets[n]) for n in ends]
-            self._names[spread] = f"spread{len(self._names)}"
-            self.chains[self._names[spread]] = chosen
-        return self._names[spread]
-
-
 def _table(chain_id: str) -> str:
     return f"farsite-{paths.short_hash(chain_id)}"
-
-
-def _counter(position: int, vnfc_id: str, direction: Direction) -> str:
-    return f"{position}-{paths.short_hash(vnfc_id)}-{direction}"
 
 
 def _instance_ports(chain: Chain) -> set[steering.Device]:
@@ -563,54 +497,3 @@ def _instance_ports(chain: Chain) -> set[steering.Device]:
         for instance in hop.instances
         for port in (instance.ingress_port, instance.egress_port)
     }
-
-
-def _neighbour_discovery(verdict: bytes) -> list[bytes]:
-    """What IPv6 needs to find neighbours and groups: it belongs to a link, not to a flow."""
-    icmpv6 = nft.ether_type(_ETHER_TYPES["ipv6"]) + nft.transport(_ICMPV6)
-    return [icmpv6 + nft.icmp_types(130, 137) + verdict, icmpv6 + nft.icmp_types(143, 143) + verdict]
-
-
-def _neighbour_traffic(verdict: bytes) -> list[bytes]:
-    return [nft.multicast_frame() + verdict, *_neighbour_discovery(verdict)]
-
-
-def _variants(classifier: Classifier, direction: Direction) -> list[bytes]:
-    """The classifier as alternatives of expressions, mirrored in reverse.
-
-    Raises:
-        KeyError, ValueError: an ether type, protocol or prefix that we do not know.
-    """
-    is_mirrored = direction is Direction.REVERSE
-    found: list[bytes] = []
-    for name in classifier.ether_types:
-        expression = nft.ether_type(_ETHER_TYPES[name])
-        version = {"ipv4": 4, "ipv6": 6}.get(name)
-        prefixes = ((classifier.source_prefix, True), (classifier.destination_prefix, False))
-        given = [(ipaddress.ip_network(p, strict=False), is_source) for p, is_source in prefixes if p]
-        if any(network.version != version for network, _ in given):
-            continue
-        for network, is_source in given:
-            expression += nft.address(str(network), is_source=is_source != is_mirrored)
-        found += [expression + each for each in _transports(classifier, name, is_mirrored)]
-    return found
-
-
-def _transports(classifier: Classifier, ether_type: str, is_mirrored: bool) -> list[bytes]:
-    first, last = classifier.destination_port_first, classifier.destination_port_last
-    has_ports = first is not None or last is not None
-    if ether_type == "arp" or (not classifier.protocol and not has_ports):
-        return [b""]
-    name = classifier.protocol.lower()
-    if not name:
-        numbers: tuple[int, ...] = _WITH_PORTS
-    elif name.isdecimal():
-        numbers = (int(name),)
-    else:
-        numbers = _PROTOCOLS[name]
-    if not has_ports:
-        return [nft.transport(number) for number in numbers]
-    low = first if first is not None else 0
-    high = last if last is not None else (low if first is not None else 65535)
-    ports = nft.ports(low, high, is_source=is_mirrored)
-    return [nft.transport(number) + ports for number in numbers if number in _WITH_PORTS]

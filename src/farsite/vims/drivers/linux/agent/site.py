@@ -35,10 +35,11 @@ from farsite.vims.drivers.linux import paths, wire
 from farsite.vims.drivers.linux.agent import holder, images, limits, links, namespaces
 from farsite.vims.drivers.linux.agent.chains import Chains
 from farsite.vims.drivers.linux.agent.events import Journal
+from farsite.vims.drivers.linux.agent.inventory import describe_vdu
 from farsite.vims.drivers.linux.agent.launcher import Launcher
 from farsite.vims.drivers.linux.agent.netlink import messages
 from farsite.vims.drivers.linux.agent.networks import SiteNetworks
-from farsite.vims.drivers.linux.agent.vdus import Vdu, Vdus, VduState, interface_name, mac_of
+from farsite.vims.drivers.linux.agent.vdus import Vdu, Vdus, VduState, interface_name
 
 _UNDERLAY_DEVICE = "wan0"
 _UNDERLAY_MTU = 9000
@@ -528,52 +529,13 @@ class Site:
         return found + [each for each in self._networks.resources() if each.id in internal]
 
     def _vdu_resources(self, vdu: Vdu) -> list[Resource]:
-        is_alive = vdu.state is not VduState.DEAD
-        zone = vdu.vnfc.zone or self._zone_names()[0]
-        compute = Resource(
-            id=f"{vdu.vnfc.id}@{vdu.vnfc.incarnation}",
-            kind=ResourceKind.COMPUTE,
-            owner=vdu.vnf_id,
-            name=vdu.vnfc.vdu,
-            vnfc_id=vdu.vnfc.id,
-            incarnation=vdu.vnfc.incarnation,
-            host=platform.node(),
-            zone=zone,
-            is_alive=is_alive,
-            addresses=tuple(a.partition("/")[0] for port in vdu.vnfc.ports for a in port.addresses),
-            details={
-                "pid": str(vdu.pid),
-                "log": str(self._vdus.log(vdu)),
-                "netns": str(vdu.namespace),
-                "started": vdu.created_at,
-                "state": vdu.state,
-                "reason": vdu.reason,
-                "image": vdu.vnfc.image,
-                "deployment": vdu.deployment,
-                "datapath": self._chains.datapath.state(vdu.vnfc.id),
-            },
+        return describe_vdu(
+            vdu,
+            default_zone=self._zone_names()[0],
+            log=self._vdus.log(vdu),
+            datapath=self._chains.datapath.state(vdu.vnfc.id),
+            is_up=self._is_up,
         )
-        ports = [
-            Resource(
-                id=f"{vdu.vnfc.id}@{vdu.vnfc.incarnation}/{port.name}",
-                kind=ResourceKind.LINKPORT,
-                owner=vdu.vnf_id,
-                name=port.name,
-                vnfc_id=vdu.vnfc.id,
-                incarnation=vdu.vnfc.incarnation,
-                zone=zone,
-                is_alive=is_alive and self._is_up(vdu.devices[port.name]),
-                addresses=tuple(address.partition("/")[0] for address in port.addresses),
-                mac=mac_of(vdu.vnfc.id, port),
-                details={
-                    "device": vdu.devices[port.name],
-                    "interface": interface_name(port.name),
-                    "network": port.network_id,
-                },
-            )
-            for port in vdu.vnfc.ports
-        ]
-        return [compute, *ports]
 
     def capabilities(self) -> Capabilities:
         """What was found by trying when the holder, the agent and its limits were set up."""

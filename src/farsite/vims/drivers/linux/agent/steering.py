@@ -20,10 +20,12 @@ both orders of the tuple, so all sites of a chain are taken to share one kernel.
 hash by addresses alone, apart from the whole packets of their flow.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from itertools import combinations
+from math import factorial
 
 from farsite.model.deployment import Chain, ChainInstance
 from farsite.model.ids import VimId, VnfcId
@@ -206,7 +208,7 @@ def _next(chain: Chain, here: VimId, alive: frozenset[VnfcId], position: int, di
             return _to_end(chain, here, position, direction)
         chosen = _choose(chain, position, alive)
         if chosen:
-            return _spread([_to_instance(each, here, position, direction) for each in chosen])
+            return _spread_over(chosen, here, position, direction)
         if not chain.fail_open:
             return Drop()
 
@@ -222,28 +224,51 @@ def _arrive(
     if not local:
         # The sender believes in an instance here that has died. It will learn; until then the policy rules.
         return _next(chain, here, alive, position, direction) if chain.fail_open else Drop()
-    return _spread(
-        [
-            _to_instance(each if each.vim_id == here else _divide(local, bucket), here, position, direction)
-            for bucket, each in enumerate(_choose(chain, position, alive))
-        ]
-    )
+    chosen = _choose(chain, position, alive)
+    survivors = _choose(chain, position, frozenset(each.vnfc_id for each in local))
+    delivered = [
+        each if each.vim_id == here else other for each, other in zip(chosen, survivors, strict=True)
+    ]
+    return _spread_over(delivered, here, position, direction)
 
 
 def _choose(chain: Chain, position: int, alive: frozenset[VnfcId]) -> list[ChainInstance]:
     """The living instance of each bucket of a hop; empty when none lives."""
-    living = _living(chain, position, alive)
-    if not living:
+    instances = chain.hops[position - 1].instances
+    if not any(each.vnfc_id in alive for each in instances):
         return []
-    owners = [owner for owner in chain.hops[position - 1].instances for _ in range(SHARE)]
     return [
-        owner if owner.vnfc_id in alive else _divide(living, bucket) for bucket, owner in enumerate(owners)
+        instances[number]
+        for number in _servers(len(instances), tuple(each.vnfc_id in alive for each in instances))
     ]
 
 
-def _divide(among: Sequence[ChainInstance], bucket: int) -> ChainInstance:
-    """Who takes over a bucket: the share that it is part of is cut into equal, contiguous parts."""
-    return among[bucket % SHARE * len(among) // SHARE]
+@lru_cache(maxsize=256)
+def _servers(count: int, is_alive: tuple[bool, ...]) -> tuple[int, ...]:
+    """Number of the instance that serves each bucket; at least one lives."""
+    return tuple(
+        next(number for number in _preferences(count, owner, part) if is_alive[number])
+        for owner in range(count)
+        for part in range(SHARE)
+    )
+
+
+def _preferences(count: int, owner: int, part: int) -> Iterator[int]:
+    """Who serves one part of an owner's share, best first: the owner, then the others in an order of the
+    part's own.
+
+    The parts go through the permutations of the others evenly and in lexical order, so every other gets its
+    equal piece of a dead one's share, and neighbouring parts mostly agree. Who is dead plays no role in
+    the order: that is why a death moves nothing but the flows of the dead.
+    """
+    yield owner
+    others = [number % count for number in range(owner + 1, owner + count)]
+    permutations = factorial(len(others))
+    rank = part * permutations // SHARE
+    while others:
+        permutations //= len(others)
+        index, rank = divmod(rank, permutations)
+        yield others.pop(index)
 
 
 def _to_instance(instance: ChainInstance, here: VimId, position: int, direction: Direction) -> Action:
@@ -260,10 +285,10 @@ def _to_end(chain: Chain, here: VimId, position: int, direction: Direction) -> A
     return Deliver(PortDevice(end.vnfc_id, end.port))
 
 
-def _spread(buckets: Sequence[Action]) -> Action:
-    if all(each == buckets[0] for each in buckets):
-        return buckets[0]
-    return Spread(tuple(buckets))
+def _spread_over(chosen: Sequence[ChainInstance], here: VimId, position: int, direction: Direction) -> Action:
+    actions = {each.vnfc_id: _to_instance(each, here, position, direction) for each in chosen}
+    buckets = tuple(actions[each.vnfc_id] for each in chosen)
+    return buckets[0] if all(each == buckets[0] for each in buckets) else Spread(buckets)
 
 
 def considered_alive(chain: Chain, states: Mapping[VnfcId, str]) -> frozenset[VnfcId]:
