@@ -317,6 +317,7 @@ async def test_removing_a_run_directory_leaves_no_process_and_no_file(sites: Lab
     remove(sites.run_dir)
 
 
+@pytest.mark.slow
 async def test_a_site_whose_directory_was_deleted_ends_itself(north: Lab) -> None:
     """Nobody could find such a site again; its processes would stay for ever."""
     await north.ready("north", deployment("one", shell("a")))
