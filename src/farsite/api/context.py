@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
 from farsite.catalogue.catalogue import Catalogue
 from farsite.model.clock import Clock
 from farsite.model.ids import VimId
@@ -12,7 +10,7 @@ from farsite.model.operation import Operation
 from farsite.notifications.feed import Feed
 from farsite.secrets import KeyDirectory
 from farsite.settings import Settings
-from farsite.store.database import Database
+from farsite.store.database import Connection, Database
 from farsite.vims.registry import Drivers
 
 
@@ -27,7 +25,7 @@ class Context:
     catalogue: Catalogue
     keys: KeyDirectory
     feed: Feed
-    begin: Callable[[sa.Connection, Operation], None]
+    begin: Callable[[Connection, Operation], None]
     """Records and enqueues an operation in the caller's transaction (lifecycle.requests.start takes it)."""
     nudge: Callable[[], None]
     """After a control was asked of an operation: have it looked at now. Thread-safe."""

@@ -13,7 +13,6 @@ import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-import sqlalchemy as sa
 import structlog
 
 from farsite import telemetry
@@ -29,7 +28,7 @@ from farsite.model.vim import VimState
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.settings import Settings
 from farsite.store import alarms, instances, operations, vims
-from farsite.store.database import Database
+from farsite.store.database import Connection, Database
 
 log = structlog.get_logger()
 
@@ -47,7 +46,7 @@ class Healer:
         settings: Settings,
         database: Database,
         clock: Clock,
-        begin: Callable[[sa.Connection, Operation], None],
+        begin: Callable[[Connection, Operation], None],
     ) -> None:
         self._settings = settings
         self._database = database
@@ -89,7 +88,7 @@ class Healer:
             started += await self._database.run(self._heal, vnf_id, found)
         return started
 
-    def _heal(self, connection: sa.Connection, vnf_id: str, found: list[Alarm]) -> bool:
+    def _heal(self, connection: Connection, vnf_id: str, found: list[Alarm]) -> bool:
         now = self._clock.now()
         vnf = instances.find_vnf(connection, vnf_id)
         if vnf is None or vnf.state is not InstantiationState.INSTANTIATED or vnf.vim_id is None:
@@ -124,7 +123,7 @@ class Healer:
         telemetry.HEALS_STARTED.labels(vnf.vim_id).inc()
         return True
 
-    def _is_withheld(self, connection: sa.Connection, vnf: VnfInstance, vim_id: VimId, now: datetime) -> bool:
+    def _is_withheld(self, connection: Connection, vnf: VnfInstance, vim_id: VimId, now: datetime) -> bool:
         vim = vims.get_any(connection, vim_id)
         if vim.state in (VimState.ERROR, VimState.MAINTENANCE):
             telemetry.HEALS_WITHHELD.labels("vim").inc()
@@ -141,9 +140,11 @@ class Healer:
                 object_id=vim.id,
                 location=f"{vim.site}/{vim.name}",
                 at=now,
-                details=(f"more than {self._settings.heal_breaker} VNFCs died within "
-                         f"{self._settings.heal_breaker_window_s:g} s",),
-            )  # fmt: skip
+                details=(
+                    f"more than {self._settings.heal_breaker} VNFCs died in "
+                    f"{self._settings.heal_breaker_window_s:g} s",
+                ),
+            )
             alarms.raise_(connection, alarm)
             return True
         alarms.clear(connection, object_id=vim.id, specific_problem=catalogue.MASS_FAILURE.name, at=now)

@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import sqlalchemy as sa
 import structlog
 
 from farsite import telemetry
@@ -21,7 +20,7 @@ from farsite.model.ids import VimId
 from farsite.model.vim import Vim, VimHealth, VimState
 from farsite.settings import Settings
 from farsite.store import alarms, vims
-from farsite.store.database import Database
+from farsite.store.database import Connection, Database
 from farsite.store.vims import Inventory
 from farsite.vims.registry import Drivers
 
@@ -152,12 +151,12 @@ class Heartbeats:
         await self._database.read(_keep_inventory, vim_id, inventory)
 
 
-def _keep_inventory(connection: sa.Connection, vim_id: VimId, inventory: Inventory) -> None:
+def _keep_inventory(connection: Connection, vim_id: VimId, inventory: Inventory) -> None:
     if vims.exists(connection, vim_id):
         vims.put_inventory(connection, vim_id, inventory)
 
 
-def _record(connection: sa.Connection, vim_id: VimId, finding: Finding, clock: Clock) -> Vim | None:
+def _record(connection: Connection, vim_id: VimId, finding: Finding, clock: Clock) -> Vim | None:
     if not vims.exists(connection, vim_id):
         return None
     vim = vims.get_any(connection, vim_id)

@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Callable
 from datetime import datetime
 
-import sqlalchemy as sa
 import structlog
 
 from farsite import telemetry
@@ -26,7 +25,7 @@ from farsite.model.vim import Vim
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.settings import Settings
 from farsite.store import alarms, instances, operations, vims
-from farsite.store.database import Database
+from farsite.store.database import Connection, Database
 from farsite.vims.driver import TellsEvents
 from farsite.vims.registry import Drivers
 
@@ -155,7 +154,7 @@ def _dead(vnf: VnfInstance, status: DeploymentStatus) -> list[str]:
 
 
 def _conclude_dead(
-    connection: sa.Connection, vim_id: VimId, seen: VnfInstance, dead: list[str], reason: str, clock: Clock
+    connection: Connection, vim_id: VimId, seen: VnfInstance, dead: list[str], reason: str, clock: Clock
 ) -> int:
     """Raise what the audit found, unless an operation is at it or the record has moved on."""
     vnf = instances.find_vnf(connection, seen.id)
@@ -171,7 +170,7 @@ def _conclude_dead(
     return raised
 
 
-def _take_in(connection: sa.Connection, vim_id: VimId, event: VimEvent) -> bool:
+def _take_in(connection: Connection, vim_id: VimId, event: VimEvent) -> bool:
     try:
         vim = vims.get_any(connection, vim_id)
     except NotFound:
@@ -217,7 +216,7 @@ def _is_current(vnf: VnfInstance, event: VimEvent) -> bool:
 
 
 def _raise(
-    connection: sa.Connection,
+    connection: Connection,
     kind: AlarmType,
     vim: Vim,
     vnf: VnfInstance,

@@ -5,11 +5,10 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import sqlalchemy as sa
-
 from farsite.model.deployment import Port, WantedVnfc
 from farsite.model.errors import NotEnough
 from farsite.store import instances
+from farsite.store.database import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +20,7 @@ class Prefixes:
 
 
 def with_addresses(
-    connection: sa.Connection,
+    connection: Connection,
     vnfcs: tuple[WantedVnfc, ...],
     *,
     owner: str,
@@ -45,7 +44,7 @@ def with_addresses(
 
 
 def _with_address(
-    connection: sa.Connection,
+    connection: Connection,
     vnfc: WantedVnfc,
     port: Port,
     owner: str,

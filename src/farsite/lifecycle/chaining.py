@@ -7,8 +7,6 @@ is "derive, raise the revision, apply everywhere", whatever changed.
 from collections.abc import Mapping
 from dataclasses import replace
 
-import sqlalchemy as sa
-
 from farsite.lifecycle.world import Op
 from farsite.model.deployment import Chain, ChainEnd, ChainHop, ChainInstance
 from farsite.model.errors import Invalid
@@ -17,6 +15,7 @@ from farsite.model.ns import NsInstance
 from farsite.model.nsd import ForwardingPath, NsFlavour, PathHop
 from farsite.model.vnf import VnfInstance
 from farsite.store import instances, operations, packages
+from farsite.store.database import Connection
 from farsite.store.encoding import decode, encode
 from farsite.vims.driver import Chains, ability
 
@@ -125,9 +124,7 @@ async def steer(op: Op, *, effect: str, leaving: frozenset[str] = frozenset()) -
         await apply(op, chain)
 
 
-def _next_chains(
-    connection: sa.Connection, op: Op, effect: str, leaving: frozenset[str]
-) -> tuple[Chain, ...]:
+def _next_chains(connection: Connection, op: Op, effect: str, leaving: frozenset[str]) -> tuple[Chain, ...]:
     def do() -> object:
         vnf = instances.get_vnf(connection, None, op.operation.instance_id)
         if vnf.ns_id is None:

@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping
 
-import sqlalchemy as sa
-
 from farsite.model.clock import Clock
 from farsite.model.errors import Conflict
 from farsite.model.ids import NsInstanceId, ProjectId, new_id
 from farsite.model.ns import NsInstance
 from farsite.model.package import OnboardingState, OperationalState
 from farsite.store import alarms, instances, packages
+from farsite.store.database import Connection
 
 
 def create_ns(
-    connection: sa.Connection,
+    connection: Connection,
     *,
     project_id: ProjectId,
     nsd: str,
@@ -47,7 +46,7 @@ def create_ns(
     return ns
 
 
-def delete_ns(connection: sa.Connection, ns: NsInstance, *, clock: Clock) -> None:
+def delete_ns(connection: Connection, ns: NsInstance, *, clock: Clock) -> None:
     """Forget an NS instance that is not instantiated.
 
     Raises:

@@ -3,18 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-import sqlalchemy as sa
-
 from farsite.model.clock import Clock
 from farsite.model.errors import Conflict
 from farsite.model.ids import ProjectId, VnfInstanceId, new_id
 from farsite.model.package import OnboardingState, OperationalState, VnfPackage
 from farsite.model.vnf import VnfInstance
 from farsite.store import alarms, instances, packages
+from farsite.store.database import Connection
 
 
 def create_vnf(
-    connection: sa.Connection,
+    connection: Connection,
     *,
     project_id: ProjectId,
     package: str,
@@ -66,7 +65,7 @@ def instance_of(
     )
 
 
-def delete_vnf(connection: sa.Connection, vnf: VnfInstance, *, clock: Clock) -> None:
+def delete_vnf(connection: Connection, vnf: VnfInstance, *, clock: Clock) -> None:
     """Forget a VNF instance that is not instantiated.
 
     Raises:
@@ -74,7 +73,7 @@ def delete_vnf(connection: sa.Connection, vnf: VnfInstance, *, clock: Clock) -> 
     """
     if vnf.ns_id is not None:
         raise Conflict(
-            f"VNF instance {vnf.id} belongs to NS instance {vnf.ns_id}, which deletes it when it is terminated."
+            f"VNF instance {vnf.id} belongs to NS instance {vnf.ns_id}, whose termination deletes it."
         )
     instances.delete_vnf(connection, vnf)
     alarms.clear_all_of(connection, vnf.id, clock.now())

@@ -4,14 +4,13 @@ recorded for a VNF, and wait until it does."""
 import asyncio
 from dataclasses import dataclass, replace
 
-import sqlalchemy as sa
-
 from farsite.lifecycle.world import Op, World
 from farsite.model.deployment import Deployment, DeploymentState, DeploymentStatus, Resource
 from farsite.model.errors import VimFault
 from farsite.model.ids import VimId, VnfInstanceId
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.store import instances, operations
+from farsite.store.database import Connection
 from farsite.store.encoding import decode, encode
 from farsite.workflow.saga import Cancelled, OutsideAction
 
@@ -109,7 +108,7 @@ async def _replace_failed(op: Op) -> None:
     alive = {one.vnfc_id for one in status.resources if one.vnfc_id is not None and one.is_alive}
     failed = tuple(one.id for one in vnf.deployment.vnfcs if one.id not in alive)
 
-    def raise_incarnations(connection: sa.Connection) -> object:
+    def raise_incarnations(connection: Connection) -> object:
         def do() -> list[str]:
             renew(
                 connection,
@@ -125,7 +124,7 @@ async def _replace_failed(op: Op) -> None:
 
 
 def renew(
-    connection: sa.Connection, vnf_id: VnfInstanceId, vnfc_ids: frozenset[str], *, revision: str
+    connection: Connection, vnf_id: VnfInstanceId, vnfc_ids: frozenset[str], *, revision: str
 ) -> VnfInstance:
     """Record that these VNFCs shall be replaced by new ones in their recorded initial state."""
     vnf = instances.get_vnf(connection, None, vnf_id)
@@ -166,7 +165,7 @@ async def undeploy_and_wait(op: Op) -> None:
     await wait_until_gone(op)
 
 
-def record_resources(connection: sa.Connection, op: Op, waited: OutsideAction[World]) -> None:
+def record_resources(connection: Connection, op: Op, waited: OutsideAction[World]) -> None:
     """Record what the VIM said stands when the waiting step ended; the instance is INSTANTIATED."""
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     standing = op.result_of(waited, Standing)

@@ -5,8 +5,6 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.9; which VNFCs, as in NFV-SOL 002.
 
 from dataclasses import dataclass, replace
 
-import sqlalchemy as sa
-
 from farsite.lifecycle import deploying
 from farsite.lifecycle.world import Op, World
 from farsite.model.deployment import Deployment
@@ -15,6 +13,7 @@ from farsite.model.ids import VnfcId
 from farsite.model.operation import InstanceKind
 from farsite.model.vnf import InstantiationState
 from farsite.store import alarms, instances
+from farsite.store.database import Connection
 from farsite.store.encoding import decode, encode
 from farsite.workflow.saga import Saga, step
 
@@ -35,7 +34,7 @@ class Decision:
     replaced: tuple[VnfcId, ...]
 
 
-def decide(connection: sa.Connection, op: Op) -> object:
+def decide(connection: Connection, op: Op) -> object:
     """Choose what is replaced and record the wish."""
     want = decode(HealVnf, op.operation.parameters)
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
@@ -56,7 +55,7 @@ def decide(connection: sa.Connection, op: Op) -> object:
     return encode(Decision(before=vnf.deployment, replaced=tuple(VnfcId(one) for one in sorted(chosen))))
 
 
-def forget(connection: sa.Connection, op: Op) -> None:
+def forget(connection: Connection, op: Op) -> None:
     """Record the wish from before under the new incarnations: what was replaced stays replaced.
 
     A replaced VNFC cannot come back, so the recorded incarnation never goes down.
@@ -76,7 +75,7 @@ async def wait(op: Op) -> object:
     return await deploying.wait_until_ready(op)
 
 
-def record(connection: sa.Connection, op: Op) -> None:
+def record(connection: Connection, op: Op) -> None:
     """Record what stands; alarms of what was replaced are cleared."""
     decision = op.result_of(decide, Decision)
     deploying.record_resources(connection, op, wait)

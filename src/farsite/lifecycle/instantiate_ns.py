@@ -6,8 +6,6 @@ Source: ETSI GS NFV-SOL 005 clause 6.4.4.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import sqlalchemy as sa
-
 from farsite.lifecycle import chaining, members, placing, sizing
 from farsite.lifecycle.create_vnf import instance_of
 from farsite.lifecycle.instantiate_vnf import INSTANTIATE_VNF, InstantiateVnf
@@ -24,6 +22,7 @@ from farsite.model.vnf import ExternalLink, InstantiationState, VnfInstance
 from farsite.model.vnfd import DeploymentFlavour
 from farsite.placement.problem import Demand, Rule
 from farsite.store import instances, operations, packages, vims
+from farsite.store.database import Connection
 from farsite.store.encoding import decode, encode
 from farsite.vims.driver import Networks, ability
 from farsite.workflow.saga import Saga, step
@@ -51,7 +50,7 @@ class _Member:
     demand: Demand
 
 
-def place(connection: sa.Connection, op: Op) -> object:
+def place(connection: Connection, op: Op) -> object:
     """Choose identifiers, VIMs, networks and VXLAN ids for all functions together, and record them."""
     want = decode(InstantiateNs, op.operation.parameters)
     ns = instances.get_ns(connection, None, op.operation.instance_id)
@@ -78,7 +77,7 @@ def place(connection: sa.Connection, op: Op) -> object:
     return {one.vnf_id: one.vim_id for one in placed}
 
 
-def ns_flavour(connection: sa.Connection, ns: NsInstance, flavour_id: str) -> NsFlavour:
+def ns_flavour(connection: Connection, ns: NsInstance, flavour_id: str) -> NsFlavour:
     """The NSD's flavour of that name, the default one for an empty name.
 
     Raises:
@@ -102,7 +101,7 @@ def _check_profiles(want: InstantiateNs, flavour: NsFlavour) -> None:
 
 
 def _members(
-    connection: sa.Connection, op: Op, ns: NsInstance, flavour: NsFlavour, want: InstantiateNs
+    connection: Connection, op: Op, ns: NsInstance, flavour: NsFlavour, want: InstantiateNs
 ) -> list[_Member]:
     counts = flavour.levels.get(want.level_id or flavour.default_level, {})
     if want.level_id and want.level_id not in flavour.levels:
@@ -153,7 +152,7 @@ def _rules(flavour: NsFlavour, chosen: list[_Member]) -> tuple[Rule, ...]:
 
 
 def _networks(
-    connection: sa.Connection, ns: NsInstance, flavour: NsFlavour, placed: tuple[NsVnf, ...]
+    connection: Connection, ns: NsInstance, flavour: NsFlavour, placed: tuple[NsVnf, ...]
 ) -> tuple[NsNetwork, ...]:
     networks: list[NsNetwork] = []
     for link in flavour.virtual_links.values():
@@ -167,12 +166,12 @@ def _networks(
     return tuple(networks)
 
 
-def forget(connection: sa.Connection, op: Op) -> None:
+def forget(connection: Connection, op: Op) -> None:
     """Forget the functions and give back what was reserved for them."""
     forget_members(connection, NsInstanceId(op.operation.instance_id))
 
 
-def forget_members(connection: sa.Connection, ns_id: NsInstanceId) -> None:
+def forget_members(connection: Connection, ns_id: NsInstanceId) -> None:
     """Delete the records of all functions of a service and give back everything it held."""
     ns = instances.get_ns(connection, None, ns_id)
     for vnf in instances.vnfs_of_ns(connection, ns.id):
@@ -212,7 +211,7 @@ def _check_tunnels(network: NsNetwork, endpoints: Mapping[str, str]) -> None:
     without = [vim_id for vim_id in network.vims if not endpoints[vim_id]]
     if without:
         raise NotSupported(
-            f'Virtual link "{network.link}" spans {len(network.vims)} VIMs, but {", ".join(without)} offers no '
+            f'Virtual link "{network.link}" spans {len(network.vims)} VIMs, but {", ".join(without)} has no '
             f"tunnel endpoint. Place its functions on one VIM, or see farsite vim show."
         )
 
@@ -231,7 +230,7 @@ async def remove_links(op: Op, ns: NsInstance) -> None:
             await ability(driver, Networks, "networks").delete_network(network.spec.id)
 
 
-def create_vnfs(connection: sa.Connection, op: Op) -> object:
+def create_vnfs(connection: Connection, op: Op) -> object:
     """Start the instantiation of every function, each as an operation of its own."""
     want = decode(InstantiateNs, op.operation.parameters)
     ns = instances.get_ns(connection, None, op.operation.instance_id)
@@ -284,7 +283,7 @@ async def wait_for_vnfs(op: Op) -> None:
 
 
 async def _retried(op: Op, children: list[OperationId]) -> list[OperationId]:
-    def retry(connection: sa.Connection) -> list[OperationId]:
+    def retry(connection: Connection) -> list[OperationId]:
         members.retry_resting(connection, children)
         want = decode(InstantiateNs, op.operation.parameters)
         ns = instances.get_ns(connection, None, op.operation.instance_id)
@@ -315,7 +314,7 @@ async def build_chains(op: Op) -> None:
         await chaining.apply(op, chain)
 
 
-def _first_chains(connection: sa.Connection, op: Op) -> tuple[Chain, ...]:
+def _first_chains(connection: Connection, op: Op) -> tuple[Chain, ...]:
     ns = instances.get_ns(connection, None, op.operation.instance_id, for_update=True)
     if ns.chains:
         return ns.chains
@@ -346,7 +345,7 @@ async def delete_chains(op: Op) -> None:
         await chaining.remove(op, chain)
 
 
-def record(connection: sa.Connection, op: Op) -> object:
+def record(connection: Connection, op: Op) -> object:
     """From now on the service is INSTANTIATED."""
     ns = instances.get_ns(connection, None, op.operation.instance_id)
     saved = instances.save_ns(connection, replace(ns, state=InstantiationState.INSTANTIATED))

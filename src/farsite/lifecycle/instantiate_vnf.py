@@ -6,8 +6,6 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.4.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import sqlalchemy as sa
-
 from farsite.lifecycle import deploying, placing, sizing
 from farsite.lifecycle.addressing import Prefixes, with_addresses
 from farsite.lifecycle.world import Op, World
@@ -16,6 +14,7 @@ from farsite.model.operation import InstanceKind
 from farsite.model.vnf import ExternalLink, InstantiationState, VnfInstance
 from farsite.model.vnfd import DeploymentFlavour
 from farsite.store import instances, packages, vims
+from farsite.store.database import Connection
 from farsite.store.encoding import decode
 from farsite.workflow.saga import Saga, step
 
@@ -36,7 +35,7 @@ class InstantiateVnf:
     configuration: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
-def place(connection: sa.Connection, op: Op) -> object:
+def place(connection: Connection, op: Op) -> object:
     """Choose size, VIM, zones, names and addresses, and record them: everything later only carries out."""
     want = decode(InstantiateVnf, op.operation.parameters)
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
@@ -82,7 +81,7 @@ def _check_links(want: InstantiateVnf, flavour: DeploymentFlavour) -> None:
             )
 
 
-def _check_vim(connection: sa.Connection, vnf: VnfInstance, want: InstantiateVnf) -> None:
+def _check_vim(connection: Connection, vnf: VnfInstance, want: InstantiateVnf) -> None:
     """Name a wrong VIM, region or zone before placement only says that nothing fits."""
     if not want.vim:
         return
@@ -109,13 +108,13 @@ def prefixes_of(vnf: VnfInstance, flavour: DeploymentFlavour) -> dict[str, Prefi
     return internal | external
 
 
-def forget_placement(connection: sa.Connection, op: Op) -> None:
+def forget_placement(connection: Connection, op: Op) -> None:
     """Give back capacity and addresses; the instance is as it was when it was created."""
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     release(connection, vnf)
 
 
-def release(connection: sa.Connection, vnf: VnfInstance) -> None:
+def release(connection: Connection, vnf: VnfInstance) -> None:
     """Record that nothing of the VNF stands any more."""
     if vnf.vim_id is not None:
         vims.allocate(connection, vnf_id=vnf.id, vim_id=vnf.vim_id, held={})
@@ -148,7 +147,7 @@ async def wait(op: Op) -> object:
     return await deploying.wait_until_ready(op)
 
 
-def record(connection: sa.Connection, op: Op) -> None:
+def record(connection: Connection, op: Op) -> None:
     """Record what stands: from now on the instance is INSTANTIATED."""
     deploying.record_resources(connection, op, wait)
 

@@ -7,8 +7,6 @@ other. Their ids are derived from the parent's, so starting them again finds the
 import asyncio
 from collections.abc import Callable
 
-import sqlalchemy as sa
-
 from farsite.lifecycle import requests
 from farsite.lifecycle.world import Op, World
 from farsite.model.errors import VnfFault
@@ -17,6 +15,7 @@ from farsite.model.ns import NsVnf
 from farsite.model.operation import Control, Operation, OperationState
 from farsite.model.vnf import InstantiationState
 from farsite.store import instances, operations
+from farsite.store.database import Connection
 from farsite.workflow.saga import Cancelled, Saga
 
 _FIRST_PAUSE_S = 0.02
@@ -30,7 +29,7 @@ def child_id(op: Op, vnf_id: VnfInstanceId, what: str) -> OperationId:
 
 
 def start_children(
-    connection: sa.Connection,
+    connection: Connection,
     op: Op,
     saga: Saga[World],
     members: tuple[NsVnf, ...],
@@ -88,7 +87,7 @@ async def wait_for(op: Op, operation_ids: list[OperationId], *, stop_on_cancel: 
         pause_s = min(pause_s * 1.3, _LAST_PAUSE_S)
 
 
-def _states(connection: sa.Connection, operation_ids: list[OperationId]) -> list[Operation]:
+def _states(connection: Connection, operation_ids: list[OperationId]) -> list[Operation]:
     found = [operations.find(connection, one) for one in operation_ids]
     return [one for one in found if one is not None]
 
@@ -97,12 +96,13 @@ def _fault(operation: Operation, count: int) -> VnfFault:
     reason = operation.error.detail if operation.error else "no reason was recorded"
     others = f" ({count - 1} more failed)" if count > 1 else ""
     return VnfFault(
-        f"VNF instance {operation.instance_id}: operation {operation.id} is {operation.state}: {reason}{others}",
+        f"VNF instance {operation.instance_id}: operation {operation.id} is {operation.state}: "
+        f"{reason}{others}",
         about={"operation_id": operation.id, "vnf": operation.instance_id},
     )
 
 
-def retry_resting(connection: sa.Connection, operation_ids: list[OperationId]) -> int:
+def retry_resting(connection: Connection, operation_ids: list[OperationId]) -> int:
     """Ask every resting child to try again; how many were asked."""
     asked = 0
     for operation in _states(connection, operation_ids):
@@ -135,7 +135,7 @@ async def remove_all(op: Op, terminate: Saga[World], parameters: Parameters) -> 
 
 
 def _push_out(
-    connection: sa.Connection,
+    connection: Connection,
     op: Op,
     terminate: Saga[World],
     parameters: Parameters,
@@ -169,7 +169,7 @@ def _push_out(
     return left, frozenset(asked)
 
 
-def _next_removal(connection: sa.Connection, op: Op, vnf_id: VnfInstanceId) -> str:
+def _next_removal(connection: Connection, op: Op, vnf_id: VnfInstanceId) -> str:
     """Name of a member's next termination round: the first that is not used up yet."""
     count = 1
     while operations.find(connection, child_id(op, vnf_id, f"remove{count}")) is not None:

@@ -7,13 +7,12 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.2.3.4 (MODIFY_INFO, which takes no grant)
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import sqlalchemy as sa
-
 from farsite.model.clock import Clock
 from farsite.model.ids import OperationId, new_id
 from farsite.model.operation import InstanceKind, Operation, OperationState
 from farsite.model.vnf import VnfInstance
 from farsite.store import instances, operations
+from farsite.store.database import Connection
 from farsite.store.encoding import encode
 
 
@@ -27,7 +26,7 @@ class ModifyVnf:
 
 
 def modify_vnf(
-    connection: sa.Connection, vnf: VnfInstance, want: ModifyVnf, *, clock: Clock, requested_by: str
+    connection: Connection, vnf: VnfInstance, want: ModifyVnf, *, clock: Clock, requested_by: str
 ) -> Operation:
     """Change the record; the occurrence comes back COMPLETED.
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-import sqlalchemy as sa
-
 from farsite.lifecycle.sizing import group_of
 from farsite.lifecycle.world import Op
 from farsite.model.deployment import WantedVnfc
@@ -12,6 +10,7 @@ from farsite.model.vim import Vim, Zone
 from farsite.model.vnfd import AffinityScope, DeploymentFlavour
 from farsite.placement.problem import Candidate, Demand, Placement, Problem, Room, Rule, Unit
 from farsite.store import operations, vims
+from farsite.store.database import Connection
 
 
 def demand_of(
@@ -51,7 +50,7 @@ def _is_site_image(image: str) -> bool:
 
 
 def decide(
-    connection: sa.Connection,
+    connection: Connection,
     op: Op,
     demands: tuple[Demand, ...],
     *,
@@ -72,7 +71,7 @@ def decide(
 
 
 def _candidates(
-    connection: sa.Connection, project_id: ProjectId, replacing: VnfInstanceId | None
+    connection: Connection, project_id: ProjectId, replacing: VnfInstanceId | None
 ) -> tuple[Candidate, ...]:
     registered = vims.lock_for_placement(connection, project_id)
     allocated = vims.allocated(connection, but_not=replacing or "")
@@ -80,7 +79,7 @@ def _candidates(
 
 
 def _candidate(
-    connection: sa.Connection, vim: Vim, allocated: Mapping[tuple[VimId, str], tuple[int, int, int]]
+    connection: Connection, vim: Vim, allocated: Mapping[tuple[VimId, str], tuple[int, int, int]]
 ) -> Candidate:
     inventory = vims.inventory_of(connection, vim.id)
     return Candidate(

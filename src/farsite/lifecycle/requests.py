@@ -3,19 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
-import sqlalchemy as sa
-
 from farsite.model.clock import Clock
 from farsite.model.ids import OperationId, ProjectId, new_id
 from farsite.model.operation import InstanceKind, Operation, OperationState
+from farsite.store.database import Connection
 from farsite.store.encoding import encode
 from farsite.workflow.saga import Saga
 
-Begin = Callable[[sa.Connection, Operation], None]
+Begin = Callable[[Connection, Operation], None]
 
 
 def start(
-    connection: sa.Connection,
+    connection: Connection,
     begin: Begin,
     saga: Saga[Any],
     *,

@@ -9,8 +9,6 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.5.
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-import sqlalchemy as sa
-
 from farsite.lifecycle import chaining, deploying, placing, sizing
 from farsite.lifecycle.addressing import with_addresses
 from farsite.lifecycle.instantiate_vnf import prefixes_of
@@ -21,6 +19,7 @@ from farsite.model.ids import VnfcId
 from farsite.model.operation import InstanceKind
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.store import instances, packages, vims
+from farsite.store.database import Connection
 from farsite.store.encoding import decode, encode
 from farsite.workflow.saga import Saga, step
 
@@ -51,7 +50,7 @@ class Decision:
     coming: tuple[VnfcId, ...]
 
 
-def decide(connection: sa.Connection, op: Op) -> object:
+def decide(connection: Connection, op: Op) -> object:
     """Compute the new size, place what is added, record the wish."""
     want = decode(ScaleVnf, op.operation.parameters)
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
@@ -92,16 +91,14 @@ def _new_levels(vnf: VnfInstance, want: ScaleVnf) -> dict[str, int]:
     return {**vnf.scale_levels, want.aspect_id: vnf.scale_levels[want.aspect_id] + step_}
 
 
-def _save(
-    connection: sa.Connection, vnf: VnfInstance, deployment: Deployment, levels: dict[str, int]
-) -> None:
+def _save(connection: Connection, vnf: VnfInstance, deployment: Deployment, levels: dict[str, int]) -> None:
     assert vnf.vim_id is not None
     held = sizing.held_per_zone(deployment.vnfcs)
     vims.allocate(connection, vnf_id=vnf.id, vim_id=vnf.vim_id, held=held)
     instances.save_vnf(connection, replace(vnf, deployment=deployment, scale_levels=levels))
 
 
-def forget(connection: sa.Connection, op: Op) -> None:
+def forget(connection: Connection, op: Op) -> None:
     """Record the size from before; addresses of what was to come are free again."""
     decision = op.result_of(decide, Decision)
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
@@ -109,7 +106,7 @@ def forget(connection: sa.Connection, op: Op) -> None:
     _save(connection, vnf, decision.before, decision.scale_levels_before)
 
 
-def _release(connection: sa.Connection, vnf: VnfInstance, gone: tuple[VnfcId, ...]) -> None:
+def _release(connection: Connection, vnf: VnfInstance, gone: tuple[VnfcId, ...]) -> None:
     assert vnf.deployment is not None
     names = [f"{one.id}/{port.name}" for one in vnf.deployment.vnfcs if one.id in gone for port in one.ports]
     instances.release_addresses(connection, vnf.id, ports=names)
@@ -151,7 +148,7 @@ async def steer_back(op: Op) -> None:
     await chaining.steer(op, effect=f"steer back {op.attempt}", leaving=frozenset(decision.coming))
 
 
-def record(connection: sa.Connection, op: Op) -> None:
+def record(connection: Connection, op: Op) -> None:
     """Record what stands; addresses of what left are free again."""
     decision = op.result_of(decide, Decision)
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)

@@ -8,8 +8,6 @@ Source: ETSI GS NFV-SOL 005 clause 6.4.8.
 
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
 from farsite.lifecycle import chaining, members
 from farsite.lifecycle.instantiate_ns import forget_members, remove_links
 from farsite.lifecycle.terminate_vnf import TERMINATE_VNF, TerminateVnf
@@ -19,6 +17,7 @@ from farsite.model.ids import NsInstanceId
 from farsite.model.operation import InstanceKind
 from farsite.model.vnf import InstantiationState
 from farsite.store import alarms, instances
+from farsite.store.database import Connection
 from farsite.workflow.saga import Saga, step
 
 
@@ -27,7 +26,7 @@ class TerminateNs:
     """Nothing to choose yet."""
 
 
-def check(connection: sa.Connection, op: Op) -> None:
+def check(connection: Connection, op: Op) -> None:
     """See that there is something to terminate."""
     ns = instances.get_ns(connection, None, op.operation.instance_id)
     if ns.state is not InstantiationState.INSTANTIATED and not ns.vnfs:
@@ -52,7 +51,7 @@ async def delete_links(op: Op) -> None:
     await remove_links(op, ns)
 
 
-def record(connection: sa.Connection, op: Op) -> None:
+def record(connection: Connection, op: Op) -> None:
     """Forget the functions; addresses and VXLAN ids are free again."""
     forget_members(connection, NsInstanceId(op.operation.instance_id))
     alarms.clear_all_of(connection, op.operation.instance_id, op.clock.now())

@@ -6,8 +6,6 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.8.
 from dataclasses import dataclass
 from enum import StrEnum
 
-import sqlalchemy as sa
-
 from farsite.lifecycle import deploying
 from farsite.lifecycle.instantiate_vnf import release
 from farsite.lifecycle.world import Op, World
@@ -15,6 +13,7 @@ from farsite.model.errors import Conflict
 from farsite.model.operation import InstanceKind
 from farsite.model.vnf import InstantiationState
 from farsite.store import alarms, instances
+from farsite.store.database import Connection
 from farsite.store.encoding import encode
 from farsite.workflow.saga import Saga, step
 
@@ -33,7 +32,7 @@ class TerminateVnf:
     type: TerminationType = TerminationType.FORCEFUL
 
 
-def check(connection: sa.Connection, op: Op) -> object:
+def check(connection: Connection, op: Op) -> object:
     """See that it may go: it is instantiated, and not a part that its service still needs."""
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     if vnf.state is not InstantiationState.INSTANTIATED or vnf.deployment is None:
@@ -61,7 +60,7 @@ async def wait(op: Op) -> None:
     await deploying.wait_until_gone(op)
 
 
-def record(connection: sa.Connection, op: Op) -> None:
+def record(connection: Connection, op: Op) -> None:
     """Record that nothing stands; capacity and addresses are free, alarms cleared."""
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     release(connection, vnf)

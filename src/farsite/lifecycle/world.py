@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import sqlalchemy as sa
-
 from farsite.lifecycle.waiting import DeploymentWatch
 from farsite.model.ids import VimId
 from farsite.model.operation import Operation
 from farsite.placement.problem import Placer
 from farsite.settings import Settings
-from farsite.store.database import Database
+from farsite.store.database import Connection, Database
 from farsite.vims.registry import Drivers
 from farsite.workflow.saga import Running
 
@@ -25,7 +23,7 @@ class World:
     drivers: Drivers
     watch: DeploymentWatch
     place: Placer
-    begin: Callable[[sa.Connection, Operation], None]
+    begin: Callable[[Connection, Operation], None]
     """Records and enqueues a further operation in the caller's transaction."""
     nudge: Callable[[], None]
     """Has what was just asked of an operation looked at now, not at the end of the polling period."""

@@ -181,7 +181,7 @@ class Chain:
     source: ChainEnd
     target: ChainEnd
     hops: tuple[ChainHop, ...]
-    classifier: Classifier = Classifier()
+    classifier: Classifier = field(default_factory=Classifier)
     fail_open: bool = False
     vni_first: int = 0
     vni_count: int = 0

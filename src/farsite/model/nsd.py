@@ -63,7 +63,7 @@ class ForwardingPath:
     target_profile: str
     target_cp: str
     hops: tuple[PathHop, ...]
-    classifier: Classifier = Classifier()
+    classifier: Classifier = field(default_factory=Classifier)
     fail_open: bool = False
     """What a hop without a living instance does: False drops (default), True bypasses it."""
 

@@ -5,18 +5,18 @@ site agent, a jump host or a broker.
 """
 
 import asyncio
+import socket
 from dataclasses import dataclass
 
 import h11
 
 from farsite.model.errors import VnfFault, VnfUnreachable
 from farsite.model.ids import VnfcId
-from farsite.vims.driver import VimDriver
 
 MANAGEMENT_PORT = 8080
 """TCP port on which the built-in functions answer inside their own namespace."""
 
-_MAX_ANSWER = 4 * 1024 * 1024
+_MAX_ANSWER = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,28 +29,26 @@ class Answer:
 
 
 async def request(
-    driver: VimDriver,
+    stream: socket.socket,
     vnfc_id: VnfcId,
     *,
     method: str,
     path: str,
     body: bytes = b"",
-    port: int = MANAGEMENT_PORT,
+    content_type: str = "application/json",
     timeout_s: float = 10.0,
 ) -> Answer:
-    """Send one request to a VNFC and read its answer.
+    """Send one request over a stream that `reach` gave, read the answer, close the stream.
 
     Raises:
-        VimFault: the VIM knows no such VNFC, or nothing listens there.
         VnfUnreachable: it did not answer in time, or broke off.
-        VnfFault: what it answered is no HTTP, or larger than 4 MiB.
+        VnfFault: what it answered is no HTTP, or larger than 16 MiB.
     """
     try:
         async with asyncio.timeout(timeout_s):
-            stream = await driver.reach(vnfc_id, port)
             reader, writer = await asyncio.open_connection(sock=stream)
             try:
-                return await _exchange(reader, writer, method, path, body)
+                return await _exchange(reader, writer, method, path, body, content_type)
             finally:
                 writer.close()
     except TimeoutError as error:
@@ -71,12 +69,17 @@ async def request(
 
 
 async def _exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, method: str, path: str, body: bytes
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    method: str,
+    path: str,
+    body: bytes,
+    content_type: str,
 ) -> Answer:
     http = h11.Connection(h11.CLIENT)
     headers = [("Host", "vnfc"), ("Connection", "close"), ("Content-Length", str(len(body)))]
     if body:
-        headers.append(("Content-Type", "application/json"))
+        headers.append(("Content-Type", content_type))
     for event in (
         h11.Request(method=method, target=path, headers=headers),
         *([h11.Data(data=body)] if body else []),
@@ -84,17 +87,17 @@ async def _exchange(
     ):
         writer.write(http.send(event) or b"")
     await writer.drain()
-    status, content_type, content = 0, "", bytearray()
+    status, answered_type, content = 0, "", bytearray()
     while True:
         event = http.next_event()
         if event is h11.NEED_DATA:
             http.receive_data(await reader.read(65536))
         elif isinstance(event, h11.Response):
             status = event.status_code
-            content_type = dict(event.headers).get(b"content-type", b"").decode("latin-1")
+            answered_type = dict(event.headers).get(b"content-type", b"").decode("latin-1")
         elif isinstance(event, h11.Data):
             content += event.data
             if len(content) > _MAX_ANSWER:
-                raise VnfFault(f"The answer to {method} {path} is larger than 4 MiB.")
+                raise VnfFault(f"The answer to {method} {path} is larger than 16 MiB.")
         elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
-            return Answer(status=status, content_type=content_type, body=bytes(content))
+            return Answer(status=status, content_type=answered_type, body=bytes(content))
