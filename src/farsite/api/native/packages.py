@@ -247,10 +247,10 @@ def images_of(given: list[str]) -> dict[str, str]:
 
 def refused_archive(kind: str, object_id: str, failure: tuple[Fault, ...]) -> Unusable:
     """The answer to an archive with faults: each by file and line, with what was expected."""
-    first = "; ".join(str(fault) for fault in failure[:5])
-    more = f"; and {len(failure) - 5} more" if len(failure) > 5 else ""
+    shown = [str(fault).removeprefix(": ").rstrip(".") for fault in failure[:5]]
+    more = [f"and {len(failure) - 5} more"] if len(failure) > 5 else []
     return Unusable(
-        f"The {kind} is refused: {first}{more}. Correct the archive and upload it again.",
+        f"The archive is refused: {'; '.join(shown + more)}.",
         about={kind: object_id},
         faults=[asdict(fault) for fault in failure],
     )

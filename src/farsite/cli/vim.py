@@ -1,0 +1,220 @@
+"""`farsite vim`: VIMs."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from farsite.cli import documents, printing
+from farsite.cli.printing import Filter, Form, Limit, Output
+from farsite.client import Client, Vim
+
+app = App(name="vim", help="VIMs: register, look at, change, forget.", help_epilogue="")
+
+Key = Annotated[str, Parameter(help="Name or id of the VIM.")]
+Setting = Annotated[
+    list[str] | None,
+    Parameter(name="--set", help="KEY=VALUE setting of the driver; JSON values are understood. Repeatable."),
+]
+SettingsFile = Annotated[
+    Path | None, Parameter(name="--settings-file", help="JSON or YAML file of settings.")
+]
+Credential = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--credential",
+        help="KEY=VALUE credential. Others on this host may see it; prefer --credentials-file. Repeatable.",
+    ),
+]
+CredentialsFile = Annotated[
+    Path | None, Parameter(name="--credentials-file", help="JSON or YAML file of credentials.")
+]
+
+
+@app.command
+def register(
+    name: Annotated[str, Parameter(help="Name of the VIM.")],
+    /,
+    *,
+    type: Annotated[str, Parameter(help="Driver: linux, simulated, or an installed one.")],  # noqa: A002
+    site: Annotated[str, Parameter(help="Site it stands in; its own name if left out.")] = "",
+    description: str = "",
+    auth_url: str = "",
+    set: Setting = None,  # noqa: A002
+    settings_file: SettingsFile = None,
+    credential: Credential = None,
+    credentials_file: CredentialsFile = None,
+    default: Annotated[bool, Parameter(help="The VIM that placement prefers.")] = False,
+    output: Output = "table",
+) -> None:
+    """Register a VIM. Its driver checks that it can be used first; nothing is kept if not."""
+    body: dict[str, object] = {
+        "name": name,
+        "type": type,
+        "site": site,
+        "description": description,
+        "auth_url": auth_url,
+        "settings": documents.settings(set or [], settings_file, option="--set"),
+        "credentials": _credentials(credential, credentials_file),
+        "is_default": default,
+    }
+    with Client() as client:
+        _show(client.register_vim(body), output)
+
+
+def _credentials(given: list[str] | None, file: Path | None) -> dict[str, str]:
+    from_file = {key: str(value) for key, value in documents.read(file).items()} if file else {}
+    return from_file | documents.pairs(given or [], option="--credential")
+
+
+@app.command(name="list")
+def list_(*, filter: Filter = "", limit: Limit = 100, output: Output = "table") -> None:  # noqa: A002
+    """List the VIMs."""
+    with Client() as client:
+        _table(client.vims(filter=filter, limit=limit), output)
+
+
+def _table(vims: list[Vim], form: Form) -> None:
+    printing.table(
+        vims,
+        [
+            ("name", lambda one: one["name"] + (" *" if one["is_default"] else "")),
+            ("type", lambda one: one["type"]),
+            ("site", lambda one: one["site"]),
+            ("state", lambda one: one["state"]),
+            ("since", lambda one: printing.when(one["state_since"])),
+            ("vcpus", lambda one: _used(one, "vcpus")),
+            ("memory MiB", lambda one: _used(one, "memory_mib")),
+            ("reason", lambda one: one["state_reason"]),
+        ],
+        form,
+        nothing="No VIM is registered. Register one: farsite vim register NAME --type linux",
+    )
+
+
+def _used(vim: Vim, what: str) -> str:
+    taken = sum(int(str(zone.get(f"{what}_used", 0))) for zone in vim["zones"])
+    whole = sum(int(str(zone.get(what, 0))) for zone in vim["zones"])
+    return f"{taken}/{whole}" if vim["zones"] else "-"
+
+
+@app.command
+def show(vim: Key, /, *, output: Output = "table") -> None:
+    """Show a VIM: its state and why, what it can do and cannot, and what it holds."""
+    with Client() as client:
+        _show(client.vim(vim), output)
+
+
+def _show(vim: Vim, form: Form) -> None:
+    zones = [
+        f"{zone['region']}/{zone['name']}: vCPU {zone['vcpus_used']}/{zone['vcpus']}, "
+        f"memory {zone['memory_mib_used']}/{zone['memory_mib']} MiB, "
+        f"disk {zone['disk_gib_used']}/{zone['disk_gib']} GiB, {zone['hosts']} host(s)"
+        for zone in vim["zones"]
+    ]
+    age_s = vim["inventory_age_s"]
+    printing.facts(
+        vim,
+        [
+            ("name", vim["name"] + (" (default)" if vim["is_default"] else "")),
+            ("id", vim["id"]),
+            ("type", vim["type"]),
+            ("site", vim["site"]),
+            ("description", vim["description"]),
+            ("state", f"{vim['state']} since {printing.when(vim['state_since'])}: {vim['state_reason']}"),
+            ("settings", vim["settings"]),
+            ("can", ", ".join(vim["features"])),
+            ("cannot", "\n".join(f"{what}: {why}" for what, why in vim["missing"].items())),
+            ("details", vim["capability_details"]),
+            ("tunnels", vim["tunnel_endpoint"]),
+            ("zones", "\n".join(zones)),
+            ("asked", f"{age_s:.0f} s ago" if age_s is not None else "not yet"),
+        ],
+        form,
+    )
+
+
+@app.command
+def update(
+    vim: Key,
+    /,
+    *,
+    name: str | None = None,
+    site: str | None = None,
+    description: str | None = None,
+    auth_url: str | None = None,
+    set: Setting = None,  # noqa: A002
+    settings_file: SettingsFile = None,
+    credential: Credential = None,
+    credentials_file: CredentialsFile = None,
+    default: Annotated[bool | None, Parameter(negative="--no-default")] = None,
+    output: Output = "table",
+) -> None:
+    """Change a registration. What is not given stays; settings given by --set are laid over those it has."""
+    with Client() as client:
+        given: dict[str, object] = {
+            "name": name,
+            "site": site,
+            "description": description,
+            "auth_url": auth_url,
+            "is_default": default,
+        }
+        body = {key: value for key, value in given.items() if value is not None}
+        if set or settings_file:
+            changes = documents.settings(set or [], settings_file, option="--set")
+            body["settings"] = {**client.vim(vim)["settings"], **changes}
+        if credential or credentials_file:
+            body["credentials"] = _credentials(credential, credentials_file)
+        _show(client.change_vim(vim, body), output)
+
+
+@app.command
+def delete(vim: Key, /) -> None:
+    """Forget a VIM on which nothing stands."""
+    with Client() as client:
+        client.delete_vim(vim)
+
+
+@app.command
+def resources(vim: Key, /, *, filter: Filter = "", limit: Limit = 1000, output: Output = "table") -> None:  # noqa: A002
+    """List what of ours stands on the VIM, as the VIM says now."""
+    with Client() as client:
+        _resources(client, vim, filter, limit, output)
+
+
+def _resources(client: Client, vim: str, filter_text: str, limit: int, form: Form) -> None:
+    printing.table(
+        client.vim_resources(vim, filter=filter_text, limit=limit),
+        [
+            ("kind", lambda one: one["kind"]),
+            ("id", lambda one: one["id"]),
+            ("owner", lambda one: one["owner"]),
+            ("alive", lambda one: one["is_alive"]),
+            ("zone", lambda one: one["zone"]),
+            ("host", lambda one: one["host"]),
+            ("addresses", lambda one: one["addresses"]),
+        ],
+        form,
+        nothing="Nothing of ours stands there.",
+    )
+
+
+@app.command
+def events(vim: Key, /, *, filter: Filter = "", limit: Limit = 50, output: Output = "table") -> None:  # noqa: A002
+    """List what the VIM told, newest first."""
+    with Client() as client:
+        _events(client, vim, filter, limit, output)
+
+
+def _events(client: Client, vim: str, filter_text: str, limit: int, form: Form) -> None:
+    printing.table(
+        client.vim_events(vim, filter=filter_text, limit=limit),
+        [
+            ("at", lambda one: printing.when(one["at"])),
+            ("kind", lambda one: one["kind"]),
+            ("object", lambda one: one["object_id"]),
+            ("detail", lambda one: one["detail"]),
+        ],
+        form,
+        nothing="It told nothing yet.",
+    )

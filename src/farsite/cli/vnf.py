@@ -1,0 +1,233 @@
+"""`farsite vnf`: VNF instances."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from farsite.cli import documents, printing
+from farsite.cli.printing import Filter, Form, Limit, Output
+from farsite.cli.waiting import Timeout, Wait, accepted
+from farsite.client import Client, Vnf
+from farsite.model.errors import Invalid
+
+app = App(name="vnf", help="VNF instances: create, instantiate, scale, heal, terminate.", help_epilogue="")
+
+Key = Annotated[str, Parameter(help="Name or id of the VNF instance.")]
+
+
+@app.command
+def create(
+    package: Annotated[str, Parameter(help="Product name, VNFD id or id of an onboarded package.")],
+    /,
+    *,
+    name: str = "",
+    description: str = "",
+    output: Output = "table",
+) -> None:
+    """Record a VNF instance of a package; nothing is deployed yet."""
+    with Client() as client:
+        vnf = client.create_vnf(package, name=name, description=description)
+        if output == "table":
+            printing.write(vnf["id"])
+            printing.note(f"Created. Deploy it: farsite vnf instantiate {vnf['name'] or vnf['id']}")
+        else:
+            printing.document(vnf, output)
+
+
+@app.command
+def instantiate(
+    vnf: Key,
+    /,
+    *,
+    vim: Annotated[str, Parameter(help="VIM to use; placement chooses if left out.")] = "",
+    region: str = "",
+    zone: str = "",
+    flavour: Annotated[str, Parameter(help="Deployment flavour; the default one if left out.")] = "",
+    level: Annotated[str, Parameter(help="Instantiation level; the default one if left out.")] = "",
+    link: Annotated[
+        list[str] | None,
+        Parameter(help="CP=NETWORK[,PREFIX]...: bind a connection point to a network. Repeatable."),
+    ] = None,
+    unbound: Annotated[
+        list[str] | None, Parameter(help="Connection point that no network binds. Repeatable.")
+    ] = None,
+    feature: Annotated[
+        list[str] | None, Parameter(help="Capability that the VIM must have. Repeatable.")
+    ] = None,
+    configuration: Annotated[
+        Path | None, Parameter(help="JSON or YAML file laid over the initial configuration.")
+    ] = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    output: Output = "table",
+) -> int:
+    """Deploy a VNF instance."""
+    body: dict[str, object] = {
+        "vim": vim,
+        "region": region,
+        "zone": zone,
+        "flavour_id": flavour,
+        "level_id": level,
+        "external_links": [_link(one) for one in link or []],
+        "unbound_cps": unbound or [],
+        "features": feature or [],
+        "configuration": documents.read(configuration) if configuration else {},
+    }
+    return _start(vnf, "instantiate", body, wait, timeout, output)
+
+
+def _link(text: str) -> dict[str, str]:
+    cp, separator, rest = text.partition("=")
+    network, *prefixes = rest.split(",")
+    if not separator or not cp or not network or len(prefixes) > 2:
+        raise Invalid(f'--link takes CP=NETWORK[,PREFIX]..., not "{text}".')
+    found = {"cp": cp, "network_id": network}
+    for prefix in prefixes:
+        found["cidr_v6" if ":" in prefix else "cidr_v4"] = prefix
+    return found
+
+
+@app.command
+def scale(
+    vnf: Key,
+    /,
+    *,
+    aspect: Annotated[str, Parameter(help="Scaling aspect of the descriptor.")],
+    direction: Annotated[
+        Literal["out", "in"], Parameter(name=("--direction", "-d"), help="More VNFCs, or fewer.")
+    ] = "out",
+    steps: int = 1,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    output: Output = "table",
+) -> int:
+    """Add VNFCs to a VNF instance or take some away, along one aspect."""
+    type_ = "SCALE_OUT" if direction == "out" else "SCALE_IN"
+    body = {"type": type_, "aspect_id": aspect, "steps": steps}
+    return _start(vnf, "scale", body, wait, timeout, output)
+
+
+@app.command
+def heal(
+    vnf: Key,
+    /,
+    *,
+    vnfc: Annotated[
+        list[str] | None,
+        Parameter(help="VNFC to replace; if left out, those with an alarm, or all. Repeatable."),
+    ] = None,
+    cause: str = "",
+    wait: Wait = False,
+    timeout: Timeout = None,
+    output: Output = "table",
+) -> int:
+    """Replace VNFCs by new ones in the recorded initial state."""
+    return _start(vnf, "heal", {"vnfc_ids": vnfc or [], "cause": cause}, wait, timeout, output)
+
+
+@app.command
+def terminate(
+    vnf: Key,
+    /,
+    *,
+    graceful: Annotated[bool, Parameter(help="Recorded as a graceful termination.")] = False,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    output: Output = "table",
+) -> int:
+    """Remove a VNF instance from its VIM; the record stays until it is deleted."""
+    body = {"type": "GRACEFUL" if graceful else "FORCEFUL"}
+    return _start(vnf, "terminate", body, wait, timeout, output)
+
+
+def _start(
+    vnf: str,
+    verb: str,
+    body: Mapping[str, object],
+    wait: bool,
+    timeout_s: float | None,
+    form: Form,
+) -> int:
+    with Client() as client:
+        operation = client.start("vnfs", vnf, verb, body)
+        return accepted(client, operation, wait=wait, form=form, timeout_s=timeout_s)
+
+
+@app.command
+def delete(vnf: Key, /) -> None:
+    """Forget a VNF instance that is not instantiated."""
+    with Client() as client:
+        client.delete_vnf(vnf)
+
+
+@app.command(name="list")
+def list_(
+    *,
+    vim: Annotated[str, Parameter(help="Only those on this VIM.")] = "",
+    ns: Annotated[str, Parameter(help="Only those of this service.")] = "",
+    filter: Filter = "",  # noqa: A002
+    limit: Limit = 100,
+    output: Output = "table",
+) -> None:
+    """List VNF instances."""
+    with Client() as client:
+        conditions = [filter] if filter else []
+        if vim:
+            conditions.append(f"(eq,vim_id,{client.vim(vim)['id']})")
+        if ns:
+            conditions.append(f"(eq,ns_id,{client.ns(ns)['id']})")
+        found = client.vnfs(filter=";".join(conditions), limit=limit)
+        names = {one["id"]: one["name"] for one in client.vims()} if output == "table" and found else {}
+        printing.table(
+            found,
+            [
+                ("name", lambda one: one["name"] or "-"),
+                ("product", lambda one: one["product_name"]),
+                ("state", lambda one: one["state"]),
+                ("vim", lambda one: names.get(one["vim_id"] or "", one["vim_id"])),
+                ("vnfcs", lambda one: len(one["vnfcs"])),
+                ("created", lambda one: printing.when(one["created_at"])),
+                ("id", lambda one: one["id"]),
+            ],
+            output,
+            nothing="No VNF instance. Create one: farsite vnf create PACKAGE",
+        )
+
+
+@app.command
+def show(vnf: Key, /, *, output: Output = "table") -> None:
+    """Show a VNF instance: where it stands, its VNFCs and their ports."""
+    with Client() as client:
+        found = client.vnf(vnf)
+        on = client.vim(found["vim_id"])["name"] if found["vim_id"] and output == "table" else ""
+        _show(found, on, output)
+
+
+def _show(vnf: Vnf, vim: str, form: Form) -> None:
+    lines: list[str] = []
+    for one in vnf["vnfcs"]:
+        alive = {True: "alive", False: "DEAD", None: "not seen yet"}[one["is_alive"]]
+        again = f", incarnation {one['incarnation']}" if one["incarnation"] else ""
+        lines.append(f"{one['id']}: {one['vdu']}, {one['image']}, {alive}{again}")
+        lines += [f"  {port['name']}: {', '.join(port['addresses']) or port['mac']}" for port in one["ports"]]
+    size = ", ".join(f"{aspect} {level}" for aspect, level in vnf["scale_levels"].items())
+    printing.facts(
+        vnf,
+        [
+            ("name", vnf["name"]),
+            ("id", vnf["id"]),
+            ("product", vnf["product_name"]),
+            ("description", vnf["description"]),
+            ("state", vnf["state"]),
+            ("operation", vnf["operation_id"]),
+            ("VIM", vim),
+            ("flavour", " ".join(part for part in (vnf["flavour_id"], vnf["level_id"]) if part)),
+            ("scale levels", size),
+            ("service", f"{vnf['ns_id']}, profile {vnf['profile']}" if vnf["ns_id"] else ""),
+            ("created", printing.when(vnf["created_at"])),
+            ("VNFCs", "\n".join(lines)),
+        ],
+        form,
+    )

@@ -1,0 +1,782 @@
+"""A typed, synchronous client of our own API, for the command line and for tests.
+
+Answers come as typed dictionaries in the API's own words. A refusal is raised with the API's title,
+detail and faults; silence is raised with what to do about it. `follow` tells of an operation's progress
+and survives a restart of the service.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, TypedDict, cast
+from urllib.parse import quote
+
+import httpx2
+
+from farsite.settings import Settings, read_settings
+
+ROOT = "/farsite/v1"
+_TIMEOUT_S = 60.0
+_UPLOAD_TIMEOUT_S = 600.0
+_RETURN_WITHIN_S = 60.0
+_LOOK_S = 0.3
+
+Document = Mapping[str, object]
+
+
+class Problem(Exception):
+    """The service refused or failed: its own words, and every fault by its path."""
+
+    def __init__(self, status: int, body: Document) -> None:
+        self.status = status
+        self.title = str(body.get("title", f"HTTP {status}"))
+        self.detail = str(body.get("detail", ""))
+        self.about = cast("dict[str, str]", body.get("about", {}))
+        self.faults = cast("list[dict[str, object]]", body.get("faults", []))
+        self.body = body
+        super().__init__(self.detail or self.title)
+
+
+class NotReachable(Exception):
+    """Nobody answers at the address, or not in our language."""
+
+
+class Zone(TypedDict):
+    region: str
+    name: str
+    vcpus: int
+    vcpus_used: int
+    memory_mib: int
+    memory_mib_used: int
+    disk_gib: int
+    disk_gib_used: int
+    hosts: int
+
+
+class Vim(TypedDict):
+    id: str
+    name: str
+    type: str
+    site: str
+    description: str
+    auth_url: str
+    settings: dict[str, object]
+    is_default: bool
+    state: str
+    state_reason: str
+    state_since: str
+    created_at: str
+    features: list[str]
+    missing: dict[str, str]
+    capability_details: dict[str, str]
+    tunnel_endpoint: str
+    zones: list[Zone]
+    inventory_age_s: float | None
+
+
+class Resource(TypedDict):
+    id: str
+    kind: str
+    owner: str
+    name: str
+    vnfc_id: str | None
+    incarnation: int
+    host: str
+    zone: str
+    is_alive: bool
+    addresses: list[str]
+    mac: str
+    details: dict[str, str]
+
+
+class Event(TypedDict):
+    id: str
+    at: str
+    kind: str
+    vim_id: str
+    object_id: str
+    detail: str
+    details: dict[str, str]
+
+
+class Package(TypedDict):
+    id: str
+    state: str
+    operational_state: str
+    usage_state: str
+    vnfd_id: str | None
+    provider: str
+    product_name: str
+    software_version: str
+    vnfd_version: str
+    warnings: list[str]
+    failure: list[dict[str, object]]
+    created_at: str
+
+
+class Level(TypedDict):
+    scale_levels: dict[str, int]
+    vnfcs: dict[str, int]
+    vnfcs_in_all: int
+
+
+class Aspect(TypedDict):
+    name: str
+    max_scale_level: int
+
+
+class Flavour(TypedDict):
+    description: str
+    default_level: str
+    vnfcs_at_first: dict[str, int]
+    levels: dict[str, Level]
+    aspects: dict[str, Aspect]
+    vdus: dict[str, dict[str, object]]
+    external_cps: list[str]
+    lifecycle_scripts: list[str]
+
+
+class Vnfd(TypedDict):
+    id: str
+    description: str
+    default_flavour: str
+    flavours: dict[str, Flavour]
+
+
+class NsdInfo(TypedDict):
+    id: str
+    state: str
+    operational_state: str
+    usage_state: str
+    nsd_id: str | None
+    name: str
+    designer: str
+    version: str
+    failure: list[dict[str, object]]
+    created_at: str
+
+
+class ForwardingPath(TypedDict):
+    id: str
+    source: str
+    hops: list[str]
+    target: str
+    fail_open: bool
+
+
+class Profile(TypedDict):
+    vnfd_id: str
+    flavour_id: str
+    level_id: str
+    instances: int
+    links: dict[str, str]
+
+
+class NsFlavour(TypedDict):
+    description: str
+    profiles: dict[str, Profile]
+    virtual_links: list[str]
+    paths: list[ForwardingPath]
+    levels: dict[str, dict[str, int]]
+    default_level: str
+
+
+class Nsd(TypedDict):
+    id: str
+    name: str
+    description: str
+    default_flavour: str
+    flavours: dict[str, NsFlavour]
+
+
+class Port(TypedDict):
+    name: str
+    network_id: str
+    mac: str
+    addresses: list[str]
+
+
+class Vnfc(TypedDict):
+    id: str
+    vdu: str
+    image: str
+    incarnation: int
+    zone: str
+    host: str
+    is_alive: bool | None
+    ports: list[Port]
+
+
+class Vnf(TypedDict):
+    id: str
+    name: str
+    description: str
+    package_id: str
+    vnfd_id: str
+    product_name: str
+    state: str
+    vim_id: str | None
+    flavour_id: str
+    level_id: str
+    scale_levels: dict[str, int]
+    vnfcs: list[Vnfc]
+    ns_id: str | None
+    profile: str
+    metadata: dict[str, str]
+    created_at: str
+    resources: list[Resource] | None
+    operation_id: str | None
+
+
+class NsMember(TypedDict):
+    vnf_id: str
+    name: str
+    profile: str
+    vim_id: str
+    state: str | None
+
+
+class Chain(TypedDict):
+    id: str
+    revision: int
+    hops: list[dict[str, object]]
+
+
+class Ns(TypedDict):
+    id: str
+    name: str
+    description: str
+    nsd_info_id: str
+    nsd_id: str
+    state: str
+    flavour_id: str
+    vnfs: list[NsMember]
+    networks: list[dict[str, object]]
+    chains: list[Chain]
+    created_at: str
+    operation_id: str | None
+
+
+class HopCounters(TypedDict):
+    hop: str
+    vnfc_id: str
+    is_alive: bool
+    forward_packets: int
+    forward_bytes: int
+    reverse_packets: int
+    reverse_bytes: int
+
+
+class OperationFault(TypedDict):
+    title: str
+    detail: str
+    step: str
+    about: dict[str, str]
+
+
+class Step(TypedDict):
+    sequence: int
+    title: str
+    is_undo: bool
+    attempt: int
+    state: str
+    started_at: str
+    ended_at: str | None
+    deadline_at: str | None
+    waits_for: str
+    detail: str
+
+
+class Operation(TypedDict):
+    id: str
+    kind: str
+    instance_id: str
+    verb: str
+    type: str
+    state: str
+    state_entered_at: str
+    started_at: str
+    parameters: dict[str, object]
+    error: OperationFault | None
+    is_automatic: bool
+    control: str | None
+    cancel: str | None
+    parent_id: str | None
+    requested_by: str
+    steps: list[Step] | None
+    children: list[str] | None
+
+
+class Command(TypedDict):
+    command: str
+    effect: str
+
+
+class Why(TypedDict):
+    operation_id: str
+    state: str
+    summary: str
+    waits_for: str
+    since: str | None
+    until: str | None
+    waited_s: float
+    history: list[str]
+    commands: list[Command]
+
+
+class Alarm(TypedDict):
+    id: str
+    managed_object_id: str
+    object_kind: str
+    location: str
+    event_type: str
+    probable_cause: str
+    specific_problem: str
+    perceived_severity: str
+    raised_at: str
+    cleared_at: str | None
+    ack_state: str
+    fault_details: list[str]
+
+
+class Token(TypedDict):
+    name: str
+    role: str
+    created_at: str
+
+
+class NewToken(TypedDict):
+    name: str
+    role: str
+    project_id: str
+    token: str
+
+
+class Site(TypedDict):
+    id: str
+    name: str
+    latitude: float | None
+    longitude: float | None
+    risk_groups: list[str]
+    jurisdiction: str
+
+
+ENDED = frozenset({"COMPLETED", "FAILED", "ROLLED_BACK"})
+RESTS = "FAILED_TEMP"
+
+
+def find_service(settings: Settings | None = None) -> tuple[str, str]:
+    """Address and token of the service: from FARSITE_URL and FARSITE_TOKEN, else as a service of this
+    user left them in its data directory, else the default address without a token."""
+    known = settings or read_settings()
+    url = os.environ.get("FARSITE_URL") or _left_in(known.data_dir / "url")
+    token = os.environ.get("FARSITE_TOKEN") or _left_in(known.data_dir / "token")
+    return url or f"http://{known.listen_host}:{known.listen_port}", token
+
+
+def _left_in(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+class Client:
+    """One service. Every method raises Problem for a refusal and NotReachable for silence.
+
+    `transport` is for tests that serve the application in their own process.
+    """
+
+    def __init__(
+        self, url: str = "", token: str = "", *, transport: httpx2.BaseTransport | None = None
+    ) -> None:
+        found_url, found_token = ("", "") if url and token else find_service()
+        self.url = (url or found_url).rstrip("/")
+        used = token or found_token
+        self._http = httpx2.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {used}"} if used else {},
+            timeout=_TIMEOUT_S,
+            transport=transport,
+            # Reading the host's certificates takes longer than most requests.
+            verify=self.url.startswith("https:"),
+            # The service is ours and named; a proxy of the environment is for others.
+            trust_env=False,
+        )
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    # -- what all requests share --------------------------------------------------------------------------
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        content: Iterator[bytes] | bytes | None = None,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> httpx2.Response:
+        headers = {"Content-Type": "application/zip"} if content is not None else {}
+        try:
+            answer = self._http.request(
+                method,
+                path if path.startswith("/") and not path.startswith("//") else f"/{path}",
+                json=body,
+                content=content,
+                params=list(query),
+                headers=headers,
+                timeout=timeout_s,
+            )
+        except httpx2.TransportError as error:
+            raise self._silence(error) from error
+        return self._checked(answer)
+
+    def _silence(self, error: Exception) -> NotReachable:
+        if isinstance(error, httpx2.ConnectError):
+            return NotReachable(
+                f"No Farsite service answers at {self.url}. Start one (farsite serve), or say where it is "
+                f"(FARSITE_URL)."
+            )
+        return NotReachable(
+            f"The connection to {self.url} broke: {error or type(error).__name__}. Whether the request "
+            f"was taken is not known; look before repeating it."
+        )
+
+    def _checked(self, answer: httpx2.Response) -> httpx2.Response:
+        if answer.status_code < 400:
+            return answer
+        try:
+            body = cast("object", answer.json())
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise NotReachable(
+                f"{self.url} answers {answer.status_code} and not as Farsite does. Is FARSITE_URL right?"
+            )
+        raise Problem(answer.status_code, cast("Document", body))
+
+    def _get(self, path: str) -> object:
+        return self.request("GET", ROOT + path).json()
+
+    def _post(self, path: str, body: object = None) -> object:
+        answer = self.request("POST", ROOT + path, body)
+        return answer.json() if answer.content else None
+
+    def _list(self, path: str, *, filter: str = "", limit: int = 0) -> Iterator[object]:  # noqa: A002
+        """All objects of a list over all its pages; `limit` 0 for no limit."""
+        page_size = min(limit, 1000) if limit else 1000
+        query = [("page_size", str(page_size))] + ([("filter", filter)] if filter else [])
+        given = 0
+        target = ROOT + path
+        while True:
+            answer = self.request("GET", target, query=query)
+            for item in cast("list[object]", answer.json()):
+                yield item
+                given += 1
+                if limit and given >= limit:
+                    return
+            following = answer.links.get("next", {}).get("url")
+            if not following:
+                return
+            target, query = following, []
+
+    # -- VIMs and sites -----------------------------------------------------------------------------------
+
+    def vims(self, *, filter: str = "", limit: int = 0) -> list[Vim]:  # noqa: A002
+        return cast("list[Vim]", list(self._list("/vims", filter=filter, limit=limit)))
+
+    def vim(self, key: str) -> Vim:
+        return cast("Vim", self._get(f"/vims/{_in_path(key)}"))
+
+    def register_vim(self, body: Document) -> Vim:
+        return cast("Vim", self._post("/vims", body))
+
+    def change_vim(self, key: str, body: Document) -> Vim:
+        return cast("Vim", self.request("PATCH", f"{ROOT}/vims/{_in_path(key)}", body).json())
+
+    def delete_vim(self, key: str) -> None:
+        self.request("DELETE", f"{ROOT}/vims/{_in_path(key)}")
+
+    def vim_resources(self, key: str, *, filter: str = "", limit: int = 0) -> list[Resource]:  # noqa: A002
+        path = f"/vims/{_in_path(key)}/resources"
+        return cast("list[Resource]", list(self._list(path, filter=filter, limit=limit)))
+
+    def vim_events(self, key: str, *, filter: str = "", limit: int = 0) -> list[Event]:  # noqa: A002
+        path = f"/vims/{_in_path(key)}/events"
+        return cast("list[Event]", list(self._list(path, filter=filter, limit=limit)))
+
+    def inject_fault(self, key: str, kind: str, target: str, settings: Document | None = None) -> None:
+        body = {"kind": kind, "target": target, "settings": dict(settings or {})}
+        self._post(f"/vims/{_in_path(key)}/faults", body)
+
+    def sites(self) -> list[Site]:
+        return cast("list[Site]", list(self._list("/sites")))
+
+    # -- packages and NSDs --------------------------------------------------------------------------------
+
+    def packages(self, *, filter: str = "", limit: int = 0) -> list[Package]:  # noqa: A002
+        return cast("list[Package]", list(self._list("/packages", filter=filter, limit=limit)))
+
+    def package(self, key: str) -> Package:
+        return cast("Package", self._get(f"/packages/{_in_path(key)}"))
+
+    def vnfd(self, key: str) -> Vnfd:
+        return cast("Vnfd", self._get(f"/packages/{_in_path(key)}/vnfd"))
+
+    def onboard_package(
+        self, archive: Path, *, images: Sequence[str] = (), keep_refused: bool = False
+    ) -> Package:
+        """Create a package and upload its archive in pieces; a refused one is deleted again.
+
+        Raises:
+            Problem: with every fault of the archive.
+        """
+        return cast("Package", self._onboard("packages", archive, images, keep_refused=keep_refused))
+
+    def _onboard(self, kind: str, archive: Path, images: Sequence[str], *, keep_refused: bool) -> object:
+        with archive.open("rb"):
+            pass  # an archive that cannot be read creates nothing
+        created = cast("Mapping[str, str]", self._post(f"/{kind}"))
+        path = f"{ROOT}/{kind}/{created['id']}"
+        try:
+            return self.request(
+                "PUT",
+                f"{path}/content",
+                content=_pieces(archive),
+                query=[("image", one) for one in images],
+                timeout_s=_UPLOAD_TIMEOUT_S,
+            ).json()
+        except Problem:
+            if not keep_refused:
+                self.request("DELETE", path)
+            raise
+
+    def change_package(self, key: str, operational_state: str) -> Package:
+        body = {"operational_state": operational_state}
+        return cast("Package", self.request("PATCH", f"{ROOT}/packages/{_in_path(key)}", body).json())
+
+    def delete_package(self, key: str) -> None:
+        self.request("DELETE", f"{ROOT}/packages/{_in_path(key)}")
+
+    def nsds(self, *, filter: str = "", limit: int = 0) -> list[NsdInfo]:  # noqa: A002
+        return cast("list[NsdInfo]", list(self._list("/nsds", filter=filter, limit=limit)))
+
+    def nsd_info(self, key: str) -> NsdInfo:
+        return cast("NsdInfo", self._get(f"/nsds/{_in_path(key)}"))
+
+    def nsd(self, key: str) -> Nsd:
+        return cast("Nsd", self._get(f"/nsds/{_in_path(key)}/nsd"))
+
+    def onboard_nsd(self, archive: Path, *, keep_refused: bool = False) -> NsdInfo:
+        return cast("NsdInfo", self._onboard("nsds", archive, (), keep_refused=keep_refused))
+
+    def change_nsd(self, key: str, operational_state: str) -> NsdInfo:
+        body = {"operational_state": operational_state}
+        return cast("NsdInfo", self.request("PATCH", f"{ROOT}/nsds/{_in_path(key)}", body).json())
+
+    def delete_nsd(self, key: str) -> None:
+        self.request("DELETE", f"{ROOT}/nsds/{_in_path(key)}")
+
+    # -- VNF and NS instances -----------------------------------------------------------------------------
+
+    def vnfs(self, *, filter: str = "", limit: int = 0) -> list[Vnf]:  # noqa: A002
+        return cast("list[Vnf]", list(self._list("/vnfs", filter=filter, limit=limit)))
+
+    def vnf(self, key: str) -> Vnf:
+        return cast("Vnf", self._get(f"/vnfs/{_in_path(key)}"))
+
+    def create_vnf(self, package: str, *, name: str = "", description: str = "") -> Vnf:
+        body = {"package": package, "name": name, "description": description}
+        return cast("Vnf", self._post("/vnfs", body))
+
+    def delete_vnf(self, key: str) -> None:
+        self.request("DELETE", f"{ROOT}/vnfs/{_in_path(key)}")
+
+    def start(
+        self, kind: Literal["vnfs", "ns"], key: str, verb: str, body: Document | None = None
+    ) -> Operation:
+        """Start a lifecycle verb; the operation as it was accepted."""
+        return cast("Operation", self._post(f"/{kind}/{_in_path(key)}/{verb}", body or {}))
+
+    def ns_list(self, *, filter: str = "", limit: int = 0) -> list[Ns]:  # noqa: A002
+        return cast("list[Ns]", list(self._list("/ns", filter=filter, limit=limit)))
+
+    def ns(self, key: str) -> Ns:
+        return cast("Ns", self._get(f"/ns/{_in_path(key)}"))
+
+    def create_ns(self, nsd: str, *, name: str = "", description: str = "") -> Ns:
+        return cast("Ns", self._post("/ns", {"nsd": nsd, "name": name, "description": description}))
+
+    def delete_ns(self, key: str) -> None:
+        self.request("DELETE", f"{ROOT}/ns/{_in_path(key)}")
+
+    def counters(self, ns: str, chain: str = "-") -> list[HopCounters]:
+        path = f"/ns/{_in_path(ns)}/chains/{_in_path(chain)}/counters"
+        return cast("list[HopCounters]", self._get(path))
+
+    # -- operations ---------------------------------------------------------------------------------------
+
+    def operations(self, *, filter: str = "", limit: int = 0) -> list[Operation]:  # noqa: A002
+        return cast("list[Operation]", list(self._list("/operations", filter=filter, limit=limit)))
+
+    def operation(self, operation_id: str) -> Operation:
+        return cast("Operation", self._get(f"/operations/{_in_path(operation_id)}"))
+
+    def why(self, operation_id: str) -> Why:
+        return cast("Why", self._get(f"/operations/{_in_path(operation_id)}/why"))
+
+    def placement(self, operation_id: str) -> Document:
+        return cast("Document", self._get(f"/operations/{_in_path(operation_id)}/placement"))
+
+    def control(self, operation_id: str, control: str, body: Document | None = None) -> Operation:
+        """Ask retry, rollback, fail or cancel of an operation."""
+        return cast("Operation", self._post(f"/operations/{_in_path(operation_id)}/{control}", body))
+
+    def follow(self, operation_id: str, *, within_s: float | None = None) -> Iterator[Step | Operation]:
+        """An operation's steps and states as they change, the last being its end or its rest.
+
+        The stream is taken up again when it breaks, for up to a minute without an answer; while streams are
+        cut by something in between, looking now and then does it.
+
+        Raises:
+            TimeoutError: it has not ended within `within_s` seconds.
+        """
+        seen: dict[int, Step] = {}
+        version = ""
+        give_up_at = None if within_s is None else time.monotonic() + within_s
+        heard_at = time.monotonic()
+        while True:
+            try:
+                for kind, body in self._changes(operation_id, give_up_at):
+                    heard_at = time.monotonic()
+                    if kind == "step":
+                        step = cast("Step", body)
+                        if seen.get(step["sequence"]) != step:
+                            seen[step["sequence"]] = step
+                            yield step
+                        continue
+                    operation = cast("Operation", body)
+                    if operation["state"] != version:
+                        version = operation["state"]
+                        yield operation
+                    if operation["state"] in ENDED or operation["state"] == RESTS:
+                        yield from self._rest_of(operation_id, seen)
+                        return
+            except (NotReachable, httpx2.TransportError) as silence:
+                if time.monotonic() - heard_at > _RETURN_WITHIN_S:
+                    raise self._silence(silence) from silence
+            except Problem as problem:
+                if problem.status != 503 or time.monotonic() - heard_at > _RETURN_WITHIN_S:
+                    raise
+            if give_up_at is not None and time.monotonic() > give_up_at:
+                raise TimeoutError(f"Operation {operation_id} has not ended within {within_s:g} s.")
+            time.sleep(_LOOK_S)
+
+    def _changes(self, operation_id: str, give_up_at: float | None) -> Iterator[tuple[str, object]]:
+        """What the stream tells, then what a look tells: enough when no stream gets through."""
+        path = f"{ROOT}/operations/{_in_path(operation_id)}/stream"
+        wait_s = 20.0 if give_up_at is None else max(min(give_up_at - time.monotonic(), 20.0), 0.1)
+        with self._http.stream("GET", path, timeout=httpx2.Timeout(_TIMEOUT_S, read=wait_s)) as answer:
+            if answer.status_code >= 400:
+                answer.read()
+                self._checked(answer)
+            for kind, body in _events(answer.iter_lines()):
+                if kind == "end":
+                    break
+                yield kind, body
+                if give_up_at is not None and time.monotonic() > give_up_at:
+                    return
+        yield "operation", self.operation(operation_id)
+
+    def _rest_of(self, operation_id: str, seen: Mapping[int, Step]) -> Iterator[Step | Operation]:
+        operation = self.operation(operation_id)
+        for step in operation["steps"] or []:
+            if seen.get(step["sequence"]) != step:
+                yield step
+        yield operation
+
+    def changes(self, last_event_id: str = "") -> Iterator[Operation]:
+        """Every change of an operation in the project, for ever."""
+        headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+        path = f"{ROOT}/operations/stream"
+        try:
+            with self._http.stream("GET", path, headers=headers, timeout=_TIMEOUT_S) as answer:
+                if answer.status_code >= 400:
+                    answer.read()
+                    self._checked(answer)
+                for kind, body in _events(answer.iter_lines()):
+                    if kind == "operation":
+                        yield cast("Operation", body)
+        except httpx2.TransportError as error:
+            raise self._silence(error) from error
+
+    # -- alarms, access, health ---------------------------------------------------------------------------
+
+    def alarms(self, *, filter: str = "", limit: int = 0) -> list[Alarm]:  # noqa: A002
+        return cast("list[Alarm]", list(self._list("/alarms", filter=filter, limit=limit)))
+
+    def alarm(self, alarm_id: str) -> Alarm:
+        return cast("Alarm", self._get(f"/alarms/{_in_path(alarm_id)}"))
+
+    def acknowledge(self, alarm_id: str, *, is_acknowledged: bool = True) -> Alarm:
+        state = "ACKNOWLEDGED" if is_acknowledged else "UNACKNOWLEDGED"
+        path = f"{ROOT}/alarms/{_in_path(alarm_id)}"
+        return cast("Alarm", self.request("PATCH", path, {"ack_state": state}).json())
+
+    def tokens(self) -> list[Token]:
+        return cast("list[Token]", list(self._list("/tokens")))
+
+    def create_token(self, name: str, role: str, project_id: str = "") -> NewToken:
+        body = {"name": name, "role": role, "project_id": project_id or None}
+        return cast("NewToken", self._post("/tokens", body))
+
+    def revoke_token(self, name: str) -> None:
+        self.request("DELETE", f"{ROOT}/tokens/{_in_path(name)}")
+
+    def me(self) -> Document:
+        return cast("Document", self._get("/me"))
+
+    def health(self) -> Document:
+        """State of the service; also while it says that it is down."""
+        try:
+            answer = self._http.get("/healthz", timeout=5.0)
+            return cast("Document", answer.json())
+        except (httpx2.TransportError, ValueError) as error:
+            raise self._silence(error) from error
+
+
+def _in_path(key: str) -> str:
+    return quote(key, safe="")
+
+
+def _pieces(archive: Path, size: int = 1 << 20) -> Iterator[bytes]:
+    with archive.open("rb") as file:
+        while piece := file.read(size):
+            yield piece
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, object]]:
+    """Server-sent events as (kind, body)."""
+    kind, data = "message", ""
+    for line in lines:
+        if line.startswith("event:"):
+            kind = line[6:].strip()
+        elif line.startswith("data:"):
+            data += line[5:].strip()
+        elif not line and data:
+            yield kind, json.loads(data)
+            kind, data = "message", ""
