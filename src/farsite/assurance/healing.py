@@ -140,10 +140,7 @@ class Healer:
                 object_id=vim.id,
                 location=f"{vim.site}/{vim.name}",
                 at=now,
-                details=(
-                    f"more than {self._settings.heal_breaker} VNFCs died in "
-                    f"{self._settings.heal_breaker_window_s:g} s",
-                ),
+                details=(f"more than {self._settings.heal_breaker} deaths in a short time",),
             )
             alarms.raise_(connection, alarm)
             return True
