@@ -94,7 +94,9 @@ def _command_line(count: int) -> Iterator[Figure]:
         times_ms: list[float] = []
         for _ in range(count):
             started = time.perf_counter()
-            done = subprocess.run([str(FARSITE), *words], capture_output=True, check=False, text=True)
+            done = subprocess.run(
+                [str(FARSITE), *words], capture_output=True, check=False, text=True, timeout=30
+            )
             times_ms.append((time.perf_counter() - started) * 1000)
             if done.returncode:
                 yield Figure(

@@ -147,7 +147,7 @@ async def _until_ended(line: Line, of_s: float) -> None:
     await asyncio.sleep(of_s)
     path = f"/operations?page_size=1&filter={quote('(in,state,' + ','.join(_IN_FLIGHT) + ')')}"
     give_up_at = time.monotonic() + _BOUND_S
-    while (await line.ask("GET", path))["items"]:
+    while await line.ask("GET", path):
         if time.monotonic() > give_up_at:
             raise NotMeasured(f"Operations are still under way after {_BOUND_S:g} s.")
         await asyncio.sleep(_POLL_S)
@@ -157,13 +157,7 @@ async def _states(line: Line, since: datetime) -> dict[str, tuple[str, Any]]:
     """State and time of entering it, of every operation begun since."""
     asked = quote(f"(gte,started_at,{since.isoformat()})")
     found: dict[str, tuple[str, Any]] = {}
-    marker = ""
-    while True:
-        page = await line.ask(
-            "GET", f"/operations?page_size=1000&filter={asked}&nextpage_opaque_marker={quote(marker)}"
-        )
-        for one in page["items"]:
+    async for page in line.pages(f"/operations?page_size=1000&filter={asked}"):
+        for one in page:
             found[one["id"]] = (one["state"], datetime.fromisoformat(one["state_entered_at"]))
-        marker = page["next_page"]
-        if not marker:
-            return found
+    return found

@@ -50,7 +50,7 @@ def measure(*, is_quick: bool) -> Iterator[Figure]:
 async def _prepare(running: Service) -> str:
     async with lines(running, 1) as (line,):
         await onboard(line, "webserver")
-        return (await line.ask("GET", "/packages"))["items"][0]["product_name"]
+        return (await line.ask("GET", "/packages"))[0]["product_name"]
 
 
 def _fill(settings: Settings, count: int) -> None:
@@ -113,18 +113,16 @@ async def _ask(line: Line, filtered: str, asks: int) -> tuple[list[float], int]:
         started = time.perf_counter()
         page = await line.ask("GET", f"/vnfs?page_size=100&filter={quote(filtered)}")
         times_ms.append((time.perf_counter() - started) * 1000)
-        items = len(page["items"])
+        items = len(page)
     return times_ms, items
 
 
 async def _walk(line: Line, pages: int) -> tuple[list[float], int]:
     times_ms: list[float] = []
-    marker = ""
-    for _ in range(pages):
-        started = time.perf_counter()
-        page = await line.ask("GET", f"/vnfs?page_size=100&nextpage_opaque_marker={quote(marker)}")
+    started = time.perf_counter()
+    async for _ in line.pages("/vnfs?page_size=100"):
         times_ms.append((time.perf_counter() - started) * 1000)
-        marker = page["next_page"]
-        if not marker:
+        if len(times_ms) == pages:
             break
+        started = time.perf_counter()
     return times_ms, len(times_ms)

@@ -31,22 +31,36 @@ class Line:
         Raises:
             NotMeasured: the request was refused, in the API's own words.
         """
+        return (await self._exchange(method, f"/farsite/v1{path}", body))[0]
+
+    async def pages(self, path: str) -> AsyncIterator[list[Any]]:
+        """A list page by page, as its `Link` headers lead."""
+        following = f"/farsite/v1{path}"
+        while following:
+            items, following = await self._exchange("GET", following, None)
+            yield items
+
+    async def _exchange(self, method: str, uri: str, body: object) -> tuple[Any, str]:
+        """The answer's content, and where the next page is."""
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         kind = "application/zip" if isinstance(body, bytes) else "application/json"
         self._writer.write(
-            f"{method} /farsite/v1{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n"
+            f"{method} {uri} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n"
             f"Authorization: Bearer {self._target.token}\r\nContent-Length: {len(content)}\r\n\r\n".encode()
             + content
         )
-        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
-        length = 0
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length, following = 0, ""
         for line in head.split(b"\r\n"):
-            if line.startswith(b"content-length:"):
-                length = int(line[15:])
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                length = int(value)
+            elif name.lower() == b"link":
+                following = value.partition(b"<")[2].partition(b">")[0].decode()
         answer = await self._reader.readexactly(length)
-        if not head.startswith(b"http/1.1 2"):
-            raise NotMeasured(f"{method} {path}: {head.splitlines()[0].decode()} {answer[:400].decode()}")
-        return json.loads(answer) if answer else None
+        if not head.startswith(b"HTTP/1.1 2"):
+            raise NotMeasured(f"{method} {uri}: {head.splitlines()[0].decode()} {answer[:400].decode()}")
+        return (json.loads(answer) if answer else None), following
 
 
 @asynccontextmanager
