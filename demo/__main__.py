@@ -388,8 +388,8 @@ def _what_forbids_linux_sites() -> str:
     answer = subprocess.run(
         [str(FARSITE), "doctor", "-o", "json"], capture_output=True, text=True, check=False, timeout=60
     )
-    report = json.loads(answer.stdout)
-    return str(report["linux"]["refusal"] or "")
+    (linux,) = (one for one in json.loads(answer.stdout) if one["what"] == "VIM type linux")
+    return "" if linux["is_good"] else f"{linux['found']}\n{linux['remedy']}"
 
 
 if __name__ == "__main__":
