@@ -367,6 +367,9 @@ def main() -> int:
         clean()
         return 0
     clean()
+    # Also when the shell that started us in the background has SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     screen = Screen()
     print("Farsite demonstration. Ctrl-C stops it and removes every trace.")
     HOME.mkdir(mode=0o700)
