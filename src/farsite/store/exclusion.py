@@ -6,6 +6,7 @@ others from writing. Both ways of saying it, `with_for_update()` and `hold`, wor
 """
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,12 +28,24 @@ def insert_if_absent(connection: sa.Connection, table: sa.Table, **values: objec
 
     Waits for a transaction that is inserting the same key, and inserts if that one comes to nothing.
     """
-    if connection.dialect.name == "postgresql":
-        insert = postgresql.insert(table).values(**values).on_conflict_do_nothing()
-    else:
-        insert = sqlite.insert(table).values(**values).on_conflict_do_nothing()
+    insert = _insert(connection, table).on_conflict_do_nothing()
     # SQLAlchemy keeps the count of an INSERT only when asked to.
-    return connection.execute(insert.execution_options(preserve_rowcount=True)).rowcount > 0
+    return connection.execute(insert.execution_options(preserve_rowcount=True), values).rowcount > 0
+
+
+def put(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Write many rows in one statement: new ones are inserted, those with a known primary key changed."""
+    insert = _insert(connection, table)
+    changes = {
+        column.name: insert.excluded[column.name]
+        for column in table.columns
+        if not column.primary_key and column.name in rows[0]
+    }
+    connection.execute(insert.on_conflict_do_update(index_elements=table.primary_key, set_=changes), rows)
+
+
+def _insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def begin_to_write(connection: sa.Connection) -> None:

@@ -44,10 +44,26 @@ NS_ATTRIBUTES = {
 }
 
 
-def insert_vnf(connection: sa.Connection, vnf: VnfInstance) -> None:
-    connection.execute(
-        sa.insert(vnf_instances).values(id=vnf.id, created_at=vnf.created_at, **_vnf_columns(vnf))
+# Statements of every step are made once: building one costs several times as much as carrying it out.
+_CHANGE_VNF = sa.update(vnf_instances).where(
+    vnf_instances.c.id == sa.bindparam("changed_id"),
+    vnf_instances.c.version == sa.bindparam("changed_version"),
+)
+_VNF_BY_KEY = (
+    sa.select(vnf_instances.c.body)
+    .where(
+        sa.or_(
+            vnf_instances.c.id == sa.bindparam("asked"),
+            sa.and_(vnf_instances.c.name == sa.bindparam("asked"), vnf_instances.c.name != ""),
+        )
     )
+    .limit(3)
+)
+_VNF_BY_KEY_IN_PROJECT = _VNF_BY_KEY.where(vnf_instances.c.project_id == sa.bindparam("asked_project"))
+
+
+def insert_vnf(connection: sa.Connection, vnf: VnfInstance) -> None:
+    insert_vnfs(connection, [vnf])
 
 
 def insert_vnfs(connection: sa.Connection, vnfs: Sequence[VnfInstance]) -> None:
@@ -64,9 +80,7 @@ def save_vnf(connection: sa.Connection, vnf: VnfInstance) -> VnfInstance:
     """
     newer = replace(vnf, version=vnf.version + 1)
     changed = connection.execute(
-        sa.update(vnf_instances)
-        .where(vnf_instances.c.id == vnf.id, vnf_instances.c.version == vnf.version)
-        .values(**_vnf_columns(newer))
+        _CHANGE_VNF, {"changed_id": vnf.id, "changed_version": vnf.version, **_vnf_columns(newer)}
     ).rowcount
     if not changed:
         raise Conflict(f"VNF instance {vnf.id} was changed by somebody else. Read it again.")
@@ -80,12 +94,8 @@ def get_vnf(connection: sa.Connection, project_id: ProjectId | None, key: str) -
         NotFound: none has it.
         Conflict: several of that name.
     """
-    query = sa.select(vnf_instances.c.body).where(
-        sa.or_(vnf_instances.c.id == key, sa.and_(vnf_instances.c.name == key, vnf_instances.c.name != ""))
-    )
-    if project_id is not None:
-        query = query.where(vnf_instances.c.project_id == project_id)
-    rows = connection.execute(query.limit(3)).all()
+    query = _VNF_BY_KEY if project_id is None else _VNF_BY_KEY_IN_PROJECT
+    rows = connection.execute(query, {"asked": key, "asked_project": project_id}).all()
     if not rows:
         raise NotFound(f'No VNF instance "{key}". See farsite vnf list.', about={"vnf": key})
     if len(rows) > 1:

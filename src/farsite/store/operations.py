@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
 from farsite.model.errors import Conflict, NotFound
 from farsite.model.ids import OperationId, ProjectId
@@ -26,7 +25,7 @@ from farsite.model.operation import (
 from farsite.model.query import Ask, Page
 from farsite.store import outbox
 from farsite.store.encoding import decode, encode
-from farsite.store.exclusion import insert_if_absent
+from farsite.store.exclusion import insert_if_absent, put
 from farsite.store.selection import select_page
 from farsite.store.tables import (
     operation_effects,
@@ -52,31 +51,35 @@ ATTRIBUTES = {
 }
 
 
+# Statements of every step are made once: building one costs several times as much as carrying it out.
+_BY_ID = sa.select(operations).where(operations.c.id == sa.bindparam("asked_id"))
+_CHANGE = sa.update(operations).where(operations.c.id == sa.bindparam("changed_id"))
+_EFFECT = sa.select(operation_effects.c.result).where(
+    operation_effects.c.operation_id == sa.bindparam("asked_id"),
+    operation_effects.c.effect == sa.bindparam("asked_effect"),
+)
+_RECORD_EFFECT = sa.update(operation_effects).where(
+    operation_effects.c.operation_id == sa.bindparam("changed_id"),
+    operation_effects.c.effect == sa.bindparam("changed_effect"),
+)
+
+
 def insert(connection: sa.Connection, operation: Operation) -> None:
     """Record an operation and take its instance's lock.
 
     Raises:
         Conflict: another operation works on the instance; names it.
     """
-    try:
-        with connection.begin_nested():
-            connection.execute(
-                sa.insert(operation_locks).values(
-                    instance_id=operation.instance_id, operation_id=operation.id
-                )
-            )
-    except IntegrityError as error:
-        holder = connection.execute(
-            sa.select(operation_locks.c.operation_id).where(
-                operation_locks.c.instance_id == operation.instance_id
-            )
-        ).scalar()
+    if not insert_if_absent(
+        connection, operation_locks, instance_id=operation.instance_id, operation_id=operation.id
+    ):
+        holder = lock_holder(connection, operation.instance_id)
         raise Conflict(
             f"Operation {holder} works on {operation.kind} instance {operation.instance_id}; one at a time. "
             f"See what it waits for: farsite op why {holder}.",
             about={"operation_id": str(holder)},
-        ) from error
-    connection.execute(sa.insert(operations).values(**_columns(operation)))
+        )
+    connection.execute(sa.insert(operations), _columns(operation))
     _tell(connection, operation)
 
 
@@ -84,10 +87,9 @@ def get(connection: sa.Connection, project_id: ProjectId | None, operation_id: s
     """Raises:
     NotFound: no such operation in this project (any project for None).
     """
-    query = sa.select(operations).where(operations.c.id == operation_id)
-    if project_id is not None:
-        query = query.where(operations.c.project_id == project_id)
-    row = connection.execute(query).first()
+    row = connection.execute(_BY_ID, {"asked_id": operation_id}).first()
+    if row is not None and project_id not in (None, row.project_id):
+        row = None
     if row is None:
         raise NotFound(f"No operation {operation_id}. See farsite op list.")
     return _operation(row)
@@ -149,9 +151,7 @@ def enter(
 
     A terminal state lets go of the instance. Controls asked for are used up by the move.
     """
-    row = connection.execute(
-        sa.select(operations).where(operations.c.id == operation_id).with_for_update()
-    ).first()
+    row = connection.execute(_BY_ID.with_for_update(), {"asked_id": operation_id}).first()
     assert row is not None, f"operation {operation_id} has no row"
     operation = _operation(row)
     if operation.state is state:
@@ -167,7 +167,7 @@ def enter(
         cancel=None,
         version=operation.version + 1,
     )
-    connection.execute(sa.update(operations).where(operations.c.id == operation_id).values(**_columns(newer)))
+    connection.execute(_CHANGE, {"changed_id": operation_id, **_columns(newer)})
     if state in TERMINAL:
         connection.execute(sa.delete(operation_locks).where(operation_locks.c.operation_id == operation_id))
     _tell(connection, newer)
@@ -230,34 +230,22 @@ def once(connection: sa.Connection, operation_id: OperationId, effect: str, do: 
     The result is recorded in the same transaction, so a step repeated after a crash, or by another
     process that took the operation over, gets the first result and changes nothing. Results are JSON.
     """
-    known = sa.select(operation_effects.c.result).where(
-        operation_effects.c.operation_id == operation_id, operation_effects.c.effect == effect
-    )
-    row = connection.execute(known).first()
-    if row is not None:
-        return row.result
     # The key first: of two that try at once the second waits here for the first one's result, instead
     # of doing the effect twice.
     if not insert_if_absent(
         connection, operation_effects, operation_id=operation_id, effect=effect, result=None
     ):
-        return connection.execute(known).scalar_one()
+        return connection.execute(_EFFECT, {"asked_id": operation_id, "asked_effect": effect}).scalar_one()
     result = do()
     connection.execute(
-        sa.update(operation_effects)
-        .where(operation_effects.c.operation_id == operation_id, operation_effects.c.effect == effect)
-        .values(result=result)
+        _RECORD_EFFECT, {"changed_id": operation_id, "changed_effect": effect, "result": result}
     )
     return result
 
 
 def effect_of(connection: sa.Connection, operation_id: OperationId, effect: str) -> object:
     """The recorded result of an effect, None if it has not happened."""
-    return connection.execute(
-        sa.select(operation_effects.c.result).where(
-            operation_effects.c.operation_id == operation_id, operation_effects.c.effect == effect
-        )
-    ).scalar()
+    return connection.execute(_EFFECT, {"asked_id": operation_id, "asked_effect": effect}).scalar()
 
 
 def has_effects(connection: sa.Connection, operation_id: OperationId) -> bool:
@@ -268,8 +256,10 @@ def has_effects(connection: sa.Connection, operation_id: OperationId) -> bool:
 
 def put_steps(connection: sa.Connection, progress: Mapping[tuple[OperationId, int], StepProgress]) -> None:
     """Write the progress of many steps at once."""
-    for (operation_id, sequence), step in progress.items():
-        values: dict[str, object] = {
+    rows: list[dict[str, object]] = [
+        {
+            "operation_id": operation_id,
+            "sequence": sequence,
             "title": step.title,
             "is_undo": step.is_undo,
             "attempt": step.attempt,
@@ -280,15 +270,9 @@ def put_steps(connection: sa.Connection, progress: Mapping[tuple[OperationId, in
             "waits_for": step.waits_for,
             "detail": step.detail,
         }
-        changed = connection.execute(
-            sa.update(operation_steps)
-            .where(operation_steps.c.operation_id == operation_id, operation_steps.c.sequence == sequence)
-            .values(**values)
-        ).rowcount
-        if not changed:
-            connection.execute(
-                sa.insert(operation_steps).values(operation_id=operation_id, sequence=sequence, **values)
-            )
+        for (operation_id, sequence), step in progress.items()
+    ]
+    put(connection, operation_steps, rows)
 
 
 def steps_of(connection: sa.Connection, operation_id: str) -> list[StepProgress]:

@@ -32,9 +32,8 @@ def tell(
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_TELLING)))
     connection.execute(
-        sa.insert(outbox).values(
-            project_id=project_id, at=at, kind=kind, object_id=object_id, body=encode(body)
-        )
+        sa.insert(outbox),
+        {"project_id": project_id, "at": at, "kind": kind, "object_id": object_id, "body": encode(body)},
     )
 
 

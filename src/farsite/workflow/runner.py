@@ -281,6 +281,8 @@ class _Walk:
         self.told = ""
 
         def tell(text: str) -> None:
+            if text == self.told:
+                return
             self.told = text
             self._show(replace(shown, waits_for=text))
 
