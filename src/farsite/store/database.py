@@ -25,6 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from farsite.model.errors import Conflict
 from farsite.settings import Settings
 from farsite.store.exclusion import begin_to_write, hold_what_is_read_for_update
+from farsite.store.sqlite_time import teach_milliseconds
 
 log = structlog.get_logger()
 
@@ -58,6 +59,7 @@ def make_engine(url: str, *, pool_size: int, synchronous: str = "NORMAL") -> sa.
             "foreign_keys=ON",
         ):
             connection.execute(f"PRAGMA {pragma}")
+        teach_milliseconds(connection)
 
     @event.listens_for(engine, "savepoint")
     def _begin_first(connection: sa.Connection, _name: str) -> None:  # pyright: ignore[reportUnusedFunction]
