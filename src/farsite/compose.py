@@ -18,6 +18,7 @@ from farsite.lifecycle.waiting import DeploymentWatch
 from farsite.lifecycle.world import World
 from farsite.model.access import Role
 from farsite.model.clock import Clock, SystemClock
+from farsite.model.errors import FarsiteError
 from farsite.model.ids import DEFAULT_PROJECT, VimId
 from farsite.model.operation import Operation
 from farsite.notifications.feed import Feed
@@ -165,10 +166,14 @@ class Farsite:
         await self.observer.observe(vim_id)
 
     async def unwatch_vim(self, vim_id: VimId) -> None:
-        """Forget a VIM that was deleted."""
+        """Forget a VIM that was deleted, and stop what its driver ran beside it."""
         await self.observer.ignore(vim_id)
         await self.heartbeats.unwatch(vim_id)
-        await self.drivers.forget(vim_id)
+        try:
+            await self.drivers.retire(vim_id)
+        except (FarsiteError, OSError) as fault:
+            # The VIM is deleted all the same; what could not be stopped is named for the operator.
+            log.warning("vim.not_retired", vim_id=vim_id, reason=str(fault))
 
     async def _connect(self, vim_id: VimId) -> tuple[str, VimConnection]:
         vim = await self.database.read(vims.get_any, vim_id)

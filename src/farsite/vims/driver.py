@@ -141,6 +141,14 @@ class TellsEvents(Protocol):
 
 
 @runtime_checkable
+class Retires(Protocol):
+    """A driver that runs something of its own beside the VIM (a site agent) stops it here, after the VIM
+    was deleted and nothing stands on it any more. Repeating it is quiet."""
+
+    async def retire(self) -> None: ...
+
+
+@runtime_checkable
 class InjectsFaults(Protocol):
     """Feature `faults`: breaks things on purpose, for tests and game days. Kinds are the driver's own
     words and are listed by `fault_kinds`."""

@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from farsite.model.errors import NotSupported
 from farsite.model.ids import VimId
-from farsite.vims.driver import VimConnection, VimDriver
+from farsite.vims.driver import Retires, VimConnection, VimDriver
 
 GROUP = "farsite.vim_drivers"
 
@@ -63,6 +63,14 @@ class Drivers:
     async def forget(self, vim_id: VimId) -> None:
         """Drop the driver object, so that the next use sees the changed registration."""
         driver = self._drivers.pop(vim_id, None)
+        if driver is not None:
+            await driver.close()
+
+    async def retire(self, vim_id: VimId) -> None:
+        """Drop the driver object of a VIM that was deleted, and have it stop what it ran of its own."""
+        driver = self._drivers.pop(vim_id, None)
+        if isinstance(driver, Retires):
+            await driver.retire()
         if driver is not None:
             await driver.close()
 

@@ -33,7 +33,7 @@ from farsite.model.ids import VnfcId
 from farsite.model.vim import Capabilities, ServiceHealth, VimHealth, Zone
 from farsite.vims.driver import VimConnection
 from farsite.vims.drivers.linux import paths, rpc, wire
-from farsite.vims.drivers.linux.agent import daemon
+from farsite.vims.drivers.linux.agent import daemon, remove
 from farsite.vims.drivers.linux.agent.main import MODULE, SETUP_FILE
 
 _CALL_TIMEOUT_S = 30.0
@@ -150,6 +150,12 @@ class LinuxDriver:
         for listener in tuple(self._listeners):
             with contextlib.suppress(OSError):
                 listener.shutdown(SHUT_RDWR)
+
+    async def retire(self) -> None:
+        """Stop the site's agent and give up its namespace; with the last site the holder goes too."""
+        await self.close()
+        namespace = paths.site_namespace(self._connection.vim_id)
+        await asyncio.to_thread(remove.retire_site, self._connection.run_dir, self._directory, namespace)
 
     # -- networks, chains, events ---------------------------------------------------------------------------
 

@@ -13,6 +13,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from farsite.model.ids import VimId
+
 _ADDRESS_LIMIT = 107
 
 
@@ -85,3 +87,8 @@ def connect(path: Path, *, timeout_s: float | None) -> socket.socket:
         stream.close()
         raise
     return stream
+
+
+def site_namespace(vim_id: VimId) -> str:
+    """Name under which the holder keeps a site's network namespace."""
+    return f"site:{vim_id}"

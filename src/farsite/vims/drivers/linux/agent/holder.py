@@ -66,6 +66,11 @@ def adopt(run_dir: Path, name: str, held: Held) -> None:
     _ask(run_dir, {"adopt": name}, descriptors, user=held.user)
 
 
+def forget(run_dir: Path, name: str) -> None:
+    """Let go of a namespace; it and all in it go with its last process. Unknown is success."""
+    _ask(run_dir, {"forget": name}, ())
+
+
 def process_id(run_dir: Path) -> int:
     """Process id of the living holder, or 0."""
     return daemon.living(run_dir / "holder.pid")
@@ -155,6 +160,12 @@ class _Holder:
         if "adopt" in request:
             self._adopt(request["adopt"], list(received))
             stream.sendall(b'{"adopted": true}')
+            return
+        if "forget" in request:
+            descriptor = self._networks.pop(request["forget"], -1)
+            if descriptor >= 0:
+                os.close(descriptor)
+            stream.sendall(b'{"forgotten": true}')
             return
         name = request["get"]
         if name not in self._networks:

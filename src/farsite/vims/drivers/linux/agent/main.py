@@ -28,7 +28,7 @@ def _run(directory: Path) -> Callable[[Callable[[], None]], None]:
         namespaces.name_process("farsite-agent")
         document = json.loads((directory / SETUP_FILE).read_text())
         run_dir, vim_id = Path(document["run_dir"]), VimId(document["vim_id"])
-        held = holder.obtain(run_dir, f"site:{vim_id}")
+        held = holder.obtain(run_dir, paths.site_namespace(vim_id))
         listener = paths.listen(paths.agent_socket(directory))
         if held.user >= 0:
             namespaces.enter(held.user, namespaces.CLONE_NEWUSER)

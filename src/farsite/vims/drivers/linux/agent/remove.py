@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import cast
 
-from farsite.vims.drivers.linux.agent import daemon, limits
+from farsite.vims.drivers.linux.agent import daemon, holder, limits
 from farsite.vims.drivers.linux.agent.vdus import labelled
 
 _WITHIN_S = 10.0
@@ -31,6 +31,20 @@ def remove(run_dir: Path) -> list[str]:
     for name in ("sock", "lock", "log", "json", "pid"):
         (run_dir / f"holder.{name}").unlink(missing_ok=True)
     return ended
+
+
+def retire_site(run_dir: Path, site: Path, namespace: str) -> None:
+    """Remove one site for good, with the namespace that the holder keeps for it under that name.
+
+    With the last site the holder ends as well.
+    """
+    run_dir, site = run_dir.resolve(), site.resolve()
+    remove_site(site)
+    if any((run_dir / "sites").glob("*")):
+        if holder.process_id(run_dir):
+            holder.forget(run_dir, namespace)
+    else:
+        remove(run_dir)
 
 
 def remove_site(site: Path) -> list[str]:

@@ -141,7 +141,7 @@ class Site:
 
     async def _watch_holder(self) -> None:
         """Have a holder that knows our namespace, so that it outlives us."""
-        held = (("wan", self._wan), (f"site:{self.setup.vim_id}", self._held))
+        held = (("wan", self._wan), (paths.site_namespace(self.setup.vim_id), self._held))
         while True:
             with contextlib.suppress(ProcessLookupError):
                 await _end_of(self._holder_pid)
