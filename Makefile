@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo clean-demo test check bench lock
+.PHONY: help setup demo clean-demo test check bench docs lock
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ check: setup  ## Format, lint, types, import contracts, dependencies, fast tests
 
 bench: setup  ## Measure what DESIGN promises, and say by how much a figure is missed
 	@.venv/bin/python -m bench
+
+docs: setup  ## Write the reference pages anew from the program's tables
+	@.venv/bin/python tools/reference.py
 
 lock: setup  ## Bring uv.lock up to date with pyproject.toml
 	@.build/uv/bin/uv lock
