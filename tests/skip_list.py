@@ -24,13 +24,18 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """A line of the list: patterns as the shell's, for tests and for reasons."""
+    """A line of the list: patterns with * and ? for tests and for reasons."""
 
     test: str
     reason: str
 
     def covers(self, skip: Skip) -> bool:
-        return fnmatchcase(skip.test, self.test) and fnmatchcase(skip.reason, self.reason)
+        return _matches(skip.test, self.test) and _matches(skip.reason, self.reason)
+
+
+def _matches(text: str, pattern: str) -> bool:
+    # Brackets stand for themselves: parameters of tests are written in them.
+    return fnmatchcase(text, pattern.replace("[", "[[]"))
 
 
 def read_allowances(text: str) -> list[Allowance]:

@@ -30,12 +30,12 @@ def tool(name: str) -> ModuleType:
 
 def test_a_skip_is_allowed_by_test_and_by_reason() -> None:
     """The same test skipped for another reason is another matter."""
-    allowances = read_allowances("# why\n\ntests/a.py::test_* | no kernel*\n")
-    assert allowances == [Allowance("tests/a.py::test_*", "no kernel*")]
+    allowances = read_allowances("# why\n\ntests/a.py::test_*[linux*] | no kernel*\n")
+    assert allowances == [Allowance("tests/a.py::test_*[linux*]", "no kernel*")]
     skips = [
-        Skip("tests/a.py::test_x", "no kernel 7"),
-        Skip("tests/a.py::test_x", "flaky"),
-        Skip("tests/b.py::test_x", "no kernel 7"),
+        Skip("tests/a.py::test_x[linux-1]", "no kernel 7"),
+        Skip("tests/a.py::test_x[linux-1]", "flaky"),
+        Skip("tests/b.py::test_x[linux-1]", "no kernel 7"),
     ]
     assert not_allowed(skips, allowances) == skips[1:]
 
