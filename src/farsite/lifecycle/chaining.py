@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from farsite.lifecycle.world import Op
-from farsite.model.deployment import Chain, ChainEnd, ChainHop, ChainInstance
+from farsite.model.deployment import Chain, ChainEnd, ChainHop, ChainInstance, Deployment
 from farsite.model.errors import Invalid
 from farsite.model.ids import NsInstanceId, VimId, VnfcId, derived_id
 from farsite.model.ns import NsInstance
@@ -113,18 +113,26 @@ def vdu_cp(vnf: VnfInstance, vnfc_id: str, cp: str) -> str:
     return ""
 
 
-async def steer(op: Op, *, effect: str, leaving: frozenset[str] = frozenset()) -> None:
+async def steer(
+    op: Op, *, effect: str, leaving: frozenset[str] = frozenset(), standing: Deployment | None = None
+) -> None:
     """Derive the chains of the operation's service anew and apply them on every VIM involved.
 
-    Nothing happens for a VNF outside a service. Repeating it with the same `effect` applies the same
-    revision again.
+    With `standing` as if that were the VNF's deployment, whatever is recorded. Nothing happens for a VNF
+    outside a service. Repeating it with the same `effect` applies the same revision again.
     """
-    chains = await op.world.database.run(_next_chains, op, effect, leaving)
+    chains = await op.world.database.run(_next_chains, op, effect, leaving, standing)
     for chain in chains:
         await apply(op, chain)
 
 
-def _next_chains(connection: Connection, op: Op, effect: str, leaving: frozenset[str]) -> tuple[Chain, ...]:
+def _next_chains(
+    connection: Connection,
+    op: Op,
+    effect: str,
+    leaving: frozenset[str],
+    standing: Deployment | None,
+) -> tuple[Chain, ...]:
     def do() -> object:
         vnf = instances.get_vnf(connection, None, op.operation.instance_id)
         if vnf.ns_id is None:
@@ -134,7 +142,10 @@ def _next_chains(connection: Connection, op: Op, effect: str, leaving: frozenset
             return []
         nsd = packages.nsd_of(connection, ns.project_id, ns.nsd_info_id)
         flavour = nsd.flavours[ns.flavour_id]
-        chains = derive(ns, flavour, instances.vnfs_of_ns(connection, ns.id), leaving=leaving)
+        vnfs = instances.vnfs_of_ns(connection, ns.id)
+        if standing is not None:
+            vnfs = [replace(one, deployment=standing) if one.id == vnf.id else one for one in vnfs]
+        chains = derive(ns, flavour, vnfs, leaving=leaving)
         instances.save_ns(connection, replace(ns, chains=chains))
         return [encode(chain) for chain in chains]
 

@@ -7,7 +7,7 @@ from farsite.model.clock import Clock
 from farsite.model.errors import Conflict
 from farsite.model.ids import ProjectId, VnfInstanceId, new_id
 from farsite.model.package import OnboardingState, OperationalState, VnfPackage
-from farsite.model.vnf import VnfInstance
+from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.store import alarms, instances, packages
 from farsite.store.database import Connection
 
@@ -69,11 +69,19 @@ def delete_vnf(connection: Connection, vnf: VnfInstance, *, clock: Clock) -> Non
     """Forget a VNF instance that is not instantiated.
 
     Raises:
-        Conflict: it is instantiated, belongs to a service, or an operation works on it.
+        Conflict: it is instantiated, belongs to a service, holds what a failed instantiation left, or an
+            operation works on it.
     """
     if vnf.ns_id is not None:
         raise Conflict(
             f"VNF instance {vnf.id} belongs to NS instance {vnf.ns_id}, whose termination deletes it."
+        )
+    instances.refuse_if_locked(connection, vnf.id)
+    if vnf.state is InstantiationState.NOT_INSTANTIATED and vnf.deployment is not None:
+        raise Conflict(
+            f"VNF instance {vnf.id} still holds what a failed instantiation left. Terminate it first "
+            f"(farsite vnf terminate {vnf.id}), which removes it.",
+            about={"vnf": vnf.id},
         )
     instances.delete_vnf(connection, vnf)
     alarms.clear_all_of(connection, vnf.id, clock.now())

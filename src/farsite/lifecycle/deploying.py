@@ -2,12 +2,13 @@
 recorded for a VNF, and wait until it does."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, replace
 
 from farsite.lifecycle.world import Op, World
 from farsite.model.deployment import Deployment, DeploymentState, DeploymentStatus, Resource
 from farsite.model.errors import VimFault
-from farsite.model.ids import VimId, VnfInstanceId
+from farsite.model.ids import VimId, VnfcId, VnfInstanceId
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.store import instances, operations
 from farsite.store.database import Connection
@@ -49,6 +50,8 @@ async def send(op: Op, vim_id: VimId, wanted: Deployment) -> None:
 async def wait_until_ready(op: Op) -> object:
     """Wait until the VIM holds the recorded deployment; a retried wait first replaces what failed.
 
+    A VIM that does not list it is asked for it again: its list lags, or somebody else removed it.
+
     Raises:
         VimFault: the VIM failed, with its own words and the failing resource.
     """
@@ -58,14 +61,17 @@ async def wait_until_ready(op: Op) -> object:
     vnf = await recorded(op)
     assert vnf.deployment is not None
     assert vnf.vim_id is not None
-    status = await settled(op, vnf.vim_id, vnf.deployment.name, vnf.deployment.revision)
-    if status.state is DeploymentState.ABSENT:
-        raise VimFault(
-            f"The VIM no longer holds deployment {vnf.deployment.name}; somebody else removed it. "
-            f"Retry to deploy it anew.",
-            about={"vnf": vnf.id},
-        )
-    return {"resources": [encode(one) for one in status.resources]}
+    pause_s = op.world.settings.vim_poll_first_s
+    while True:
+        status = await settled(op, vnf.vim_id, vnf.deployment.name, vnf.deployment.revision)
+        if status.state is not DeploymentState.ABSENT:
+            return {"resources": [encode(one) for one in status.resources]}
+        op.waits_for(f"The VIM does not list {vnf.deployment.name}; it was asked for it again.")
+        await deploy(op)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(op.cancelled.wait(), pause_s)
+            raise Cancelled
+        pause_s = min(pause_s * 2, op.world.settings.vim_poll_max_s)
 
 
 async def settled(op: Op, vim_id: VimId, name: str, revision: str) -> DeploymentStatus:
@@ -75,6 +81,17 @@ async def settled(op: Op, vim_id: VimId, name: str, revision: str) -> Deployment
         VimFault: it settled as FAILED.
         Cancelled: a cancel was asked for meanwhile.
     """
+    status = await _until_settled(op, vim_id, name, revision)
+    if status.state is DeploymentState.FAILED:
+        where = f" ({status.resource})" if status.resource else ""
+        raise VimFault(
+            f"The VIM could not make {name}{where}: {status.reason}",
+            about={"deployment": name, "resource": status.resource},
+        )
+    return status
+
+
+async def _until_settled(op: Op, vim_id: VimId, name: str, revision: str) -> DeploymentStatus:
     settle = asyncio.ensure_future(
         op.world.watch.until_settled(vim_id, name, revision=revision, tell=op.waits_for)
     )
@@ -83,17 +100,10 @@ async def settled(op: Op, vim_id: VimId, name: str, revision: str) -> Deployment
         await asyncio.wait({settle, cancel}, return_when=asyncio.FIRST_COMPLETED)
         if not settle.done():
             raise Cancelled
-        status = settle.result()
+        return settle.result()
     finally:
         cancel.cancel()
         settle.cancel()
-    if status.state is DeploymentState.FAILED:
-        where = f" ({status.resource})" if status.resource else ""
-        raise VimFault(
-            f"The VIM could not make {name}{where}: {status.reason}",
-            about={"deployment": name, "resource": status.resource},
-        )
-    return status
 
 
 async def _replace_failed(op: Op) -> None:
@@ -175,10 +185,65 @@ def record_resources(connection: Connection, op: Op, waited: OutsideAction[World
     )
 
 
-async def previous_again(op: Op, previous: object) -> None:
-    """Undo of a change: have the VIM hold what it held before, and wait for it."""
-    before = decode(Deployment, previous)
+async def previous_again(op: Op, before: Deployment, *, may_lack: bool = False) -> None:
+    """Undo of a change: record the wish from before, have the VIM hold it, and record what stands then.
+
+    A VNFC that was replaced meanwhile cannot come back: its new incarnation stays. Repeated after a
+    failure, it replaces what the VIM holds dead. With `may_lack`, what was dead before may stay dead.
+
+    Raises:
+        VimFault: the VIM failed, with its own words and the failing resource.
+    """
     vnf = await recorded(op)
     assert vnf.vim_id is not None
-    await send(op, vnf.vim_id, before)
-    await settled(op, vnf.vim_id, before.name, before.revision)
+    driver = await op.world.drivers.of(vnf.vim_id)
+    (held,) = await driver.watch([before.name])
+    wanted = await op.world.database.run(_wish_again, op, before, held)
+    await send(op, vnf.vim_id, wanted)
+    wait = _until_settled if may_lack and op.attempt == 1 else settled
+    status = await wait(op, vnf.vim_id, wanted.name, wanted.revision)
+    await op.world.database.run(_keep_standing, vnf.id, status)
+
+
+def _wish_again(connection: Connection, op: Op, before: Deployment, held: DeploymentStatus) -> Deployment:
+    """Record the wish from before, at incarnations no lower than those that stand."""
+
+    def do() -> object:
+        standing = _standing_incarnations(held)
+        alive = {one.vnfc_id for one in held.resources if one.vnfc_id is not None and one.is_alive}
+        is_broken = op.attempt > 1 and held.state is DeploymentState.FAILED
+        vnfcs = tuple(
+            replace(
+                one,
+                incarnation=max(one.incarnation, standing.get(one.id, 0))
+                + (is_broken and one.id not in alive),
+            )
+            for one in before.vnfcs
+        )
+        wanted = replace(before, vnfcs=vnfcs)
+        vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+        instances.save_vnf(connection, replace(vnf, deployment=wanted))
+        return encode(wanted)
+
+    return decode(Deployment, operations.once(connection, op.id, f"wish again#{op.attempt}", do))
+
+
+def _keep_standing(connection: Connection, vnf_id: VnfInstanceId, status: DeploymentStatus) -> None:
+    vnf = instances.get_vnf(connection, None, vnf_id)
+    assert vnf.deployment is not None
+    standing = _standing_incarnations(status)
+    vnfcs = tuple(
+        replace(one, incarnation=max(one.incarnation, standing.get(one.id, 0)))
+        for one in vnf.deployment.vnfcs
+    )
+    deployment = replace(vnf.deployment, vnfcs=vnfcs)
+    instances.save_vnf(connection, replace(vnf, deployment=deployment, resources=status.resources))
+
+
+def _standing_incarnations(status: DeploymentStatus) -> dict[VnfcId, int]:
+    """The newest incarnation of each VNFC that a VIM holds, dead ones included."""
+    found: dict[VnfcId, int] = {}
+    for one in status.resources:
+        if one.vnfc_id is not None:
+            found[one.vnfc_id] = max(one.incarnation, found.get(one.vnfc_id, 0))
+    return found

@@ -3,7 +3,7 @@
 Source: ETSI GS NFV-SOL 003 clause 5.4.9; which VNFCs, as in NFV-SOL 002.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from farsite.lifecycle import deploying
 from farsite.lifecycle.world import Op, World
@@ -55,19 +55,14 @@ def decide(connection: Connection, op: Op) -> object:
     return encode(Decision(before=vnf.deployment, replaced=tuple(VnfcId(one) for one in sorted(chosen))))
 
 
-def forget(connection: Connection, op: Op) -> None:
-    """Record the wish from before under the new incarnations: what was replaced stays replaced.
-
-    A replaced VNFC cannot come back, so the recorded incarnation never goes down.
-    """
-    vnf = instances.get_vnf(connection, None, op.operation.instance_id)
-    assert vnf.deployment is not None
-    instances.save_vnf(connection, replace(vnf, deployment=replace(vnf.deployment, revision=op.id)))
-
-
 async def deploy(op: Op) -> None:
     """Ask the VIM to replace them."""
     await deploying.deploy(op)
+
+
+async def deploy_before(op: Op) -> None:
+    """Undo: what was not replaced yet stays as it is, dead or alive; a replaced VNFC cannot come back."""
+    await deploying.previous_again(op, op.result_of(decide, Decision).before, may_lack=True)
 
 
 async def wait(op: Op) -> object:
@@ -95,8 +90,8 @@ HEAL_VNF: Saga[World] = Saga(
     type="HEAL",
     parameters=HealVnf,
     steps=(
-        step("Choose what to replace", decide, undo=forget),
-        step("Deploy on the VIM", deploy),
+        step("Choose what to replace", decide),
+        step("Deploy on the VIM", deploy, undo=deploy_before),
         step("Wait for the VIM", wait),
         step("Record what stands", record),
     ),

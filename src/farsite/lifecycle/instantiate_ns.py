@@ -21,7 +21,7 @@ from farsite.model.package import VnfPackage
 from farsite.model.vnf import ExternalLink, InstantiationState, VnfInstance
 from farsite.model.vnfd import DeploymentFlavour
 from farsite.placement.problem import Demand, Rule
-from farsite.store import instances, operations, packages, vims
+from farsite.store import instances, packages, vims
 from farsite.store.database import Connection
 from farsite.store.encoding import decode, encode
 from farsite.vims.driver import Networks, ability
@@ -278,34 +278,19 @@ async def wait_for_vnfs(op: Op) -> None:
     """Wait until every function runs; a retried wait first has the failed ones try again."""
     children = [OperationId(one) for one in op.result_of(create_vnfs, list[str])]
     if op.attempt > 1:
-        children = await _retried(op, children)
+        children = await op.world.database.run(_try_again, op)
+        op.world.nudge()
     await members.wait_for(op, children)
 
 
-async def _retried(op: Op, children: list[OperationId]) -> list[OperationId]:
-    def retry(connection: Connection) -> list[OperationId]:
-        members.retry_resting(connection, children)
-        want = decode(InstantiateNs, op.operation.parameters)
-        ns = instances.get_ns(connection, None, op.operation.instance_id)
-        flavour = ns_flavour(connection, ns, ns.flavour_id)
-        # What was refused or failed for good gets a new operation; what stands is left alone.
-        missing = tuple(
-            one
-            for one in ns.vnfs
-            if instances.get_vnf(connection, None, one.vnf_id).state is InstantiationState.NOT_INSTANTIATED
-            and operations.lock_holder(connection, one.vnf_id) is None
-        )
-        anew = members.start_children(
-            connection, op, INSTANTIATE_VNF, missing, what=f"instantiate{op.attempt}",
-            parameters=lambda member: _instantiation(ns, flavour, want, member),
-        )  # fmt: skip
-        replaced = {one.vnf_id for one in missing}
-        kept = [child for child, one in zip(children, ns.vnfs, strict=True) if one.vnf_id not in replaced]
-        return [*kept, *anew]
-
-    retried = await op.world.database.run(retry)
-    op.world.nudge()
-    return retried
+def _try_again(connection: Connection, op: Op) -> list[OperationId]:
+    want = decode(InstantiateNs, op.operation.parameters)
+    ns = instances.get_ns(connection, None, op.operation.instance_id)
+    flavour = ns_flavour(connection, ns, ns.flavour_id)
+    return members.try_again(
+        connection, op, INSTANTIATE_VNF, ns.vnfs, what=f"instantiate{op.attempt}",
+        parameters=lambda member: _instantiation(ns, flavour, want, member),
+    )  # fmt: skip
 
 
 async def build_chains(op: Op) -> None:

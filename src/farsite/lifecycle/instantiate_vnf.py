@@ -10,6 +10,7 @@ from farsite.lifecycle import deploying, placing, sizing
 from farsite.lifecycle.addressing import Prefixes, with_addresses
 from farsite.lifecycle.world import Op, World
 from farsite.model.errors import Conflict, Invalid
+from farsite.model.ids import VnfcId
 from farsite.model.operation import InstanceKind
 from farsite.model.vnf import ExternalLink, InstantiationState, VnfInstance
 from farsite.model.vnfd import DeploymentFlavour
@@ -55,20 +56,42 @@ def place(connection: Connection, op: Op) -> object:
         port_of_cp=port_of_cp,
         configuration=want.configuration,
     )
+    remains = _take_over_remains(connection, vnf, want)
     package = packages.get_package(connection, vnf.project_id, vnf.package_id)
     vnfcs = sizing.wanted_vnfcs(vnf, package, flavour, flavour.vnfc_counts(want.level_id))
     demand = placing.demand_of(
-        vnf.id, vnfcs, flavour, vim=want.vim, region=want.region, zone=want.zone,
+        vnf.id, vnfcs, flavour, vim=vnf.vim_id or want.vim, region=want.region, zone=want.zone,
         features=frozenset(want.features),
     )  # fmt: skip
     _check_vim(connection, vnf, want)
     assignment = placing.decide(connection, op, (demand,), replacing=vnf.id).of(vnf.id)
     vnfcs = sizing.with_zones(vnfcs, assignment.zones)
+    vnfcs = tuple(replace(one, incarnation=remains.get(one.id, 0)) for one in vnfcs)
     vnfcs = with_addresses(connection, vnfcs, owner=vnf.id, networks=prefixes_of(vnf, flavour))
     deployment = sizing.deployment_of(vnf, flavour, vnfcs, revision=op.id, region=assignment.region)
     vims.allocate(connection, vnf_id=vnf.id, vim_id=assignment.vim_id, held=sizing.held_per_zone(vnfcs))
     instances.save_vnf(connection, replace(vnf, vim_id=assignment.vim_id, deployment=deployment))
     return {"vim_id": assignment.vim_id, "vnfcs": len(vnfcs)}
+
+
+def _take_over_remains(connection: Connection, vnf: VnfInstance, want: InstantiateVnf) -> dict[VnfcId, int]:
+    """Incarnations that replace what an instantiation that failed for good left standing.
+
+    It is replaced on the VIM it stands on; elsewhere it can only go after it was terminated there.
+
+    Raises:
+        Conflict: another VIM is asked for.
+    """
+    if vnf.deployment is None or vnf.vim_id is None:
+        return {}
+    if want.vim and vims.get(connection, vnf.project_id, want.vim).id != vnf.vim_id:
+        raise Conflict(
+            f"VNF instance {vnf.id} has remains of a failed instantiation on VIM {vnf.vim_id}. Terminate it "
+            f"first (farsite vnf terminate {vnf.id}), or instantiate it there.",
+            about={"vnf": vnf.id, "vim": vnf.vim_id},
+        )
+    instances.release_addresses(connection, vnf.id)
+    return {one.id: one.incarnation + 1 for one in vnf.deployment.vnfcs}
 
 
 def _check_links(want: InstantiateVnf, flavour: DeploymentFlavour) -> None:
@@ -132,6 +155,7 @@ def release(connection: Connection, vnf: VnfInstance) -> None:
             scale_levels={},
             external_links=(),
             unbound_cps=(),
+            port_of_cp={},
             configuration={},
         ),
     )

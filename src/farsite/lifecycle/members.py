@@ -102,30 +102,47 @@ def _fault(operation: Operation, count: int) -> VnfFault:
     )
 
 
-def retry_resting(connection: Connection, operation_ids: list[OperationId]) -> int:
-    """Ask every resting child to try again; how many were asked."""
-    asked = 0
-    for operation in _states(connection, operation_ids):
-        if operation.state is OperationState.FAILED_TEMP and operation.control is None:
-            operations.ask_control(connection, operation, Control.RETRY)
-            asked += 1
-    return asked
+def try_again(
+    connection: Connection,
+    op: Op,
+    saga: Saga[World],
+    members: tuple[NsVnf, ...],
+    *,
+    what: str,
+    parameters: Parameters,
+) -> list[OperationId]:
+    """Have every member that is not there yet tried again: what rests is retried, what was refused or
+    failed for good gets a new operation of this round. The operations to wait for."""
+    waited: list[OperationId] = []
+    for member in members:
+        holder = operations.lock_holder(connection, member.vnf_id)
+        is_there = instances.get_vnf(connection, None, member.vnf_id).state is InstantiationState.INSTANTIATED
+        if holder is not None:
+            operation = operations.get(connection, None, holder)
+            if is_there and operation.parent_id != op.id:
+                continue
+            if operation.state is OperationState.FAILED_TEMP and operation.control is None:
+                operations.ask_control(connection, operation, Control.RETRY)
+            waited.append(holder)
+        elif not is_there:
+            waited += start_children(connection, op, saga, (member,), what=what, parameters=parameters)
+    return waited
 
 
 async def remove_all(op: Op, terminate: Saga[World], parameters: Parameters) -> None:
     """Bring every member to NOT_INSTANTIATED, whatever state it and its operations are in.
 
-    Running operations are waited for, resting ones rolled back (a resting termination is retried once),
-    instantiated members terminated.
+    Running operations are waited for, resting ones rolled back (a resting termination is retried), each
+    once; members of which anything stands are terminated.
 
     Raises:
         VnfFault: a member could not be removed; carries the reason.
     """
     pause_s = _FIRST_PAUSE_S
-    retried: frozenset[OperationId] = frozenset()
+    pushed: frozenset[OperationId] = frozenset()
     while True:
-        left, asked = await op.world.database.run(_push_out, op, terminate, parameters, retried)
-        retried |= asked
+        left, asked = await op.world.database.run(_push_out, op, terminate, parameters, pushed)
+        pushed |= asked
         if not left:
             return
         op.world.nudge()
@@ -139,15 +156,16 @@ def _push_out(
     op: Op,
     terminate: Saga[World],
     parameters: Parameters,
-    retried: frozenset[OperationId],
+    pushed: frozenset[OperationId],
 ) -> tuple[int, frozenset[OperationId]]:
     """One round: push every member one step nearer to its removal. How many are left, and which resting
-    terminations were asked to try again."""
+    operations were asked to go on."""
     left = 0
     asked: set[OperationId] = set()
     for vnf in instances.vnfs_of_ns(connection, op.operation.instance_id):
         holder = operations.lock_holder(connection, vnf.id)
-        if holder is None and vnf.state is InstantiationState.NOT_INSTANTIATED:
+        is_gone = vnf.state is InstantiationState.NOT_INSTANTIATED and vnf.deployment is None
+        if holder is None and is_gone:
             continue
         left += 1
         if holder is None:
@@ -159,13 +177,11 @@ def _push_out(
         resting = operations.get(connection, None, holder)
         if resting.state is not OperationState.FAILED_TEMP or resting.control is not None:
             continue
-        if resting.verb != terminate.verb:
-            operations.ask_control(connection, resting, Control.ROLLBACK)
-        elif resting.id in retried:
+        if resting.id in pushed:
             raise _fault(resting, 1)
-        else:
-            operations.ask_control(connection, resting, Control.RETRY)
-            asked.add(resting.id)
+        way = Control.RETRY if resting.verb == terminate.verb else Control.ROLLBACK
+        operations.ask_control(connection, resting, way)
+        asked.add(resting.id)
     return left, frozenset(asked)
 
 

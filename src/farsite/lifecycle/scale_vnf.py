@@ -13,7 +13,7 @@ from farsite.lifecycle import chaining, deploying, placing, sizing
 from farsite.lifecycle.addressing import with_addresses
 from farsite.lifecycle.instantiate_vnf import prefixes_of
 from farsite.lifecycle.world import Op, World
-from farsite.model.deployment import Deployment
+from farsite.model.deployment import Deployment, WantedVnfc
 from farsite.model.errors import Conflict, Invalid
 from farsite.model.ids import VnfcId
 from farsite.model.operation import InstanceKind
@@ -48,6 +48,9 @@ class Decision:
     scale_levels_before: dict[str, int]
     leaving: tuple[VnfcId, ...]
     coming: tuple[VnfcId, ...]
+    leaving_ports: tuple[str, ...]
+    coming_ports: tuple[str, ...]
+    """Under which names addresses are taken."""
 
 
 def decide(connection: Connection, op: Op) -> object:
@@ -73,14 +76,21 @@ def decide(connection: Connection, op: Op) -> object:
         added = with_addresses(connection, added, owner=vnf.id, networks=prefixes_of(vnf, flavour))
         wanted = sizing.merged(added, wanted)
     staying = {one.id for one in wanted}
+    leaving = tuple(one for one in standing if one.id not in staying)
     decision = Decision(
         before=vnf.deployment,
         scale_levels_before=dict(vnf.scale_levels),
-        leaving=tuple(one.id for one in standing if one.id not in staying),
+        leaving=tuple(one.id for one in leaving),
         coming=tuple(one.id for one in added),
+        leaving_ports=_port_names(leaving),
+        coming_ports=_port_names(added),
     )
     _save(connection, vnf, replace(vnf.deployment, vnfcs=wanted, revision=op.id), levels)
     return encode(decision)
+
+
+def _port_names(vnfcs: tuple[WantedVnfc, ...]) -> tuple[str, ...]:
+    return tuple(f"{one.id}/{port.name}" for one in vnfcs for port in one.ports)
 
 
 def _new_levels(vnf: VnfInstance, want: ScaleVnf) -> dict[str, int]:
@@ -102,14 +112,12 @@ def forget(connection: Connection, op: Op) -> None:
     """Record the size from before; addresses of what was to come are free again."""
     decision = op.result_of(decide, Decision)
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
-    _release(connection, vnf, decision.coming)
-    _save(connection, vnf, decision.before, decision.scale_levels_before)
-
-
-def _release(connection: Connection, vnf: VnfInstance, gone: tuple[VnfcId, ...]) -> None:
     assert vnf.deployment is not None
-    names = [f"{one.id}/{port.name}" for one in vnf.deployment.vnfcs if one.id in gone for port in one.ports]
-    instances.release_addresses(connection, vnf.id, ports=names)
+    instances.release_addresses(connection, vnf.id, ports=decision.coming_ports)
+    # Undoing the deployment recorded the wish from before already, perhaps with replaced VNFCs.
+    is_recorded = vnf.deployment.revision == decision.before.revision
+    before = vnf.deployment if is_recorded else decision.before
+    _save(connection, vnf, before, decision.scale_levels_before)
 
 
 async def steer_away(op: Op) -> None:
@@ -127,7 +135,7 @@ async def deploy(op: Op) -> None:
 async def deploy_before(op: Op) -> None:
     """Undo: ask for the set from before, and wait for it."""
     decision = op.result_of(decide, Decision)
-    await deploying.previous_again(op, encode(decision.before))
+    await deploying.previous_again(op, decision.before)
 
 
 async def wait(op: Op) -> object:
@@ -143,22 +151,24 @@ async def steer_in(op: Op) -> None:
 
 
 async def steer_back(op: Op) -> None:
-    """Undo of both steerings: only what stood before is in the chains."""
+    """Undo: what was to leave is in the chains again."""
     decision = op.result_of(decide, Decision)
-    await chaining.steer(op, effect=f"steer back {op.attempt}", leaving=frozenset(decision.coming))
+    if decision.leaving:
+        await chaining.steer(op, effect=f"steer back#{op.attempt}", standing=decision.before)
+
+
+async def steer_out(op: Op) -> None:
+    """Undo: what came is out of the chains again."""
+    decision = op.result_of(decide, Decision)
+    if decision.coming:
+        await chaining.steer(op, effect=f"steer out#{op.attempt}", standing=decision.before)
 
 
 def record(connection: Connection, op: Op) -> None:
     """Record what stands; addresses of what left are free again."""
     decision = op.result_of(decide, Decision)
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
-    names = [
-        f"{one.id}/{port.name}"
-        for one in decision.before.vnfcs
-        if one.id in decision.leaving
-        for port in one.ports
-    ]
-    instances.release_addresses(connection, vnf.id, ports=names)
+    instances.release_addresses(connection, vnf.id, ports=decision.leaving_ports)
     deploying.record_resources(connection, op, wait)
 
 
@@ -172,7 +182,7 @@ SCALE_VNF: Saga[World] = Saga(
         step("Steer traffic away from what leaves", steer_away, undo=steer_back),
         step("Deploy on the VIM", deploy, undo=deploy_before),
         step("Wait for the VIM", wait),
-        step("Steer traffic to what came", steer_in, undo=steer_back),
+        step("Steer traffic to what came", steer_in, undo=steer_out),
         step("Record what stands", record),
     ),
 )

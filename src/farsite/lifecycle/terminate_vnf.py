@@ -9,6 +9,7 @@ from enum import StrEnum
 from farsite.lifecycle import deploying
 from farsite.lifecycle.instantiate_vnf import release
 from farsite.lifecycle.world import Op, World
+from farsite.model.deployment import Deployment
 from farsite.model.errors import Conflict
 from farsite.model.operation import InstanceKind
 from farsite.model.vnf import InstantiationState
@@ -33,9 +34,10 @@ class TerminateVnf:
 
 
 def check(connection: Connection, op: Op) -> object:
-    """See that it may go: it is instantiated, and not a part that its service still needs."""
+    """See that it may go: something of it may stand (all of it, or what an instantiation that failed for
+    good left), and it is not a part that its service still needs."""
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
-    if vnf.state is not InstantiationState.INSTANTIATED or vnf.deployment is None:
+    if vnf.deployment is None:
         raise Conflict(f"VNF instance {vnf.id} is not instantiated.")
     if vnf.ns_id is not None and op.operation.parent_id is None:
         raise Conflict(
@@ -51,8 +53,10 @@ async def remove(op: Op) -> None:
 
 
 async def deploy_again(op: Op) -> None:
-    """Undo: ask for what stood before, and wait for it."""
-    await deploying.previous_again(op, op.results["check"])
+    """Undo: ask for what stood before, and wait for it. Remains of a failure are not worth that."""
+    vnf = await deploying.recorded(op)
+    if vnf.state is InstantiationState.INSTANTIATED:
+        await deploying.previous_again(op, op.result_of(check, Deployment))
 
 
 async def wait(op: Op) -> None:
