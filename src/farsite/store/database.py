@@ -26,6 +26,7 @@ from farsite.model.errors import Conflict
 from farsite.settings import Settings
 from farsite.store.exclusion import begin_to_write, hold_what_is_read_for_update
 from farsite.store.sqlite_time import teach_milliseconds
+from farsite.store.sqlite_turns import connection_factory
 
 log = structlog.get_logger()
 
@@ -45,7 +46,13 @@ def make_engine(url: str, *, pool_size: int, synchronous: str = "NORMAL") -> sa.
         return sa.create_engine(
             _with_driver(url), pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True
         )
-    engine = sa.create_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_timeout=60)
+    engine = sa.create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=60,
+        connect_args={"factory": connection_factory(url)},
+    )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _record: object) -> None:  # pyright: ignore[reportUnusedFunction]
