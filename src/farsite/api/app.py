@@ -9,8 +9,7 @@ from farsite.api.context import Context
 from farsite.api.limits import Limits
 from farsite.api.native import access, alarms, health, management, ns, nsds, operations, packages, vims, vnfs
 from farsite.api.sol003 import vnflcm
-
-NATIVE_ROOT = "/farsite/v1"
+from farsite.api.wire import ROOT
 
 
 def make_app(context: Context) -> FastAPI:
@@ -20,7 +19,7 @@ def make_app(context: Context) -> FastAPI:
         version=__version__,
         summary="Multi-site NFV orchestrator",
         description="Native API under /farsite/v1; ETSI NFV-SOL 003 VNF lifecycle management: /vnflcm/v2.",
-        openapi_url=f"{NATIVE_ROOT}/openapi.json",
+        openapi_url=f"{ROOT}/openapi.json",
         # The interactive pages load scripts from elsewhere, which an orchestrator's network may not.
         docs_url=None,
         redoc_url=None,
@@ -32,7 +31,7 @@ def make_app(context: Context) -> FastAPI:
     app.state.known_callers = KnownCallers(context)
     problem.install(app)
     for part in (vims, packages, nsds, vnfs, management, ns, operations, alarms, access):
-        app.include_router(part.router, prefix=NATIVE_ROOT)
+        app.include_router(part.router)
     app.include_router(health.router)
     app.include_router(vnflcm.router)
     # The last added is the outermost: bounds first, then identity, and whatever goes wrong is answered.

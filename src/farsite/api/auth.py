@@ -120,7 +120,7 @@ def _is_local_metrics(scope: Scope) -> bool:
         return False
 
 
-def permitted(request: Request) -> Caller:
+async def permitted(request: Request) -> Caller:
     """The caller, if its role is enough for the route.
 
     Raises:

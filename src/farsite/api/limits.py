@@ -1,9 +1,12 @@
 """Bounds on what a request may bring: body, query and headers, enforced while it comes in.
 
-A body larger than allowed is refused by its stated length before a byte is read, or as soon as it has
-grown too large. Nothing of it is kept.
+A body larger than allowed is refused by its stated length, or as soon as it has grown too large. Nothing of
+it is kept; some of the rest is read and thrown away, because a client that is still sending when the
+connection is closed never sees the answer.
 """
 
+import asyncio
+import contextlib
 import re
 
 from starlette.exceptions import HTTPException
@@ -14,6 +17,9 @@ from farsite.settings import Settings
 
 QUERY_BYTES_MAX = 8 * 1024
 HEADER_BYTES_MAX = 32 * 1024
+
+_THROWN_AWAY_BYTES_MAX = 32 * 1024 * 1024
+_THROWN_AWAY_WITHIN_S = 5.0
 
 _UPLOAD = re.compile(r"/farsite/v1/(packages|nsds)/[^/]+/content")
 
@@ -51,6 +57,7 @@ class Limits:
         too_large = TooLarge(limit_mib, "max_package_mib" if is_upload else "max_body_mib")
         stated = dict(headers).get(b"content-length", b"0")
         if not stated.isdigit() or int(stated) > limit_mib * 1024 * 1024:
+            await _throw_away(receive)
             refusal = problem(
                 413 if stated.isdigit() else 400,
                 too_large.detail if stated.isdigit() else "Content-Length is not a number.",
@@ -67,7 +74,20 @@ class Limits:
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
                 if received > limit_mib * 1024 * 1024:
+                    await _throw_away(receive)
                     raise too_large
             return message
 
         await self._app(scope, counted, send)
+
+
+async def _throw_away(receive: Receive) -> None:
+    """Read on for a while, so that the client comes to the end of its sending and reads our answer."""
+    left = _THROWN_AWAY_BYTES_MAX
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_THROWN_AWAY_WITHIN_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    return

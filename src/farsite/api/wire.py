@@ -10,6 +10,8 @@ from farsite.api.context import Context
 from farsite.api.filters import PAGE_SIZE, FilterText, Marker, PageSize, ask_of
 from farsite.model.query import Ask
 
+ROOT = "/farsite/v1"
+
 
 class Wire(BaseModel):
     """A body of our own API: unknown fields are refused, so that a misspelt one is not silently lost."""

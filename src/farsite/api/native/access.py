@@ -8,14 +8,14 @@ from pydantic import StringConstraints
 
 from farsite.api.auth import Asker, KnownCallers
 from farsite.api.filters import link_next, page_in_memory
-from farsite.api.wire import Here, Name, Wire, asks
+from farsite.api.wire import ROOT, Here, Name, Wire, asks
 from farsite.model.access import Role
 from farsite.model.errors import Conflict, Forbidden, NotFound
 from farsite.model.ids import DEFAULT_PROJECT, ProjectId
 from farsite.model.query import Ask
 from farsite.store import tokens
 
-router = APIRouter(tags=["Access"])
+router = APIRouter(prefix=ROOT, tags=["Access"])
 
 Project = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
 

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next
 from farsite.api.native.vims import EVENTS_SPELLED, EventView, event_view
-from farsite.api.wire import Here, Wire, asks
+from farsite.api.wire import ROOT, Here, Wire, asks
 from farsite.model.alarm import AckState, Alarm
 from farsite.model.query import Ask
 from farsite.store import alarms
 
-router = APIRouter(tags=["Alarms and events"])
+router = APIRouter(prefix=ROOT, tags=["Alarms and events"])
 
 SPELLED: Mapping[str, str] = {
     "id": "id",

@@ -9,13 +9,13 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request, Response
 
 from farsite.api.auth import Asker
-from farsite.api.wire import Here
+from farsite.api.wire import ROOT, Here
 from farsite.model.errors import Conflict, NotFound
 from farsite.model.ids import VnfcId
 from farsite.store import instances
 from farsite.vnfs import management
 
-router = APIRouter(tags=["VNF instances"])
+router = APIRouter(prefix=ROOT, tags=["VNF instances"])
 
 Port = Annotated[int, Query(ge=1, le=65535, description="TCP port on the management address.")]
 _PATH = "/vnfs/{vnf}/vnfcs/{vnfc}/management/{path:path}"

@@ -11,7 +11,7 @@ from farsite.api import starting
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next, page_in_memory
 from farsite.api.native.operations import OperationView, accepted
-from farsite.api.wire import Document, Here, Label, Labels, Name, Text, Wire, asks
+from farsite.api.wire import ROOT, Document, Here, Label, Labels, Name, Text, Wire, asks
 from farsite.lifecycle.chaining import vims_of
 from farsite.lifecycle.create_ns import create_ns, delete_ns
 from farsite.lifecycle.instantiate_ns import InstantiateNs
@@ -24,7 +24,7 @@ from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.store import instances, operations
 from farsite.vims.driver import Chains, ability
 
-router = APIRouter(tags=["NS instances"])
+router = APIRouter(prefix=ROOT, tags=["NS instances"])
 
 SPELLED: Mapping[str, str] = {
     "id": "id",

@@ -13,14 +13,14 @@ from fastapi.responses import FileResponse
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next
 from farsite.api.native.packages import ChangePackage, check_is_zip, refused_archive
-from farsite.api.wire import Here, Wire, asks
+from farsite.api.wire import ROOT, Here, Wire, asks
 from farsite.model.errors import NotFound
 from farsite.model.nsd import Nsd, NsFlavour
 from farsite.model.package import Fault, NsdInfo, OnboardingState, OperationalState, UsageState
 from farsite.model.query import Ask
 from farsite.store import packages
 
-router = APIRouter(tags=["NSDs"])
+router = APIRouter(prefix=ROOT, tags=["NSDs"])
 
 SPELLED: Mapping[str, str] = {
     "id": "id",

@@ -13,7 +13,7 @@ from farsite.api.auth import Asker
 from farsite.api.filters import link_next
 from farsite.api.native.stream import all_operations, one_operation
 from farsite.api.native.why import Why, why
-from farsite.api.wire import Here, Wire, asks
+from farsite.api.wire import ROOT, Here, Wire, asks
 from farsite.model.operation import (
     CancelMode,
     Control,
@@ -28,7 +28,7 @@ from farsite.placement.problem import Placement
 from farsite.store import operations
 from farsite.store.encoding import decode
 
-router = APIRouter(tags=["Operations"])
+router = APIRouter(prefix=ROOT, tags=["Operations"])
 
 SPELLED: Mapping[str, str] = {
     "id": "id",

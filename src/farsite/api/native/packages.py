@@ -15,14 +15,14 @@ from pydantic import Field
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next
 from farsite.api.problem import Unusable
-from farsite.api.wire import Here, Labels, Wire, asks
+from farsite.api.wire import ROOT, Here, Labels, Wire, asks
 from farsite.model.errors import Invalid, NotFound
 from farsite.model.package import Artifact, Fault, OnboardingState, OperationalState, UsageState, VnfPackage
 from farsite.model.query import Ask
 from farsite.model.vnfd import DeploymentFlavour, Vnfd
 from farsite.store import packages
 
-router = APIRouter(tags=["VNF packages"])
+router = APIRouter(prefix=ROOT, tags=["VNF packages"])
 
 SPELLED: Mapping[str, str] = {
     "id": "id",

@@ -13,7 +13,7 @@ from farsite.api.auth import Asker
 from farsite.api.context import Context
 from farsite.api.filters import link_next, page_in_memory
 from farsite.api.problem import Unusable
-from farsite.api.wire import Document, Here, Label, Name, Text, Wire, asks
+from farsite.api.wire import ROOT, Document, Here, Label, Name, Text, Wire, asks
 from farsite.model.alarm import Event
 from farsite.model.deployment import Resource
 from farsite.model.errors import Conflict, NotFound, VimUnreachable
@@ -25,7 +25,7 @@ from farsite.store.database import Connection
 from farsite.vims.driver import InjectsFaults, VimConnection, ability
 from farsite.vims.registry import make_driver
 
-router = APIRouter(tags=["VIMs and sites"])
+router = APIRouter(prefix=ROOT, tags=["VIMs and sites"])
 
 SPELLED: Mapping[str, str] = {
     "id": "id",

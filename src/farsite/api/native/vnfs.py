@@ -11,7 +11,7 @@ from farsite.api import starting
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next
 from farsite.api.native.operations import OperationView, accepted
-from farsite.api.wire import Document, Here, Label, Labels, Name, Text, Wire, asks
+from farsite.api.wire import ROOT, Document, Here, Label, Labels, Name, Text, Wire, asks
 from farsite.lifecycle.create_vnf import create_vnf, delete_vnf
 from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
@@ -23,7 +23,7 @@ from farsite.model.query import Ask
 from farsite.model.vnf import ExternalLink, InstantiationState, VnfInstance
 from farsite.store import instances, operations
 
-router = APIRouter(tags=["VNF instances"])
+router = APIRouter(prefix=ROOT, tags=["VNF instances"])
 
 SPELLED: Mapping[str, str] = {
     "id": "id",

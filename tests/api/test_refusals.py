@@ -1,0 +1,219 @@
+"""Every refusal in one form, whatever was wrong with the request."""
+
+import re
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from farsite.api.auth import ROLES, role_needed
+from farsite.api.problem import ANSWERS, answer_to
+from farsite.model import errors
+from farsite.model.access import Role
+from service_bench import Service, assert_is_problem
+
+
+def _all_errors(kind: type[errors.FarsiteError]) -> Iterator[type[errors.FarsiteError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _all_errors(below)
+
+
+def test_every_error_of_the_tree_has_a_status() -> None:
+    """A new error must be given a status on purpose, not fall to 500 by oversight."""
+    own = [kind for kind in _all_errors(errors.FarsiteError) if kind.__module__ == errors.__name__]
+    assert {kind.__name__ for kind in own} == {kind.__name__ for kind in own if kind in ANSWERS}
+    assert all(answer_to(kind("x")).status < 500 for kind in own if issubclass(kind, errors.Refused))
+    assert all(answer_to(kind("x")).status >= 502 for kind in own if issubclass(kind, errors.Unknown))
+
+
+def _routes(service: Service) -> list[tuple[str, str]]:
+    paths = service.app.openapi()["paths"]
+    return [(method.upper(), path) for path, methods in paths.items() for method in methods]
+
+
+def test_nothing_is_served_to_strangers(service: Service) -> None:
+    """Every route but health asks who it is, before anything else is looked at."""
+    with service.http_as("") as nobody, service.http_as("fst_wrong") as stranger:
+        for method, path in _routes(service):
+            if path in ("/healthz", "/metrics"):
+                continue
+            for http in (nobody, stranger):
+                answer = http.request(method, re.sub(r"{[^}]*}", "x", path), content=b"{")
+                assert_is_problem(answer, 401)
+                assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert nobody.get("/healthz").status_code == 200
+        assert nobody.get("/farsite/v1/openapi.json").status_code == 200
+
+
+def test_the_table_of_roles_names_routes_that_exist(service: Service) -> None:
+    """A misspelt route in the table would leave the real one open to operators."""
+    assert set(ROLES) <= set(_routes(service))
+
+
+@pytest.mark.parametrize("role", [Role.READER, Role.OPERATOR])
+def test_a_role_may_do_what_the_table_says_and_no_more(service: Service, role: Role) -> None:
+    """Roles are checked before the body is: a reader learns nothing by trying."""
+    with service.http_as(service.token_of(role, f"roles-{role}")) as http:
+        for method, path in _routes(service):
+            if "stream" in path or path.startswith(("/healthz", "/metrics")):
+                continue
+            answer = http.request(method, re.sub(r"{[^}]*}", "x", path), json={})
+            caller_may = {Role.READER: 0, Role.OPERATOR: 1, Role.ADMIN: 2}
+            if caller_may[role] < caller_may[role_needed(method, path)]:
+                assert_is_problem(answer, 403)
+            else:
+                assert answer.status_code not in (401, 403), (method, path, answer.text)
+
+
+def test_a_revoked_token_stops_working(service: Service) -> None:
+    """Whoever lost a token wants it dead now."""
+    made = service.native("POST", "/tokens", json={"name": "lost", "role": "reader"}).json()
+    with service.http_as(made["token"]) as http:
+        assert http.get("/farsite/v1/me").json() == {
+            "name": "lost", "project_id": "default", "role": "reader"
+        }  # fmt: skip
+        assert service.native("DELETE", "/tokens/lost").status_code == 204
+        assert_is_problem(http.get("/farsite/v1/me"), 401)
+    assert made["token"] not in service.native("GET", "/tokens").text
+
+
+def test_what_is_not_there_is_not_found_on_every_route(service: Service) -> None:
+    """Unknown ids, also under existing objects, are 404 with words, never 500."""
+    for method, path in _routes(service):
+        if "{" not in path or method not in ("GET", "DELETE"):
+            continue
+        answer = service.http.request(method, re.sub(r"{[^}]*}", "no-such-thing", path))
+        assert_is_problem(answer, 404)
+    assert_is_problem(service.http.get("/farsite/v1/nonsense"), 404)
+
+
+def test_a_wrong_method_names_those_that_are_possible(service: Service) -> None:
+    """405 without Allow leaves the client guessing."""
+    answer = service.native("PUT", "/vims")
+    assert_is_problem(answer, 405)
+    assert answer.headers["allow"] == "GET, POST"
+
+
+def test_every_fault_of_a_body_is_named_with_its_path_and_no_value_is_echoed(service: Service) -> None:
+    """A form with three mistakes is corrected in one go; a credential in it is not shown around."""
+    body = {"nam": "x", "type": 7, "credentials": {"password": ["s3cret"]}, "settings": {"token": "s3cret"}}
+    answer = service.native("POST", "/vims", json=body)
+    faults = assert_is_problem(answer, 422)["faults"]
+    assert {"body/name", "body/type", "body/nam"} <= {fault["path"] for fault in faults}
+    assert any(fault["path"].startswith("body/credentials/password") for fault in faults)
+    assert "s3cret" not in answer.text
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"[1,2", b"\xff\xfe{}", b"nonsense"])
+def test_a_body_that_is_no_json_is_malformed(service: Service, content: bytes) -> None:
+    """400 tells a client that its serialiser is at fault; 422 that its content is."""
+    answer = service.native("POST", "/vnfs", content=content, headers={"Content-Type": "application/json"})
+    assert_is_problem(answer, 400 if content else 422)
+
+
+def test_a_body_that_is_too_large_by_its_own_account_is_refused_unread(service: Service) -> None:
+    """Nobody fills our memory."""
+    answer = service.native("POST", "/vnfs", json={"package": "x", "description": "y" * 2**21})
+    assert "max_body_mib" in assert_is_problem(answer, 413)["detail"]
+
+
+def test_a_body_that_grows_too_large_on_the_way_is_refused(service: Service) -> None:
+    """A chunked body states no length."""
+
+    def chunks() -> Iterator[bytes]:
+        yield b'{"package": "'
+        for _ in range(20):
+            yield b"x" * 100_000
+        yield b'"}'
+
+    answer = service.native("POST", "/vnfs", content=chunks(), headers={"Content-Type": "application/json"})
+    assert_is_problem(answer, 413)
+
+
+def test_an_endless_query_and_swollen_headers_are_refused(service: Service) -> None:
+    """Both have a bound of their own."""
+    assert_is_problem(service.native("GET", "/vims", params={"filter": "x" * 9000}), 414)
+    answer = service.native("GET", "/vims", headers={f"X-{at}": "y" * 4000 for at in range(10)})
+    assert_is_problem(answer, 431)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "filter=(eq,color,red)",
+        "filter=nonsense",
+        "filter=(eq,created_at,yesterday)",
+        "filter=(eq,is_default,perhaps)",
+        "page_size=0",
+        "page_size=1001",
+        "page_size=many",
+        "nextpage_opaque_marker=%00",
+        "nextpage_opaque_marker=!!!",
+    ],
+)
+def test_a_list_that_cannot_be_asked_for_so_says_why(service: Service, query: str) -> None:
+    """Bad filter syntax, unknown attributes and made-up markers are 400 (SOL013 clause 5.2)."""
+    assert_is_problem(service.native("GET", f"/vims?{query}"), 400)
+
+
+@pytest.mark.parametrize("odd", ["a\x00b", "\ud800", "x" * 10_000, "a/b", "'; DROP TABLE vims; --"])
+def test_odd_names_are_refused_or_kept_whole(service: Service, odd: str) -> None:
+    """Names come from strangers and go into a database, a log and a terminal."""
+    import json
+
+    answer = service.native(
+        "POST",
+        "/vims",
+        content=json.dumps({"name": odd, "type": "simulated", "settings": {"world": "memory"}}),
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code in (201, 400, 422), answer.text
+    if answer.status_code == 201:
+        assert answer.json()["name"] == odd
+        assert service.native("DELETE", f"/vims/{answer.json()['id']}").status_code == 204
+
+
+def test_what_belongs_to_another_project_is_not_there(service: Service) -> None:
+    """A tenant cannot even learn that the other has something."""
+    vnf_id = service.create_vnf(name="ours")
+    with service.http_as(service.token_of(Role.ADMIN, "others")) as others:
+        for path in (
+            "vims/sim",
+            f"vnfs/{vnf_id}",
+            "vnfs/ours",
+            "packages/Farsite%20firewall",
+            "nsds/chain-demo",
+        ):
+            assert_is_problem(others.get(f"/farsite/v1/{path}"), 404)
+            assert_is_problem(others.delete(f"/farsite/v1/{path}"), 404)
+        assert_is_problem(others.get(f"/vnflcm/v2/vnf_instances/{vnf_id}"), 404)
+        assert_is_problem(others.post(f"/farsite/v1/vnfs/{vnf_id}/instantiate"), 404)
+        for kind in ("vims", "vnfs", "packages", "nsds", "ns", "operations", "alarms", "events", "sites"):
+            assert others.get(f"/farsite/v1/{kind}").json() == []
+        answer = others.post("/farsite/v1/vnfs", json={"package": "Farsite firewall"})
+        assert_is_problem(answer, 422)
+        refused = others.post("/farsite/v1/tokens", json={"name": "x", "project_id": "default"})
+        assert_is_problem(refused, 403)
+
+
+def test_metrics_are_for_this_host_and_for_tokens(service: Service) -> None:
+    """A scraper on the host needs no secret."""
+    with service.http_as("") as nobody:
+        assert "farsite_operations_ended_total" in nobody.get("/metrics").text
+
+
+def test_forty_clients_at_once_are_all_answered(service: Service) -> None:
+    """A busy console does not starve anybody."""
+    answers: list[int] = []
+
+    def ask() -> None:
+        with service.http_as(service.token) as http:
+            answers.append(http.get("/farsite/v1/vnfs").status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert answers == [200] * 40
