@@ -43,6 +43,7 @@ def test_migrations_follow_one_another_in_one_line() -> None:
     script = ScriptDirectory.from_config(migrations._config())  # pyright: ignore[reportPrivateUsage]
     assert len(script.get_heads()) == 1
     assert len(script.get_bases()) == 1
+    assert migrations.newest() == script.get_current_head()
 
 
 def test_every_row_of_a_project_says_which() -> None:
