@@ -1,7 +1,9 @@
 """The real service on a port of its own: the orchestrator and its API in a thread with its own event loop."""
 
 import asyncio
+import logging
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx2
+import structlog
 import uvicorn
 
 from farsite.api.app import make_app
@@ -27,6 +30,11 @@ class Service:
     """A running service with its first token, and what tests do with it again and again."""
 
     def __init__(self, settings: Settings) -> None:
+        # Logs must not mix with what a command under test writes.
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+            logger_factory=structlog.PrintLoggerFactory(sys.__stderr__),
+        )
         self.settings = settings
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"

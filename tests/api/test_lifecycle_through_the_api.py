@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+
 from service_bench import Service, assert_is_problem
 
 
@@ -21,11 +22,15 @@ def test_a_vim_is_checked_before_it_is_kept_and_known_when_it_is(service: Servic
     assert made["state"] == "ACTIVE"
     assert made["zones"]
     assert "networks" in made["features"]
-    assert_is_problem(
-        service.native("POST", "/vims", json={"name": "kept", "type": "simulated"}), 409
+    assert_is_problem(service.native("POST", "/vims", json={"name": "kept", "type": "simulated"}), 409)
+    changed = service.native(
+        "PATCH", "/vims/kept", json={"description": "a spare", "is_default": True}
+    ).json()
+    assert (changed["description"], changed["is_default"], changed["settings"]["seed"]) == (
+        "a spare",
+        True,
+        7,
     )
-    changed = service.native("PATCH", "/vims/kept", json={"description": "a spare", "is_default": True}).json()
-    assert (changed["description"], changed["is_default"], changed["settings"]["seed"]) == ("a spare", True, 7)
     assert service.native("DELETE", f"/vims/{made['id']}").status_code == 204
     assert_is_problem(service.native("GET", "/vims/kept"), 404)
 
@@ -112,7 +117,9 @@ def test_a_size_out_of_range_is_refused_before_anything_is_recorded(service: Ser
         {"type": "SCALE_OUT", "aspect_id": "width"},
     ):
         assert_is_problem(service.native("POST", f"/vnfs/{vnf_id}/scale", json=body), 400)
-    assert_is_problem(service.native("POST", f"/vnfs/{vnf_id}/scale", json={"type": "UP", "aspect_id": "x"}), 422)
+    assert_is_problem(
+        service.native("POST", f"/vnfs/{vnf_id}/scale", json={"type": "UP", "aspect_id": "x"}), 422
+    )
     scaled = service.native("POST", f"/vnfs/{vnf_id}/scale", json={"type": "SCALE_OUT", "aspect_id": aspect})
     assert service.ended(scaled.json()["id"])["state"] == "COMPLETED"
     assert len(service.native("GET", f"/vnfs/{vnf_id}").json()["vnfcs"]) == 2
@@ -125,7 +132,11 @@ def test_of_many_who_start_at_once_on_one_vnf_exactly_one_is_accepted(service: S
         answers: list[tuple[int, str]] = []
         barrier = threading.Barrier(6)
 
-        def start(vnf_id: str = vnf_id, answers: list[tuple[int, str]] = answers) -> None:
+        def start(
+            vnf_id: str = vnf_id,
+            answers: list[tuple[int, str]] = answers,
+            barrier: threading.Barrier = barrier,
+        ) -> None:
             with service.http_as(service.token) as http:
                 barrier.wait(30)
                 answer = http.post(f"/farsite/v1/vnfs/{vnf_id}/instantiate", json={})
@@ -143,7 +154,7 @@ def test_of_many_who_start_at_once_on_one_vnf_exactly_one_is_accepted(service: S
 
 
 def test_no_capacity_says_which_constraint_failed_where(service: Service) -> None:
-    """"No valid host" is what operators hate most."""
+    """ "No valid host" is what operators hate most."""
     service.register("tiny", capacity={"vcpus": 0, "memory_mib": 1, "disk_gib": 0})
     vnf_id = service.create_vnf(name="homeless")
     started = service.native("POST", f"/vnfs/{vnf_id}/instantiate", json={"vim": "tiny"}).json()
@@ -182,7 +193,7 @@ def test_a_failed_step_rests_until_somebody_decides(service: Service) -> None:
     assert service.native("DELETE", "/vims/moody").status_code == 204
 
 
-def _stream(service: Service, path: str, until: str, headers: Mapping[str, str] = {}) -> list[dict[str, Any]]:  # noqa: B006
+def _stream(service: Service, path: str, until: str, headers: Mapping[str, str] = {}) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
     event: dict[str, Any] = {}
     with service.http.stream("GET", f"/farsite/v1{path}", headers=dict(headers)) as answer:
@@ -266,9 +277,8 @@ def test_a_service_is_chained_counted_and_taken_down(service: Service) -> None:
     assert_is_problem(service.native("GET", "/ns/chained/chains/none/counters"), 404)
     member = shown["vnfs"][0]["vnf_id"]
     assert_is_problem(service.native("POST", f"/vnfs/{member}/terminate"), 409)
-    health = service.native(
-        "GET", f"/vnfs/{member}/vnfcs/{service.native('GET', f'/vnfs/{member}').json()['vnfcs'][0]['id']}/management/health"
-    )
+    vnfc = service.native("GET", f"/vnfs/{member}").json()["vnfcs"][0]["id"]
+    health = service.native("GET", f"/vnfs/{member}/vnfcs/{vnfc}/management/health")
     assert health.status_code == 200
     gone = service.native("POST", "/ns/chained/terminate").json()
     assert service.ended(gone["id"])["state"] == "COMPLETED"
@@ -372,7 +382,9 @@ def test_a_disabled_package_makes_no_instances(service: Service) -> None:
     assert_is_problem(
         service.native("PATCH", f"/packages/{key}", json={"operational_state": "DISABLED"}), 409
     )
-    assert service.native("PATCH", f"/packages/{key}", json={"operational_state": "ENABLED"}).status_code == 200
+    assert (
+        service.native("PATCH", f"/packages/{key}", json={"operational_state": "ENABLED"}).status_code == 200
+    )
     content = service.native("GET", f"/packages/{key}/content")
     assert content.content[:2] == b"PK"
 
