@@ -22,9 +22,17 @@ def vim(
     name: str, *, site: str = "", vcpus: int = 8, hosts: int = 1, zones: int = 1, **more: object
 ) -> Candidate:
     rooms = tuple(
-        Room(region="r", zone=f"z{index}", vcpus=vcpus, memory_mib=1024, disk_gib=10, vcpus_total=max(vcpus, 1), hosts=hosts)
+        Room(
+            region="r",
+            zone=f"z{index}",
+            vcpus=vcpus,
+            memory_mib=1024,
+            disk_gib=10,
+            vcpus_total=max(vcpus, 1),
+            hosts=hosts,
+        )
         for index in range(zones)
-    )  # fmt: skip
+    )
     candidate = Candidate(
         vim_id=VimId(f"id-{name}"), name=name, site=site or name, state=VimState.ACTIVE,
         features=frozenset({"networks", "chains"}), rooms=rooms,
@@ -212,6 +220,18 @@ def test_units_that_must_stand_on_different_hosts_need_as_many_hosts() -> None:
     )
     with pytest.raises(NotEnough, match="too few to keep the group apart"):
         place(Problem(demands=(wanted,), candidates=(vim("north", hosts=2),)))
+
+
+def test_a_unit_that_comes_later_keeps_away_from_the_hosts_of_those_that_stand() -> None:
+    """Scaling out must not put two members of an anti-affinity group on one host."""
+    stands = Unit(id="u0", vcpus=1, memory_mib=1, disk_gib=0, host_group="g", stands_in="z0")
+    comes = Unit(id="u1", vcpus=1, memory_mib=1, disk_gib=0, host_group="g")
+    wanted = Demand(id="fw", units=(stands, comes))
+
+    with pytest.raises(NotEnough, match="too few to keep the group apart"):
+        place(Problem(demands=(wanted,), candidates=(vim("north", hosts=1),)))
+    placed = place(Problem(demands=(wanted,), candidates=(vim("north", hosts=1, zones=2),)))
+    assert placed.of("fw").zones == ("z0", "z1")
 
 
 def test_without_any_vim_the_refusal_says_how_to_register_one() -> None:

@@ -60,11 +60,11 @@ def place(connection: Connection, op: Op) -> object:
     package = packages.get_package(connection, vnf.project_id, vnf.package_id)
     vnfcs = sizing.wanted_vnfcs(vnf, package, flavour, flavour.vnfc_counts(want.level_id))
     demand = placing.demand_of(
-        vnf.id, vnfcs, flavour, vim=vnf.vim_id or want.vim, region=want.region, zone=want.zone,
+        vnf.name or vnf.id, vnfcs, flavour, vim=vnf.vim_id or want.vim, region=want.region, zone=want.zone,
         features=frozenset(want.features),
     )  # fmt: skip
     _check_vim(connection, vnf, want)
-    assignment = placing.decide(connection, op, (demand,), replacing=vnf.id).of(vnf.id)
+    assignment = placing.decide(connection, op, (demand,), replacing=vnf.id).of(demand.id)
     vnfcs = sizing.with_zones(vnfcs, assignment.zones)
     vnfcs = tuple(replace(one, incarnation=remains.get(one.id, 0)) for one in vnfcs)
     vnfcs = with_addresses(connection, vnfcs, owner=vnf.id, networks=prefixes_of(vnf, flavour))

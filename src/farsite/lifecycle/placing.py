@@ -1,6 +1,7 @@
 """Brings what the store knows of VIMs into the form placement decides on, and keeps its answer."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from farsite.lifecycle.sizing import group_of
 from farsite.lifecycle.world import Op
@@ -22,26 +23,34 @@ def demand_of(
     region: str = "",
     zone: str = "",
     features: frozenset[str] = frozenset(),
+    standing: tuple[WantedVnfc, ...] = (),
 ) -> Demand:
-    """What one VNF asks of placement."""
+    """What one VNF asks of placement for `vnfcs`; those of it that stand already count in its groups.
+
+    The units of what stands come first in the demand, and so do their zones in the answer.
+    """
     return Demand(
         id=demand_id,
-        units=tuple(
-            Unit(
-                id=one.id,
-                vcpus=one.vcpus,
-                memory_mib=one.memory_mib,
-                disk_gib=int(-(-one.disk_gib // 1)),
-                host_group=one.anti_affinity_group,
-                zone_group=group_of(flavour, one.vdu, AffinityScope.ZONE),
-            )
-            for one in vnfcs
+        units=(
+            *(replace(_unit(one, flavour), stands_in=one.zone) for one in standing),
+            *(_unit(one, flavour) for one in vnfcs),
         ),
         features=features
         | {f"images:{one.image.partition(':')[0]}" for one in vnfcs if _is_site_image(one.image)},
         vim=vim,
         region=region,
         zone=zone,
+    )
+
+
+def _unit(vnfc: WantedVnfc, flavour: DeploymentFlavour) -> Unit:
+    return Unit(
+        id=vnfc.id,
+        vcpus=vnfc.vcpus,
+        memory_mib=vnfc.memory_mib,
+        disk_gib=int(-(-vnfc.disk_gib // 1)),
+        host_group=vnfc.anti_affinity_group,
+        zone_group=group_of(flavour, vnfc.vdu, AffinityScope.ZONE),
     )
 
 

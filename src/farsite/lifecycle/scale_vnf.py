@@ -68,11 +68,16 @@ def decide(connection: Connection, op: Op) -> object:
     known = {one.id for one in standing}
     added = tuple(one for one in wanted if one.id not in known)
     if added:
-        # Everything is asked for at once, so that anti-affinity sees the whole group; what stands is
-        # in the zone it stands in and counts as free for the question.
-        demand = placing.demand_of(vnf.id, added, flavour, vim=vnf.vim_id, region=vnf.deployment.region)
-        assignment = placing.decide(connection, op, (demand,)).of(vnf.id)
-        added = sizing.with_zones(added, assignment.zones)
+        demand = placing.demand_of(
+            vnf.name or vnf.id,
+            added,
+            flavour,
+            vim=vnf.vim_id,
+            region=vnf.deployment.region,
+            standing=standing,
+        )
+        assignment = placing.decide(connection, op, (demand,)).of(demand.id)
+        added = sizing.with_zones(added, assignment.zones[len(standing) :])
         added = with_addresses(connection, added, owner=vnf.id, networks=prefixes_of(vnf, flavour))
         wanted = sizing.merged(added, wanted)
     staying = {one.id for one in wanted}

@@ -199,13 +199,14 @@ def _into_zones(
         choice = _zone_for(unit, left, zones, used_hosts, used_zones)
         if isinstance(choice, _Refusal):
             return choice
-        room = left[choice]
-        left[choice] = replace(
-            room,
-            vcpus=room.vcpus - unit.vcpus,
-            memory_mib=room.memory_mib - unit.memory_mib,
-            disk_gib=room.disk_gib - unit.disk_gib,
-        )
+        if not unit.stands_in:
+            room = left[choice]
+            left[choice] = replace(
+                room,
+                vcpus=room.vcpus - unit.vcpus,
+                memory_mib=room.memory_mib - unit.memory_mib,
+                disk_gib=room.disk_gib - unit.disk_gib,
+            )
         zones.append(choice)
         if unit.host_group:
             used_hosts[choice, unit.host_group] = used_hosts.get((choice, unit.host_group), 0) + 1
@@ -222,6 +223,8 @@ def _zone_for(
     used_hosts: Mapping[tuple[str, str], int],
     used_zones: Mapping[str, set[str]],
 ) -> str | _Refusal:
+    if unit.stands_in:
+        return unit.stands_in
     refusals: list[_Refusal] = []
     # The zone of the units before first, then the one with most room.
     preferred = sorted(left.values(), key=lambda room: (room.zone not in zones[-1:], -room.vcpus, room.zone))

@@ -23,6 +23,8 @@ class Unit:
     disk_gib: int
     host_group: str = ""
     zone_group: str = ""
+    stands_in: str = ""
+    """Zone it stands in already: it takes nothing more there, but its groups count it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
