@@ -1,6 +1,7 @@
 """Every table. Columns are what we search by; the rest of an object is its JSON `body`.
 
-All rows carry `project_id`: tenancy cannot be added later.
+Every object's row carries `project_id`: tenancy cannot be added later. Rows that are a part of an object
+(its steps, effects, lock, credentials, addresses, books) belong to its project through it.
 """
 
 from datetime import UTC, datetime
