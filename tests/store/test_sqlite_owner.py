@@ -68,11 +68,19 @@ def test_a_program_that_the_owner_starts_does_not_inherit_the_right(data_dir: Pa
     url = f"sqlite:///{data_dir}/farsite.db"
     owner = SqliteOwner(url)
     owner.acquire()
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
+    child = subprocess.Popen(
+        [sys.executable, "-c", "print('begun', flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        close_fds=False,
+    )
     owner.release()
     try:
+        # The kernel lets us go on a moment before it closes what the new program does not inherit.
+        assert child.stdout
+        assert child.stdout.readline() == b"begun\n"
         successor = SqliteOwner(url)
         successor.acquire()
         successor.release()
     finally:
-        child.communicate()
+        child.communicate(b"\n")
