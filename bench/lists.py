@@ -30,6 +30,7 @@ QUESTIONS = {
     "eq name, one": "(eq,name,edge-rare-0)",
     "cont name, rare (1 in 5,000)": "(cont,name,rare)",
     "cont name, none": "(cont,name,nowhere)",
+    "cont name, all": "(cont,name,edge)",
     "eq product and eq state": "(eq,product_name,{product});(eq,state,NOT_INSTANTIATED)",
     "neq state": "(neq,state,INSTANTIATED)",
 }
@@ -63,8 +64,16 @@ def _fill(settings: Settings, count: int) -> None:
         for first in range(0, count, _BATCH):
             with store.transaction() as connection:
                 instances.insert_vnfs(connection, [_numbered(like, n) for n in range(first, first + _BATCH)])
+        _settle(store)
     finally:
         store.close()
+
+
+def _settle(store: Database) -> None:
+    """Have PostgreSQL do at once what its autovacuum does within minutes of so many rows."""
+    if not store.is_sqlite:
+        with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE")
 
 
 def _numbered(like: VnfInstance, number: int) -> VnfInstance:

@@ -47,6 +47,11 @@ def select_page(
         order = (newest_by.desc(), table.c.id.desc())
     if ask.after:
         query = query.where(_later(table, ask.after, newest_by))
+    if narrow is None and newest_by is None and _searches_an_index(table, ask, attributes):
+        # Read the index from end to end instead of the table: a tenth of the bytes. Ordered by an expression,
+        # or SQLite would walk in order of id and fetch every row to look at it.
+        ids = query.with_only_columns(table.c.id).order_by(table.c.id.concat("")).limit(ask.limit + 1)
+        query = sa.select(table).where(table.c.id.in_(ids.scalar_subquery()))
     rows = connection.execute(query.order_by(*order).limit(ask.limit + 1)).all()
     items = tuple(make(row) for row in rows[: ask.limit])
     if len(rows) <= ask.limit:
@@ -54,6 +59,16 @@ def select_page(
     last = rows[ask.limit - 1]
     at = "" if newest_by is None else f"{getattr(last, newest_by.name).isoformat()}|"
     return Page(items=items, next_after=f"{at}{last.id}")
+
+
+def _searches_an_index(table: sa.Table, ask: Ask, attributes: Attributes) -> bool:
+    """Whether the question is a search in texts that an index of the table holds together with the ids."""
+    searched = {attributes[condition.attribute] for condition in ask.conditions}
+    if len(searched) != 1 or all(one.comparison is not Comparison.CONT for one in ask.conditions):
+        return False
+    (column,) = searched
+    covering = [table.c.project_id, column, table.c.id]
+    return any([*index.columns] == covering for index in table.indexes)
 
 
 def _later(table: sa.Table, after: str, newest_by: sa.Column[Any] | None) -> sa.ColumnElement[bool]:
