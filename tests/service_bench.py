@@ -136,10 +136,13 @@ class Service:
         return vnf_id
 
     def ended(self, operation_id: str) -> Mapping[str, Any]:
-        """The operation once it has ended or rests."""
+        """The operation once it has ended or rests; its steps are told a moment after its state."""
         return self.until(
             lambda: self.native("GET", f"/operations/{operation_id}").json(),
-            lambda seen: seen["state"] in ("COMPLETED", "FAILED", "ROLLED_BACK", "FAILED_TEMP"),
+            lambda seen: (
+                seen["state"] in ("COMPLETED", "FAILED", "ROLLED_BACK", "FAILED_TEMP")
+                and all(step["state"] != "RUNNING" for step in seen["steps"])
+            ),
         )
 
     def in_state(self, operation_id: str, *states: str) -> Mapping[str, Any]:
