@@ -31,10 +31,12 @@ def health(*, vital: bool = True, other: bool = True) -> VimHealth:
 
 
 def test_a_vim_whose_services_all_answer_is_active() -> None:
+    """One good answer ends a doubt; earlier misses do not linger."""
     assert judge(health(), misses=2, misses_until_error=3).state is VimState.ACTIVE
 
 
 def test_a_failing_service_that_is_not_vital_degrades_and_is_named() -> None:
+    """An operator wants the name of the service, not a colour."""
     finding = judge(health(other=False), misses=0, misses_until_error=3)
 
     assert finding.state is VimState.DEGRADED
@@ -66,6 +68,7 @@ def test_refused_credentials_are_an_error_at_once() -> None:
 def test_error_needs_as_many_misses_in_a_row_as_the_setting_says(
     checks: list[VimHealth | FarsiteError | None],
 ) -> None:
+    """The hysteresis holds for every history, not for the one that was thought of."""
     misses = run = 0
     for check in checks:
         finding = judge(check, misses=misses, misses_until_error=3)

@@ -51,6 +51,7 @@ def archives(settings: Settings) -> list[str]:
 async def test_an_onboarded_package_is_enabled_and_its_archive_lies_under_its_digest(
     catalogue: Catalogue, settings: Settings
 ) -> None:
+    """What was uploaded can be given back byte for byte."""
     package = await onboard(catalogue, build_sample("firewall"))
 
     assert package.state is OnboardingState.ONBOARDED
@@ -80,6 +81,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing_and_can_be_repeated(
 async def test_an_upload_over_the_limit_is_refused_and_leaves_nothing(
     settings: Settings, database: Database
 ) -> None:
+    """A disk must not be filled by a request that is refused."""
     catalogue = Catalogue(replace(settings, max_package_mib=0), database, SystemClock())
     package = await catalogue.create_package(DEFAULT_PROJECT)
 
@@ -92,6 +94,7 @@ async def test_an_upload_over_the_limit_is_refused_and_leaves_nothing(
 async def test_what_is_no_package_ends_in_error_with_its_faults_and_may_be_replaced(
     catalogue: Catalogue,
 ) -> None:
+    """A mended archive goes into the same resource, without cleaning up first."""
     package = await onboard(catalogue, b"this is not a zip")
 
     assert package.state is OnboardingState.ERROR
@@ -102,6 +105,7 @@ async def test_what_is_no_package_ends_in_error_with_its_faults_and_may_be_repla
 
 
 async def test_the_same_vnfd_twice_is_refused_by_name(catalogue: Catalogue) -> None:
+    """Two packages with one VNFD id would make every instantiation ambiguous."""
     first = await onboard(catalogue, build_sample("firewall"))
 
     second = await onboard(catalogue, build_sample("firewall"))
@@ -121,6 +125,7 @@ async def test_the_same_vnfd_in_two_projects_is_two_packages(catalogue: Catalogu
 
 
 async def test_two_uploads_at_once_to_one_package_are_one(catalogue: Catalogue) -> None:
+    """Both used to read CREATED and both were taken in."""
     package = await catalogue.create_package(DEFAULT_PROJECT)
 
     outcomes = await asyncio.gather(
@@ -140,6 +145,7 @@ async def test_two_uploads_at_once_to_one_package_are_one(catalogue: Catalogue) 
 async def test_a_service_whose_functions_are_not_onboarded_is_refused_by_their_names(
     catalogue: Catalogue,
 ) -> None:
+    """The order of onboarding is told, not discovered at instantiation."""
     info = await catalogue.create_nsd(DEFAULT_PROJECT)
 
     info = await catalogue.upload_nsd(DEFAULT_PROJECT, info.id, chunks(build_sample("chain-demo")))
@@ -168,6 +174,7 @@ async def test_an_onboarding_cut_off_by_a_crash_is_finished_or_can_be_repeated(
 
 
 async def test_a_disabled_package_is_told_apart_from_an_enabled_one(catalogue: Catalogue) -> None:
+    """Disabling twice is a mistake worth hearing of (SOL005 clause 9.4.3.3.4)."""
     package = await onboard(catalogue, build_sample("firewall"))
 
     disabled = await catalogue.set_operational_state(DEFAULT_PROJECT, package.id, OperationalState.DISABLED)
@@ -178,6 +185,7 @@ async def test_a_disabled_package_is_told_apart_from_an_enabled_one(catalogue: C
 
 
 async def test_a_deleted_package_takes_its_archive_along(catalogue: Catalogue, settings: Settings) -> None:
+    """Archives are large; what no row refers to goes."""
     package = await onboard(catalogue, build_sample("firewall"))
 
     await catalogue.delete_package(DEFAULT_PROJECT, package.id)
@@ -188,6 +196,7 @@ async def test_a_deleted_package_takes_its_archive_along(catalogue: Catalogue, s
 
 
 async def test_a_bomb_is_refused_as_a_package_like_any_other_fault(catalogue: Catalogue) -> None:
+    """Fifty megabytes of nothing in a small file are a fault of the file, not of us."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("TOSCA-Metadata/TOSCA.meta", b"\0" * 50_000_000)

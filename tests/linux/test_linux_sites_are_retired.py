@@ -24,6 +24,7 @@ async def test_a_retired_site_leaves_no_process_and_the_other_site_goes_on(sites
 
 
 async def test_with_the_last_site_the_holder_goes_too_and_a_second_time_is_quiet(north: Lab) -> None:
+    """Nothing of ours runs on a host without sites."""
     await north.sites["north"].retire()
     await north.sites["north"].retire()
 

@@ -146,6 +146,7 @@ def test_affinity_and_anti_affinity_hold_between_functions(problem: Problem) -> 
 
 @given(problems())
 def test_nothing_is_placed_on_a_vim_in_error(problem: Problem) -> None:
+    """A function sent there would only fail later."""
     placement = answer(problem)
     if placement is None:
         return
@@ -169,6 +170,7 @@ def test_every_candidate_is_judged_with_a_reason_for_every_function(problem: Pro
 
 
 def test_a_vim_that_the_user_names_is_taken_or_the_request_is_refused() -> None:
+    """The user's choice is never silently replaced by another."""
     wanted = demand("fw", vim="south")
 
     assert (
@@ -210,6 +212,7 @@ def test_a_greedy_first_choice_is_taken_back_when_a_later_function_needs_its_pla
 
 
 def test_units_that_must_stand_on_different_hosts_need_as_many_hosts() -> None:
+    """Anti-affinity that cannot be kept is refused before anything is deployed."""
     units = tuple(
         Unit(id=f"u{index}", vcpus=1, memory_mib=1, disk_gib=0, host_group="g") for index in range(3)
     )
@@ -235,5 +238,6 @@ def test_a_unit_that_comes_later_keeps_away_from_the_hosts_of_those_that_stand()
 
 
 def test_without_any_vim_the_refusal_says_how_to_register_one() -> None:
+    """The first thing a newcomer meets must say the next step."""
     with pytest.raises(NotEnough, match="farsite vim register"):
         place(Problem(demands=(demand("fw"),), candidates=()))

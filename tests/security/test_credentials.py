@@ -14,6 +14,7 @@ ONE, OTHER = VimId("one"), VimId("other")
 
 
 def test_what_is_encrypted_comes_back(tmp_path: Path) -> None:
+    """Credentials are of use only if they survive the round trip, accents included."""
     keys = KeyDirectory(tmp_path / "keys")
     secret = keys.encrypt(ONE, {"username": "nfv", "password": "pässwörd"})
 
@@ -22,6 +23,7 @@ def test_what_is_encrypted_comes_back(tmp_path: Path) -> None:
 
 
 def test_the_key_directory_and_its_files_are_for_our_user_alone(tmp_path: Path) -> None:
+    """A key that others can read protects nothing."""
     keys = KeyDirectory(tmp_path / "keys")
     keys.encrypt(ONE, {"password": "x"})
 
@@ -39,6 +41,7 @@ def test_each_vim_has_a_key_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_missing_key_says_what_to_do(tmp_path: Path) -> None:
+    """A lost key file must not look like a fault of the VIM."""
     keys = KeyDirectory(tmp_path / "keys")
     secret = keys.encrypt(ONE, {"password": "x"})
     keys.forget(ONE)
