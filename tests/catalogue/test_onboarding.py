@@ -174,7 +174,7 @@ async def test_an_onboarding_cut_off_by_a_crash_is_finished_or_can_be_repeated(
 
 
 async def test_a_disabled_package_is_told_apart_from_an_enabled_one(catalogue: Catalogue) -> None:
-    """Disabling twice is a mistake worth hearing of (SOL005 clause 9.4.3.3.4)."""
+    """Disabling twice is a mistake worth hearing of."""
     package = await onboard(catalogue, build_sample("firewall"))
 
     disabled = await catalogue.set_operational_state(DEFAULT_PROJECT, package.id, OperationalState.DISABLED)
