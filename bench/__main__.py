@@ -43,7 +43,7 @@ def main() -> int:
             for figure in PARTS[name](is_quick=given.quick):
                 figures.append(figure)
                 print("    " + "  ".join(row(figure)[:4]), file=sys.stderr, flush=True)
-        except NotMeasured as reason:
+        except (NotMeasured, OSError, EOFError) as reason:
             is_whole = False
             figures.append(Figure(what=name, value=None, unit="", note=" ".join(str(reason).split())))
             print(f"    {reason}", file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ what is measured: httpx2 needs as much for a request as the orchestrator does.
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,13 +18,28 @@ Request = tuple[str, str, object]
 """Method, path below /farsite/v1, body (None: none; bytes: an archive; else JSON)."""
 
 
-class Line:
-    """One connection that stays open; one request at a time."""
+_IDLE_S = 2.0
 
-    def __init__(self, target: Service, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+
+class Line:
+    """One connection that stays open; one request at a time. After a pause it is opened anew, since a
+    server closes what was idle for seconds."""
+
+    def __init__(self, target: Service) -> None:
         self._target = target
-        self._reader = reader
-        self._writer = writer
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._used_at = 0.0
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._streams is None or time.monotonic() - self._used_at > _IDLE_S:
+            self.close()
+            self._streams = await asyncio.open_connection("127.0.0.1", self._target.port, limit=2**20)
+        self._used_at = time.monotonic()
+        return self._streams
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
 
     async def ask(self, method: str, path: str, body: object = None) -> Any:
         """The answer's content.
@@ -44,12 +60,13 @@ class Line:
         """The answer's content, and where the next page is."""
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         kind = "application/zip" if isinstance(body, bytes) else "application/json"
-        self._writer.write(
+        reader, writer = await self.open()
+        writer.write(
             f"{method} {uri} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n"
             f"Authorization: Bearer {self._target.token}\r\nContent-Length: {len(content)}\r\n\r\n".encode()
             + content
         )
-        head = await self._reader.readuntil(b"\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
         length, following = 0, ""
         for line in head.split(b"\r\n"):
             name, _, value = line.partition(b":")
@@ -57,7 +74,8 @@ class Line:
                 length = int(value)
             elif name.lower() == b"link":
                 following = value.partition(b"<")[2].partition(b">")[0].decode()
-        answer = await self._reader.readexactly(length)
+        answer = await reader.readexactly(length)
+        self._used_at = time.monotonic()
         if not head.startswith(b"HTTP/1.1 2"):
             raise NotMeasured(f"{method} {uri}: {head.splitlines()[0].decode()} {answer[:400].decode()}")
         return (json.loads(answer) if answer else None), following
@@ -66,12 +84,14 @@ class Line:
 @asynccontextmanager
 async def lines(target: Service, count: int) -> AsyncIterator[list[Line]]:
     """So many open connections to a service."""
-    opened = [await asyncio.open_connection("127.0.0.1", target.port, limit=2**20) for _ in range(count)]
+    opened = [Line(target) for _ in range(count)]
     try:
-        yield [Line(target, reader, writer) for reader, writer in opened]
+        for line in opened:
+            await line.open()
+        yield opened
     finally:
-        for _, writer in opened:
-            writer.close()
+        for line in opened:
+            line.close()
 
 
 async def all_of(open_lines: Sequence[Line], requests: Sequence[Request]) -> list[Any]:
