@@ -23,6 +23,7 @@ _TIMEOUT_S = 60.0
 _UPLOAD_TIMEOUT_S = 600.0
 _RETURN_WITHIN_S = 60.0
 _LOOK_S = 0.3
+_LOOKS_FOR_LAST_STEPS = 4
 
 Document = Mapping[str, object]
 
@@ -703,7 +704,13 @@ class Client:
         yield "operation", self.operation(operation_id)
 
     def _rest_of(self, operation_id: str, seen: Mapping[int, Step]) -> Iterator[Step | Operation]:
+        # Steps are told a moment after the state they led to.
         operation = self.operation(operation_id)
+        for _ in range(_LOOKS_FOR_LAST_STEPS):
+            if all(step["state"] != "RUNNING" for step in operation["steps"] or []):
+                break
+            time.sleep(_LOOK_S)
+            operation = self.operation(operation_id)
         for step in operation["steps"] or []:
             if seen.get(step["sequence"]) != step:
                 yield step

@@ -25,6 +25,12 @@ _PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 Name = Annotated[
     str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE, strip_whitespace=True)
 ]
+# A name is also a part of a path.
+_IN_A_PATH = r"^[^\x00-\x1f\x7f/]*$"
+ObjectName = Annotated[
+    str, StringConstraints(min_length=1, max_length=200, pattern=_IN_A_PATH, strip_whitespace=True)
+]
+OptionalName = Annotated[str, StringConstraints(max_length=200, pattern=_IN_A_PATH, strip_whitespace=True)]
 Label = Annotated[str, StringConstraints(max_length=200, pattern=_PRINTABLE)]
 Text = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
 Labels = dict[Label, Text]

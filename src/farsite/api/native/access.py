@@ -8,7 +8,7 @@ from pydantic import StringConstraints
 
 from farsite.api.auth import Asker, KnownCallers
 from farsite.api.filters import link_next, page_in_memory
-from farsite.api.wire import ROOT, Here, Name, Wire, asks
+from farsite.api.wire import ROOT, Here, ObjectName, Wire, asks
 from farsite.model.access import Role
 from farsite.model.errors import Conflict, Forbidden, NotFound
 from farsite.model.ids import DEFAULT_PROJECT, ProjectId
@@ -30,7 +30,7 @@ class CreateToken(Wire):
     """`project_id` empty: the caller's own project. Only an administrator of the project `default` may
     name another."""
 
-    name: Name
+    name: ObjectName
     role: Role = Role.READER
     project_id: Project | None = None
 

@@ -11,7 +11,7 @@ from farsite.api import starting
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next, page_in_memory
 from farsite.api.native.operations import OperationView, accepted
-from farsite.api.wire import ROOT, Document, Here, Label, Labels, Name, Text, Wire, asks
+from farsite.api.wire import ROOT, Document, Here, Label, Labels, Name, OptionalName, Text, Wire, asks
 from farsite.lifecycle.chaining import vims_of
 from farsite.lifecycle.create_ns import create_ns, delete_ns
 from farsite.lifecycle.instantiate_ns import InstantiateNs
@@ -41,7 +41,7 @@ SPELLED: Mapping[str, str] = {
 class CreateNs(Wire):
     nsd: Name
     """Id, NSD id or name of an enabled NSD."""
-    name: Label = ""
+    name: OptionalName = ""
     description: Text = ""
     metadata: Labels = Field(default_factory=dict)
 

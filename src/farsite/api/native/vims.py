@@ -13,7 +13,7 @@ from farsite.api.auth import Asker
 from farsite.api.context import Context
 from farsite.api.filters import link_next, page_in_memory
 from farsite.api.problem import Unusable
-from farsite.api.wire import ROOT, Document, Here, Label, Name, Text, Wire, asks
+from farsite.api.wire import ROOT, Document, Here, Label, Name, ObjectName, OptionalName, Text, Wire, asks
 from farsite.model.alarm import Event
 from farsite.model.deployment import Resource
 from farsite.model.errors import Conflict, NotFound, VimUnreachable
@@ -44,9 +44,9 @@ _VALIDATE_TIMEOUT_S = 60.0
 class RegisterVim(Wire):
     """`credentials` are stored encrypted and never shown again."""
 
-    name: Name
+    name: ObjectName
     type: Label
-    site: Label = ""
+    site: OptionalName = ""
     """Name of the site it stands in; empty: a site of the VIM's own name."""
     description: Text = ""
     auth_url: Text = ""
@@ -58,8 +58,8 @@ class RegisterVim(Wire):
 class ChangeVim(Wire):
     """What is not given stays. `settings` and `credentials` replace what was there."""
 
-    name: Name | None = None
-    site: Name | None = None
+    name: ObjectName | None = None
+    site: ObjectName | None = None
     description: Text | None = None
     auth_url: Text | None = None
     settings: Document | None = None

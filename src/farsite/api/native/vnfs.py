@@ -11,7 +11,7 @@ from farsite.api import starting
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next
 from farsite.api.native.operations import OperationView, accepted
-from farsite.api.wire import ROOT, Document, Here, Label, Labels, Name, Text, Wire, asks
+from farsite.api.wire import ROOT, Document, Here, Label, Labels, Name, OptionalName, Text, Wire, asks
 from farsite.lifecycle.create_vnf import create_vnf, delete_vnf
 from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
@@ -46,7 +46,7 @@ SPELLED: Mapping[str, str] = {
 class CreateVnf(Wire):
     package: Name
     """Id, VNFD id or product name of an enabled package."""
-    name: Label = ""
+    name: OptionalName = ""
     description: Text = ""
     metadata: Labels = Field(default_factory=dict)
 

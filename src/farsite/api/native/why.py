@@ -125,6 +125,6 @@ def _commands(
             continue
         if is_possible:
             found.append(Command(command=f"farsite op {control} {operation.id}", effect=_EFFECTS[control]))
-    if not operation.is_ended:
+    if not operation.is_ended and operation.state is not OperationState.FAILED_TEMP:
         found.append(Command(command=f"farsite op wait {operation.id}", effect="waits until it has ended"))
     return tuple(found)

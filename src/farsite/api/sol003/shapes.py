@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from farsite.api.problem import Unusable
 from farsite.api.starting import can_roll_back
-from farsite.api.wire import Label, Text
+from farsite.api.wire import Label, OptionalName, Text
 from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
@@ -36,7 +36,7 @@ class Etsi(BaseModel):
 
 class CreateVnfRequest(Etsi):
     vnfdId: Identifier  # noqa: N815  (ETSI's spelling, here and below)
-    vnfInstanceName: Label = ""  # noqa: N815
+    vnfInstanceName: OptionalName = ""  # noqa: N815
     vnfInstanceDescription: Text = ""  # noqa: N815
     metadata: dict[Label, Text] = Field(default_factory=dict)
 
@@ -104,7 +104,7 @@ class CancelRequest(Etsi):
 class VnfInfoModificationRequest(Etsi):
     """A merge patch: null removes."""
 
-    vnfInstanceName: Label | None = None  # noqa: N815
+    vnfInstanceName: OptionalName | None = None  # noqa: N815
     vnfInstanceDescription: Text | None = None  # noqa: N815
     metadata: dict[Label, Text | None] | None = None
     vnfPkgId: Literal[None] = None  # noqa: N815
