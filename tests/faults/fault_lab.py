@@ -200,8 +200,11 @@ class Lab:
         return vim.id
 
     async def watched(self) -> None:
-        """Wait until every registered VIM has been checked since the start."""
-        await until(lambda: self._are_active(), "every VIM is ACTIVE")
+        """Wait until every registered VIM has been checked since the start, and answered."""
+        opening = self.farsite._opening  # pyright: ignore[reportPrivateUsage]
+        assert opening is not None
+        await opening
+        await until(self._are_active, "every VIM is ACTIVE")
 
     async def _are_active(self) -> bool:
         return all(vim.state == "ACTIVE" for vim in await self.database.run(vims.everywhere))

@@ -8,7 +8,7 @@ good answer makes it ACTIVE again.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -36,6 +36,7 @@ class Finding:
     state: VimState
     reason: str
     misses: int
+    took_s: float = 0.0
 
 
 def judge(health: VimHealth | FarsiteError | None, *, misses: int, misses_until_error: int) -> Finding:
@@ -73,6 +74,10 @@ class Heartbeats:
         self._clock = clock
         self._misses: dict[VimId, int] = {}
         self._tasks: dict[VimId, asyncio.Task[None]] = {}
+        self._findings: dict[VimId, Finding] = {}
+        """What is still to be recorded: the latest of each VIM."""
+        self._behind: dict[tuple[VimId, str], asyncio.Task[None]] = {}
+        """Recording and reading that the checks do not wait for."""
 
     async def watch(self, vim_id: VimId) -> None:
         """Check a VIM now, then once a period until `unwatch`."""
@@ -82,11 +87,13 @@ class Heartbeats:
         self._tasks[vim_id] = asyncio.create_task(self._check_for_ever(vim_id), name=f"heartbeat-{vim_id}")
 
     async def unwatch(self, vim_id: VimId) -> None:
-        task = self._tasks.pop(vim_id, None)
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        self._findings.pop(vim_id, None)
+        behind = [self._behind.pop(key) for key in list(self._behind) if key[0] == vim_id]
+        for task in (self._tasks.pop(vim_id, None), *behind):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
     async def stop(self) -> None:
         for vim_id in list(self._tasks):
@@ -97,11 +104,30 @@ class Heartbeats:
         while True:
             await asyncio.sleep(self._settings.heartbeat_period_s)
             was_missing = self._misses.get(vim_id, 0) > 0
-            await self._check_quietly(vim_id)
+            try:
+                self._findings[vim_id] = await self._ask(vim_id)
+            except Exception:
+                log.exception("heartbeat.failed", vim_id=vim_id)
+                continue
+            # A database that is locked or away delays the record of a check, never the next check.
+            self._do_behind(vim_id, "record", self._record_latest)
             is_back = was_missing and not self._misses.get(vim_id)
             if is_back or self._clock.monotonic_s() - read_at > self._settings.inventory_period_s:
                 read_at = self._clock.monotonic_s()
-                await self._read_inventory_quietly(vim_id)
+                self._do_behind(vim_id, "inventory", self._read_inventory_quietly)
+
+    def _do_behind(self, vim_id: VimId, what: str, task: Task) -> None:
+        """Do something beside the checks, unless it is still being done."""
+        under_way = self._behind.get((vim_id, what))
+        if under_way is None or under_way.done():
+            self._behind[vim_id, what] = asyncio.ensure_future(_running(task, vim_id))
+
+    async def _record_latest(self, vim_id: VimId) -> None:
+        while (finding := self._findings.pop(vim_id, None)) is not None:
+            try:
+                await self._record(vim_id, finding)
+            except Exception:
+                log.exception("heartbeat.not_recorded", vim_id=vim_id)
 
     async def _check_quietly(self, vim_id: VimId) -> None:
         try:
@@ -119,6 +145,11 @@ class Heartbeats:
 
     async def check(self, vim_id: VimId) -> Finding:
         """One check: its outcome is recorded, with an alarm where it is a bad one."""
+        finding = await self._ask(vim_id)
+        await self._record(vim_id, finding)
+        return finding
+
+    async def _ask(self, vim_id: VimId) -> Finding:
         started = self._clock.monotonic_s()
         health: VimHealth | FarsiteError | None
         try:
@@ -134,12 +165,14 @@ class Heartbeats:
             misses_until_error=self._settings.heartbeat_misses,
         )
         self._misses[vim_id] = finding.misses
+        return replace(finding, took_s=self._clock.monotonic_s() - started)
+
+    async def _record(self, vim_id: VimId, finding: Finding) -> None:
         vim = await self._database.read(_record, vim_id, finding, self._clock)
         if vim is not None:
-            telemetry.VIM_CHECK_DURATION.labels(vim.name).observe(self._clock.monotonic_s() - started)
+            telemetry.VIM_CHECK_DURATION.labels(vim.name).observe(finding.took_s)
             for state in VimState:
                 telemetry.VIM_STATE.labels(vim.name, state.value).set(state is finding.state)
-        return finding
 
     async def read_inventory(self, vim_id: VimId) -> None:
         """Read what the VIM offers and keep it for placement."""
@@ -149,6 +182,10 @@ class Heartbeats:
             read_at=self._clock.now(), zones=zones, capabilities=await driver.capabilities()
         )
         await self._database.read(_keep_inventory, vim_id, inventory)
+
+
+async def _running(task: Task, vim_id: VimId) -> None:
+    await task(vim_id)
 
 
 def _keep_inventory(connection: Connection, vim_id: VimId, inventory: Inventory) -> None:

@@ -47,10 +47,11 @@ async def send(op: Op, vim_id: VimId, wanted: Deployment) -> None:
     op.world.watch.kick(vim_id)
 
 
-async def wait_until_ready(op: Op) -> object:
+async def wait_until_ready(op: Op, *, only: frozenset[VnfcId] | None = None) -> object:
     """Wait until the VIM holds the recorded deployment; a retried wait first replaces what failed.
 
-    A VIM that does not list it is asked for it again: its list lags, or somebody else removed it.
+    With `only`, until these VNFCs run, whatever became of the others meanwhile. A VIM that does not list
+    the deployment is asked for it again: its list lags, or somebody else removed it.
 
     Raises:
         VimFault: the VIM failed, with its own words and the failing resource.
@@ -63,11 +64,16 @@ async def wait_until_ready(op: Op) -> object:
     assert vnf.vim_id is not None
     pause_s = op.world.settings.vim_poll_first_s
     while True:
-        status = await settled(op, vnf.vim_id, vnf.deployment.name, vnf.deployment.revision)
-        if status.state is not DeploymentState.ABSENT:
+        status = await _until_settled(op, vnf.vim_id, vnf.deployment.name, vnf.deployment.revision)
+        if status.state is DeploymentState.READY or (only is not None and only <= _alive(status)):
             return {"resources": [encode(one) for one in status.resources]}
-        op.waits_for(f"The VIM does not list {vnf.deployment.name}; it was asked for it again.")
-        await deploy(op)
+        if status.state is DeploymentState.ABSENT:
+            op.waits_for(f"The VIM does not list {vnf.deployment.name}; it was asked for it again.")
+            await deploy(op)
+        elif only is None or status.resource in only:
+            raise _fault(status)
+        else:
+            op.waits_for(f"{status.resource} is dead too; it is not what this operation replaces.")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(op.cancelled.wait(), pause_s)
             raise Cancelled
@@ -83,12 +89,20 @@ async def settled(op: Op, vim_id: VimId, name: str, revision: str) -> Deployment
     """
     status = await _until_settled(op, vim_id, name, revision)
     if status.state is DeploymentState.FAILED:
-        where = f" ({status.resource})" if status.resource else ""
-        raise VimFault(
-            f"The VIM could not make {name}{where}: {status.reason}",
-            about={"deployment": name, "resource": status.resource},
-        )
+        raise _fault(status)
     return status
+
+
+def _fault(status: DeploymentStatus) -> VimFault:
+    where = f" ({status.resource})" if status.resource else ""
+    return VimFault(
+        f"The VIM could not make {status.name}{where}: {status.reason}",
+        about={"deployment": status.name, "resource": status.resource},
+    )
+
+
+def _alive(status: DeploymentStatus) -> frozenset[VnfcId]:
+    return frozenset(one.vnfc_id for one in status.resources if one.vnfc_id is not None and one.is_alive)
 
 
 async def _until_settled(op: Op, vim_id: VimId, name: str, revision: str) -> DeploymentStatus:
@@ -115,7 +129,7 @@ async def _replace_failed(op: Op) -> None:
     (status,) = await driver.watch([vnf.deployment.name])
     if status.state is not DeploymentState.FAILED:
         return
-    alive = {one.vnfc_id for one in status.resources if one.vnfc_id is not None and one.is_alive}
+    alive = _alive(status)
     failed = tuple(one.id for one in vnf.deployment.vnfcs if one.id not in alive)
 
     def raise_incarnations(connection: Connection) -> object:
@@ -210,7 +224,7 @@ def _wish_again(connection: Connection, op: Op, before: Deployment, held: Deploy
 
     def do() -> object:
         standing = _standing_incarnations(held)
-        alive = {one.vnfc_id for one in held.resources if one.vnfc_id is not None and one.is_alive}
+        alive = _alive(held)
         is_broken = op.attempt > 1 and held.state is DeploymentState.FAILED
         vnfcs = tuple(
             replace(

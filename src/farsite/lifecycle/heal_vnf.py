@@ -66,8 +66,9 @@ async def deploy_before(op: Op) -> None:
 
 
 async def wait(op: Op) -> object:
-    """Wait until the replacements run."""
-    return await deploying.wait_until_ready(op)
+    """Wait until the replacements run. Another VNFC that died meanwhile is for the next healing."""
+    decision = op.result_of(decide, Decision)
+    return await deploying.wait_until_ready(op, only=frozenset(decision.replaced))
 
 
 def record(connection: Connection, op: Op) -> None:
