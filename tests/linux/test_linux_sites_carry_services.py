@@ -444,3 +444,12 @@ print(socket.inet_ntoa(asking.recv(512)[-4:]))
 """,
     )
     assert answer.strip() == "10.1.0.2"
+
+
+async def test_a_web_server_without_any_network_runs_and_says_that_it_serves_nobody(north: Lab) -> None:
+    """It used to take 8080 on all addresses, the management's among them, and then failed to start."""
+    lonely = vnfc("web-1", "builtin:webserver", Port(name="data"), ports=[8080])
+
+    await north.ready("north", deployment("web", lonely))
+
+    assert (await north.http("north", "web-1", "GET", "/health"))["status"] == "degraded"

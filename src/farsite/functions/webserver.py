@@ -12,8 +12,8 @@ Configuration document, with its defaults:
       "ports": [8443]                    further port numbers; default none
     }
 
-It listens on each address of its ports (so that 8080 can be served beside the management interface), and
-on all addresses where the ports have none. Connections are kept alive. IPv4 and IPv6.
+It listens on each address of its ports, so that 8080 can be served beside the management interface; without
+any address there is nobody to serve, and its health says so. Connections are kept alive. IPv4 and IPv6.
 """
 
 import socket
@@ -71,7 +71,7 @@ class Webserver:
     def __init__(self, situation: Situation) -> None:
         self._situation = situation
         self._settings = read_settings(situation.configuration)
-        self._addresses = addresses_of(situation.ports) or ["0.0.0.0", "::"]  # noqa: S104  (its own namespace)
+        self._addresses = addresses_of(situation.ports)
         self._requests: dict[int, int] = {}
         self._datagrams: dict[int, int] = {}
         self._doors: dict[tuple[str, int], _Door] = {}
@@ -86,7 +86,7 @@ class Webserver:
         self._settings = settings
 
     def health(self) -> Health:
-        return Health(True, None, {"listening": [_shown(*place) for place in self._doors]})
+        return Health(bool(self._doors), None, {"listening": [_shown(*place) for place in self._doors]})
 
     def counters(self) -> Mapping[str, object]:
         return {
