@@ -23,7 +23,7 @@ from farsite.lifecycle import requests, sizing
 from farsite.lifecycle.create_ns import create_ns
 from farsite.lifecycle.create_vnf import create_vnf
 from farsite.lifecycle.verbs import VERBS
-from farsite.model.deployment import Deployment
+from farsite.model.deployment import Deployment, ResourceKind
 from farsite.model.ids import DEFAULT_PROJECT, OperationId, VimId, derived_id, new_id
 from farsite.model.operation import TERMINAL, CancelMode, Control, Operation, OperationState
 from farsite.model.vim import Vim
@@ -174,10 +174,10 @@ class Lab:
     async def stop(self) -> None:
         await self.farsite.stop()
 
-    async def furnish(self) -> None:
+    async def furnish(self, type_: str = "simulated") -> None:
         """Register the VIMs and onboard the samples."""
         for site in SITES:
-            await self.register(site)
+            await self.register(site, type_=type_)
         for name in SAMPLES:
             package = await self.farsite.catalogue.create_package(DEFAULT_PROJECT)
             await self.farsite.catalogue.upload_package(
@@ -640,6 +640,37 @@ class _Books:
                 if encode(ours) != encode(theirs):
                     wrong.append(f"{site}: chain {chain_id} is\n{theirs}\ninstead of\n{ours}")
         return wrong
+
+
+async def check_against_driver(lab: Lab) -> None:
+    """As `check_nothing_is_stuck` where the VIM can only be asked through its driver: what `find` sees is
+    what is recorded, and every VNFC stands once."""
+    wrong: list[str] = []
+
+    async def is_in_order() -> bool:
+        books = await lab.database.run(_Books.read)
+        wrong[:] = books.faults(0)
+        for site in SITES:
+            found = await (await lab.farsite.drivers.of(vim_id(site))).find("")
+            standing = sorted(
+                (str(one.vnfc_id), one.incarnation) for one in found if one.kind is ResourceKind.COMPUTE
+            )
+            here = [one for one in books.vnfs.values() if one.vim_id == vim_id(site) and one.deployment]
+            recorded = sorted(
+                (str(vnfc.id), vnfc.incarnation)
+                for one in here
+                for vnfc in (one.deployment.vnfcs if one.deployment else ())
+            )
+            if standing != recorded:
+                wrong.append(f"{site} holds {standing} instead of {recorded}")
+            owners = {one.id for one in here} | set(books.ns_bodies)
+            owners |= {chain["id"] for body in books.ns_bodies.values() for chain in body["chains"]}
+            wrong.extend(f"{site} holds {one} of nobody" for one in found if one.owner not in owners)
+            if not books.vnfs and found:
+                wrong.append(f"{site} still holds {found}")
+        return not wrong
+
+    await until(is_in_order, "books in order", lambda: "\n".join(wrong), bound_s=5)
 
 
 def _members(books: _Books, chain: Mapping[str, Any]) -> set[str]:
