@@ -38,6 +38,7 @@ Connection = sa.Connection
 
 _BUSY_TIMEOUT_MS = 30_000
 _RETRY_FOR_S = 60.0
+_OWNER_PATIENCE_S = 0.5
 
 
 def make_engine(url: str, *, pool_size: int, synchronous: str = "NORMAL") -> sa.Engine:
@@ -188,16 +189,23 @@ class SqliteOwner:
             Conflict: another process orchestrates on this file; names its process id.
         """
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(self._file, 32).decode(errors="replace").strip() or "unknown"
-            os.close(self._file)
-            self._file = -1
-            raise Conflict(
-                f"Process {holder} already orchestrates on {self.path.with_suffix('')}. One process per "
-                f"SQLite file: stop that one, give this one its own --data-dir, or use PostgreSQL."
-            ) from error
+        give_up_at = time.monotonic() + _OWNER_PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                # A process that was just killed may be seen as gone before its files are closed.
+                if time.monotonic() < give_up_at:
+                    time.sleep(0.02)
+                    continue
+                holder = os.read(self._file, 32).decode(errors="replace").strip() or "unknown"
+                os.close(self._file)
+                self._file = -1
+                raise Conflict(
+                    f"Process {holder} already orchestrates on {self.path.with_suffix('')}. One process per "
+                    f"SQLite file: stop that one, give this one its own --data-dir, or use PostgreSQL."
+                ) from error
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
