@@ -31,6 +31,8 @@ WORKFLOW_VERSION = "1"
 _QUEUE = "operations"
 _WORKFLOW = "operation"
 _RESCUE_PERIOD_S = 15.0
+_CONNECTIONS = 16
+"""Connections, and threads that use them, for the checkpoints of all workflows of this process."""
 _ACTIVE = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 """States of a workflow that somebody works on or will."""
 _LOOKED_UP_AT_ONCE = 500
@@ -44,7 +46,9 @@ class Engine:
         self._database = database
         self._sagas = sagas
         self._runner = runner
-        self._engine = make_engine(settings.url, pool_size=16, synchronous=settings.sqlite_synchronous)
+        self._engine = make_engine(
+            settings.url, pool_size=_CONNECTIONS, synchronous=settings.sqlite_synchronous
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._walks: set[asyncio.Task[Any]] = set()
         self._is_stopping = False
@@ -59,6 +63,8 @@ class Engine:
                 serializer=serializer,
                 log_level="WARNING",
                 run_migrations=True,
+                # Else a thread per checkpoint under way: 788 were seen, most waiting for a connection.
+                max_executor_threads=_CONNECTIONS,
             )
         )
         DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=100_000)(self._make_workflow())
