@@ -68,7 +68,7 @@ def listen(path: Path) -> socket.socket:
     with _address(path) as address:
         listener.bind(address)
     path.chmod(0o600)
-    listener.listen(128)
+    listener.listen(1024)  # a full queue refuses at once, and a hundred deployments come together
     return listener
 
 
