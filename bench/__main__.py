@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import demonstration, footprint, instantiation, linux_sites, lists
 from bench.figures import Figure, NotMeasured, as_markdown, as_text, row
+from farsite.model.errors import FarsiteError
 
 PARTS = {
     "instantiation": instantiation.measure,
@@ -43,7 +44,7 @@ def main() -> int:
             for figure in PARTS[name](is_quick=given.quick):
                 figures.append(figure)
                 print("    " + "  ".join(row(figure)[:4]), file=sys.stderr, flush=True)
-        except (NotMeasured, OSError, EOFError) as reason:
+        except (NotMeasured, FarsiteError, OSError, EOFError) as reason:
             is_whole = False
             figures.append(Figure(what=name, value=None, unit="", note=" ".join(str(reason).split())))
             print(f"    {reason}", file=sys.stderr, flush=True)

@@ -29,6 +29,7 @@ from farsite.vims.driver import VimConnection
 from farsite.vims.registry import make_driver
 
 _BOUND_S = 60.0
+_ROOMY = {"vcpus": 1024, "memory_mib": 1024 * 1024}
 _CLIENT, _SERVER = "10.20.0.1", "10.20.0.2"
 _RUN_S = 1.2
 _KILL_AFTER_S = 0.3
@@ -46,7 +47,7 @@ def measure(*, is_quick: bool) -> Iterator[Figure]:
 async def _sites(run_dir: Path, *names: str) -> AsyncIterator[dict[str, Any]]:
     found = {
         name: make_driver(
-            "linux", VimConnection(vim_id=VimId(name), name=name, site=name, settings={}, run_dir=run_dir)
+            "linux", VimConnection(vim_id=VimId(name), name=name, site=name, settings=_ROOMY, run_dir=run_dir)
         )
         for name in names
     }
