@@ -4,6 +4,7 @@ a database that is locked."""
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -132,6 +133,7 @@ async def test_a_dead_vnfc_becomes_an_event_an_alarm_and_a_new_vnfc(lab: Lab) ->
     await check_nothing_is_stuck(lab)
 
 
+@pytest.mark.slow
 async def test_a_budget_ends_healing_that_does_not_help(grounds: Grounds) -> None:
     """What dies again and again is a person's business, and the alarm says so."""
     async with running(grounds, heal_budget=2) as lab:
@@ -145,6 +147,7 @@ async def test_a_budget_ends_healing_that_does_not_help(grounds: Grounds) -> Non
         assert len(await heals_of(lab, vnf_id)) == 2
 
 
+@pytest.mark.slow
 async def test_a_breaker_holds_healing_when_many_die_at_once(grounds: Grounds) -> None:
     """Then the VIM is the suspect. When the deaths stop, healing goes on by itself."""
     async with running(grounds, heal_breaker=3, heal_breaker_window_s=2.0) as lab:
@@ -174,6 +177,7 @@ async def see_healed(lab: Lab, vnf_id: str) -> int:
     return len(await heals_of(lab, vnf_id))
 
 
+@pytest.mark.slow
 @on_both
 def test_a_vnfc_that_died_while_the_orchestrator_was_dead_is_healed_after_its_start(grounds: Grounds) -> None:
     """What happened meanwhile is found, once."""
@@ -195,6 +199,7 @@ async def reaches(lab: Lab, site: str, state: VimState) -> None:
     await until(is_so, f"{site} is {state}")
 
 
+@pytest.mark.slow
 @on_both
 async def test_a_silent_vim_is_unreachable_then_in_error_with_an_alarm_until_it_answers(lab: Lab) -> None:
     """Hysteresis: one lost answer is no alarm, a lasting silence is one, and it clears itself."""
@@ -236,28 +241,39 @@ async def _checks_within(lab: Lab, site: str, seconds: float) -> int:
     return counted
 
 
+async def _lags(seconds: float) -> list[float]:
+    """How late the loop runs a timer, ten times a second."""
+    found: list[float] = []
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        began = time.monotonic()
+        await asyncio.sleep(0.1)
+        found.append(time.monotonic() - began - 0.1)
+    return found
+
+
 @pytest.mark.slow
 async def test_a_database_locked_for_ten_seconds_stops_no_heartbeat_and_lags_no_loop(lab: Lab) -> None:
     """A writer elsewhere (a backup, an operator's hand) must not blind us."""
     path = lab.settings.url.removeprefix("sqlite:///")
     other = sqlite3.connect(path, isolation_level=None)
-    lab.farsite.loop_lag.worst_s = 0.0
-    await asyncio.sleep(2)
-    # On a machine that is busy with other things, the loop is late without any fault of ours.
-    noise_s, lab.farsite.loop_lag.worst_s = lab.farsite.loop_lag.worst_s, 0.0
     other.execute("BEGIN IMMEDIATE")
     vnf_id = asyncio.create_task(lab.create_vnf())
+    lags = asyncio.create_task(_lags(10.0))
     try:
         asked = await _checks_within(lab, "north", 10.0)
     finally:
         other.execute("ROLLBACK")
         other.close()
     assert asked >= 10.0 / lab.settings.heartbeat_period_s / 2
-    assert lab.farsite.loop_lag.worst_s < max(0.05, 3 * noise_s)
+    # One late look is noise on a busy machine; what counts is a late share of them, as for the alarm.
+    late = [lag for lag in await lags if lag > lab.settings.loop_lag_alarm_s]
+    assert len(late) <= 10, f"late by {late}"
     await lab.done("instantiate_vnf", await vnf_id, InstantiateVnf())
     await check_nothing_is_stuck(lab)
 
 
+@pytest.mark.slow
 async def test_a_vnfc_that_dies_while_another_is_healed_is_healed_next(lab: Lab) -> None:
     """One healing does not fail, and hold the VNF, for a death that it was not asked to mend."""
     vnf_id = await a_vnf(lab)

@@ -11,7 +11,10 @@ from conftest import Grounds
 from farsite.model.ids import new_id
 from farsite.store import operations
 
-pytestmark = pytest.mark.parametrize("grounds", ["sqlite", "postgresql"], indirect=True)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.parametrize("grounds", ["sqlite", "postgresql"], indirect=True),
+]
 
 
 async def stop_in_the_middle(lab: Lab, name: str, instance_id: str, operation_id: str, step: str) -> str:

@@ -64,7 +64,9 @@ def place(connection: Connection, op: Op) -> object:
         features=frozenset(want.features),
     )  # fmt: skip
     _check_vim(connection, vnf, want)
-    assignment = placing.decide(connection, op, (demand,), replacing=vnf.id).of(demand.id)
+    assignment = placing.decide(
+        connection, op, (demand,), replacing=vnf.id, granted=want.vim if op.operation.parent_id else ""
+    ).of(demand.id)
     vnfcs = sizing.with_zones(vnfcs, assignment.zones)
     vnfcs = tuple(replace(one, incarnation=remains.get(one.id, 0)) for one in vnfcs)
     vnfcs = with_addresses(connection, vnfcs, owner=vnf.id, networks=prefixes_of(vnf, flavour))

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from dataclasses import replace
 
 from farsite.lifecycle.sizing import group_of
 from farsite.lifecycle.world import Op
 from farsite.model.deployment import WantedVnfc
 from farsite.model.ids import ProjectId, VimId, VnfInstanceId
-from farsite.model.vim import Vim, Zone
+from farsite.model.vim import Vim, VimState, Zone
 from farsite.model.vnfd import AffinityScope, DeploymentFlavour
 from farsite.placement.problem import Candidate, Demand, Placement, Problem, Room, Rule, Unit
 from farsite.store import operations, vims
@@ -65,15 +66,22 @@ def decide(
     *,
     rules: tuple[Rule, ...] = (),
     replacing: VnfInstanceId | None = None,
+    granted: str = "",
 ) -> Placement:
     """Place the demands on the project's VIMs and keep the explanation beside the operation.
 
-    What `replacing` holds by our books counts as free: it asked before and is asking again.
+    What `replacing` holds by our books counts as free: it asked before and is asking again. A VIM (name or
+    id) that was `granted` before, by the service, is not refused for being silent now: that is waited out.
 
     Raises:
         NotEnough: which constraint failed, per candidate.
     """
-    candidates = _candidates(connection, op.operation.project_id, replacing)
+    candidates = tuple(
+        replace(one, state=VimState.ACTIVE)
+        if granted in (one.vim_id, one.name) and one.state in (VimState.UNREACHABLE, VimState.ERROR)
+        else one
+        for one in _candidates(connection, op.operation.project_id, replacing)
+    )
     placement = op.world.place(Problem(demands=demands, candidates=candidates, rules=rules))
     operations.put_placement(connection, op.id, op.operation.project_id, placement, op.clock.now())
     return placement
