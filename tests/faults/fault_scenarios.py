@@ -185,3 +185,12 @@ SCENARIOS: dict[str, Scenario] = {
         ),
     )
 }  # fmt: skip
+
+
+async def prepare(lab: Lab, scenario: str) -> str:
+    """Bring a scenario's instance to the state it starts from, in a process of its own.
+
+    Here and not in a conftest: processes find it by its module's name, and there are several conftests.
+    """
+    await lab.watched()
+    return await SCENARIOS[scenario].prepare(lab)

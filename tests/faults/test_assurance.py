@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
+from fault_grounds import Grounds
 from fault_lab import Lab, check_nothing_is_stuck, clear_faults, inject, quiet, until, vim_id
 from fault_processes import life
 
-from conftest import Grounds
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
 from farsite.model.alarm import Alarm
 from farsite.model.vim import VimState

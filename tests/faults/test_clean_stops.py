@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
+from fault_grounds import Grounds
 from fault_lab import Lab, check_nothing_is_stuck, clear_faults, inject, until
 from fault_processes import life
 from fault_scenarios import SCENARIOS
 
-from conftest import Grounds
 from farsite.model.ids import new_id
 from farsite.store import operations
 

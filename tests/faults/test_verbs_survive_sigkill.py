@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from itertools import product
 
 import pytest
+from fault_grounds import Ground, Grounds
 from fault_lab import Break, Kill, Lab, Sabotage, check_nothing_is_stuck, inject, picture
 from fault_processes import KILLED, life
 from fault_scenarios import SCENARIOS
 
-from conftest import Ground, Grounds
 from farsite.lifecycle.verbs import VERBS
 from farsite.model.errors import VimFault
 from farsite.model.ids import new_id
