@@ -95,10 +95,16 @@ def heal_vnf(context: Context, caller: Caller, key: str, want: HealVnf) -> Opera
 def terminate_vnf(context: Context, caller: Caller, key: str, want: TerminateVnf) -> Operation:
     """Raises:
     NotFound: no such VNF instance.
-    Conflict: it is not instantiated, belongs to a service, or an operation works on it.
+    Conflict: nothing of it stands, it belongs to a service, or an operation works on it.
     """
     with context.database.transaction() as connection:
-        vnf = _standing(connection, caller, key, "terminated")
+        vnf = instances.get_vnf(connection, caller.project_id, key)
+        # Not by its state: what an instantiation that failed for good left can be terminated too.
+        if vnf.deployment is None:
+            raise Conflict(
+                f"VNF instance {vnf.id} is not instantiated, so it cannot be terminated.",
+                about={"vnf": vnf.id},
+            )
         if vnf.ns_id is not None:
             raise Conflict(
                 f"VNF instance {vnf.id} is part of NS instance {vnf.ns_id}. Terminate the service "
