@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.figures import Figure, NotMeasured, percentile
 from bench.load import lines
-from bench.service import (
+from bench.orchestrator import (
     FARSITE,
     Service,
     cpu_s,

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from bench.figures import Figure, NotMeasured, percentile
 from bench.load import Line, all_of, lines
-from bench.service import Service, cpu_s, data_directory, forget_peak, peak_resident_mib, service
+from bench.orchestrator import Service, cpu_s, data_directory, forget_peak, peak_resident_mib, service
 from bench.stores import STORES, database
 from farsite.functions.packaging import build_sample
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import Figure, NotMeasured, percentile
-from bench.service import data_directory
+from bench.orchestrator import data_directory
 from farsite.model.deployment import (
     Chain,
     ChainEnd,

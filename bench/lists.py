@@ -9,7 +9,7 @@ from urllib.parse import quote
 from bench.figures import Figure, percentile
 from bench.instantiation import onboard
 from bench.load import Line, lines
-from bench.service import Service, data_directory, service
+from bench.orchestrator import Service, data_directory, service
 from bench.stores import STORES, database
 from farsite.lifecycle.create_vnf import instance_of
 from farsite.model.clock import SystemClock

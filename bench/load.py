@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from bench.figures import NotMeasured
-from bench.service import Service
+from bench.orchestrator import Service
 
 Request = tuple[str, str, object]
 """Method, path below /farsite/v1, body (None: none; bytes: an archive; else JSON)."""
