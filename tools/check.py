@@ -22,6 +22,8 @@ CHECKS = {
         "-q",
         "-m",
         "not slow and not linux",
+        "-k",
+        "not postgresql",
         "-n",
         "2",
         "--no-header",
