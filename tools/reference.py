@@ -4,6 +4,7 @@ The pages come from the tables that the program itself uses, so they cannot say 
 """
 
 import ast
+import itertools
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -22,7 +23,7 @@ def settings() -> str:
     tree = ast.parse((ROOT / "src" / "farsite" / "settings.py").read_text())
     body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings").body
     meaning: dict[str, str] = {}
-    for field, doc in zip(body, body[1:], strict=False):
+    for field, doc in itertools.pairwise(body):
         if (
             isinstance(field, ast.AnnAssign)
             and isinstance(doc, ast.Expr)
@@ -57,7 +58,8 @@ def alarms() -> str:
     return _page(
         "Alarms",
         "Every alarm Farsite can raise. Fields as in ETSI GS NFV-SOL 003 clause 7.5, words of ITU-T X.733.",
-        "| alarm | of a | severity | event type | probable cause | effect | what to do |\n|---|---|---|---|---|---|---|",
+        "| alarm | of a | severity | event type | probable cause | effect | what to do |\n"
+        "|---|---|---|---|---|---|---|",
         rows,
     )
 
@@ -65,7 +67,8 @@ def alarms() -> str:
 def metrics() -> str:
     """Every metric with its help text."""
     rows = [
-        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} | {family.documentation} |"
+        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} | "
+        f"{family.documentation} |"
         for family in REGISTRY.collect()
     ]
     return _page(
@@ -85,8 +88,8 @@ def verbs() -> str:
     ]
     return _page(
         "Lifecycle verbs",
-        "Steps in their order, as `farsite op show` prints them. A verb without any undo cannot be rolled back, "
-        "only retried or failed.",
+        "Steps in their order, as `farsite op show` prints them. A verb without any undo cannot be rolled "
+        "back, only retried or failed.",
         "| verb | operation | step | undone by |\n|---|---|---|---|",
         rows,
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from dataclasses import replace
 
 from farsite.lifecycle.sizing import group_of
 from farsite.lifecycle.world import Op
