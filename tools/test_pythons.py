@@ -1,10 +1,10 @@
 """`make test`: the whole suite under every supported Python that is installed.
 
-The oldest, which is the system's own on Debian 12, runs everything; the newest all but the slow tests;
-those in between the fast ones on the embedded store: together under ten minutes on two cores. Each Python
-has an environment of its own in `.build/venv-3.X`. The first run that fails ends the matter, so that the last
-line, pytest's own summary, always tells how the whole ended. Whatever processes a run leaves behind are
-named, ended, and count as a failure.
+The oldest, which is the system's own on Debian 12, runs everything; the newest all but the slow tests, and
+those in between the fast ones below the API, both on the embedded store: two cores have their limits.
+Each Python has an environment of its own in `.build/venv-3.X`. The first run that fails ends the matter, so
+that the last line, pytest's own summary, always tells how the whole ended. Whatever processes a run leaves
+behind are named, ended, and count as a failure.
 """
 
 import os
@@ -27,8 +27,9 @@ UV = BUILD / "uv" / "bin" / "uv"
 SUPPORTED = (11, 12, 13, 14)
 # The modules an interpreter built from source lacks when a library was missing.
 NEEDED = "import ctypes, ensurepip, lzma, sqlite3, ssl, zlib"
-ALL_BUT_SLOW = ["-m", "not slow"]
-FAST = ["-m", "not slow and not linux", "-k", "not postgresql"]
+EMBEDDED = ["-k", "not postgresql"]
+ALL_BUT_SLOW = ["-m", "not slow", *EMBEDDED]
+FAST = ["-m", "not slow and not linux", *EMBEDDED, "--ignore=tests/api", "--ignore=tests/cli"]
 MARK = "FARSITE_TEST_RUN"
 GRACE_S = 5.0
 SUMMARY = re.compile(r"^=+ .*\bin [\d.]+s.* =+$")

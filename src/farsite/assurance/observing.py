@@ -15,12 +15,13 @@ import structlog
 from farsite import telemetry
 from farsite.assurance import alarms as catalogue
 from farsite.assurance.alarms import AlarmType
+from farsite.lifecycle.sizing import deployment_name
 from farsite.lifecycle.waiting import DeploymentWatch
 from farsite.model.alarm import Event
 from farsite.model.clock import Clock
 from farsite.model.deployment import DeploymentState, DeploymentStatus, VimEvent, VimEventKind
 from farsite.model.errors import FarsiteError, NotFound
-from farsite.model.ids import EventId, VimId, VnfcId, derived_id
+from farsite.model.ids import EventId, VimId, VnfcId, VnfInstanceId, derived_id
 from farsite.model.vim import Vim
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.settings import Settings
@@ -121,51 +122,48 @@ class Observer:
 
     async def audit(self, vim_id: VimId) -> int:
         """Compare what is recorded with what the VIM holds; how many alarms that raised."""
-        recorded = {
-            vnf.deployment.name: vnf
-            for vnf in await self._database.read(instances.vnfs_on, vim_id)
-            if vnf.deployment is not None and vnf.state is InstantiationState.INSTANTIATED
-        }
+        recorded = await self._database.read(instances.standing_on, vim_id)
         if not recorded:
             return 0
+        names = {deployment_name(vnf_id): vnf_id for vnf_id in recorded}
         driver = await self._drivers.of(vim_id)
         raised = 0
-        for status in await driver.watch(sorted(recorded)):
-            vnf = recorded[status.name]
-            dead = _dead(vnf, status)
-            if dead:
+        for status in await driver.watch(sorted(names)):
+            if status.state in (DeploymentState.FAILED, DeploymentState.ABSENT):
+                vnf_id = names[status.name]
                 raised += await self._database.read(
-                    _conclude_dead, vim_id, vnf, dead, status.reason, self._clock
+                    _conclude_dead, vim_id, vnf_id, recorded[vnf_id], status, self._clock
                 )
         if raised:
             self._on_alarm()
         return raised
 
 
-def _dead(vnf: VnfInstance, status: DeploymentStatus) -> list[str]:
-    """VNFCs that should run at their recorded incarnation and do not."""
-    assert vnf.deployment is not None
-    if status.state not in (DeploymentState.FAILED, DeploymentState.ABSENT):
-        return []
+def _conclude_dead(
+    connection: Connection,
+    vim_id: VimId,
+    vnf_id: VnfInstanceId,
+    version: int,
+    status: DeploymentStatus,
+    clock: Clock,
+) -> int:
+    """Raise what the audit found, unless an operation is at it or the record has moved on since."""
+    vnf = instances.find_vnf(connection, vnf_id)
+    if vnf is None or vnf.version != version or vnf.deployment is None:
+        return 0
+    if operations.lock_holder(connection, vnf_id):
+        return 0
     alive = {
         (one.vnfc_id, one.incarnation) for one in status.resources if one.vnfc_id is not None and one.is_alive
     }
-    return [one.id for one in vnf.deployment.vnfcs if (one.id, one.incarnation) not in alive]
-
-
-def _conclude_dead(
-    connection: Connection, vim_id: VimId, seen: VnfInstance, dead: list[str], reason: str, clock: Clock
-) -> int:
-    """Raise what the audit found, unless an operation is at it or the record has moved on."""
-    vnf = instances.find_vnf(connection, seen.id)
-    if vnf is None or vnf.version != seen.version or operations.lock_holder(connection, seen.id):
-        return 0
     vim = vims.get_any(connection, vim_id)
     known = {one.specific_problem for one in alarms.open_of(connection, vnf.id)}
     raised = 0
-    for vnfc_id in dead:
-        if catalogue.problem_of(catalogue.VNFC_DIED, vnfc_id) not in known:
-            _raise(connection, catalogue.VNFC_DIED, vim, vnf, vnfc_id, clock.now(), reason or "found dead")
+    for vnfc in vnf.deployment.vnfcs:
+        is_dead = (vnfc.id, vnfc.incarnation) not in alive
+        if is_dead and catalogue.problem_of(catalogue.VNFC_DIED, vnfc.id) not in known:
+            reason = status.reason or "found dead"
+            _raise(connection, catalogue.VNFC_DIED, vim, vnf, vnfc.id, clock.now(), reason)
             raised += 1
     return raised
 

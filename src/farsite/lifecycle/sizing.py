@@ -8,14 +8,14 @@ from dataclasses import replace
 
 from farsite.model.deployment import Deployment, NetworkSpec, Port, WantedVnfc
 from farsite.model.errors import Invalid
-from farsite.model.ids import OperationId, VnfcId
+from farsite.model.ids import OperationId, VnfcId, VnfInstanceId
 from farsite.model.package import VnfPackage
 from farsite.model.vnf import VnfInstance
 from farsite.model.vnfd import AffinityScope, DeploymentFlavour, Vdu
 
 
-def deployment_name(vnf: VnfInstance) -> str:
-    return f"vnf-{vnf.id}"
+def deployment_name(vnf_id: VnfInstanceId) -> str:
+    return f"vnf-{vnf_id}"
 
 
 def vnfc_id(vnf: VnfInstance, vdu: str, index: int) -> VnfcId:
@@ -141,7 +141,7 @@ def deployment_of(
 ) -> Deployment:
     """The whole wish for one VIM."""
     return Deployment(
-        name=deployment_name(vnf),
+        name=deployment_name(vnf.id),
         vnf_id=vnf.id,
         revision=revision,
         region=region,

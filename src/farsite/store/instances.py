@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from farsite.model.errors import Conflict, NotFound
-from farsite.model.ids import ProjectId
+from farsite.model.ids import ProjectId, VnfInstanceId
 from farsite.model.ns import NsInstance
 from farsite.model.query import Ask, Page
 from farsite.model.vnf import InstantiationState, VnfInstance
@@ -120,9 +120,14 @@ def vnf_page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Page
     )
 
 
-def vnfs_on(connection: sa.Connection, vim_id: str) -> list[VnfInstance]:
-    query = sa.select(vnf_instances.c.body).where(vnf_instances.c.vim_id == vim_id)
-    return [decode(VnfInstance, row.body) for row in connection.execute(query)]
+def standing_on(connection: sa.Connection, vim_id: str) -> dict[VnfInstanceId, int]:
+    """Instantiated VNFs of a VIM with the version of their record, without reading what they consist of:
+    there may be thousands, and a look at all of them must cost little."""
+    query = sa.select(vnf_instances.c.id, vnf_instances.c.version).where(
+        vnf_instances.c.vim_id == vim_id,
+        vnf_instances.c.state == InstantiationState.INSTANTIATED.value,
+    )
+    return {VnfInstanceId(row.id): row.version for row in connection.execute(query)}
 
 
 def vnfs_of_ns(connection: sa.Connection, ns_id: str) -> list[VnfInstance]:
