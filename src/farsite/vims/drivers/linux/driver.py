@@ -40,6 +40,7 @@ _CALL_TIMEOUT_S = 30.0
 _HEALTH_TIMEOUT_S = 2.0
 _START_TIMEOUT_S = 30.0
 _HUNG_AFTER_S = 10.0
+_DYING_FOR_S = 1.0
 
 
 class LinuxDriver:
@@ -60,8 +61,8 @@ class LinuxDriver:
     # -- the core -------------------------------------------------------------------------------------------
 
     async def validate(self) -> None:
-        """Start the site's agent if need be, which tries what this host allows."""
-        await self._ensure_agent()
+        """Start the site's agent if need be, which tries what this host allows, and hear it answer."""
+        await self._ping()
 
     async def capabilities(self) -> Capabilities:
         """What the agent found by trying."""
@@ -75,15 +76,7 @@ class LinuxDriver:
         """
         started = time.monotonic()
         try:
-            was_started = await self._ensure_agent()
-            try:
-                answer = await rpc.call(self._socket, "ping", {}, timeout_s=_HEALTH_TIMEOUT_S)
-            except VimUnreachable:
-                if self._accepts():
-                    raise
-                # It died between accepting and answering.
-                was_started = await self._ensure_agent()
-                answer = await rpc.call(self._socket, "ping", {}, timeout_s=_HEALTH_TIMEOUT_S)
+            was_started, answer = await self._ping()
         except (VimUnreachable, VimFault) as error:
             await self._replace_if_hung()
             return VimHealth(
@@ -116,6 +109,23 @@ class LinuxDriver:
                 ),
             )
         )
+
+    async def _ping(self) -> tuple[bool, object]:
+        """Whether the agent had to be started, and its answer.
+
+        An agent that is just dying accepts until the kernel has closed its socket and then resets the
+        connection: such silence is short, and worth another try; that of one that hangs is not.
+        """
+        give_up_at = time.monotonic() + _DYING_FOR_S
+        was_started = False
+        while True:
+            was_started |= await self._ensure_agent()
+            try:
+                return was_started, await rpc.call(self._socket, "ping", {}, timeout_s=_HEALTH_TIMEOUT_S)
+            except VimUnreachable:
+                if time.monotonic() > give_up_at:
+                    raise
+                await asyncio.sleep(0.02)
 
     async def zones(self) -> Sequence[Zone]:
         """The site's zones: capacity as registered, usage as wanted."""
