@@ -65,7 +65,7 @@ async def test_vdus_forward_without_an_agent_and_a_new_one_adopts_and_heals(site
     result = await sites.traffic_result()
     assert result["lost"] == 0
     assert {name: await sites.pid("north", name) for name in pids} == pids
-    assert (await sites.sites["north"].watch(["firewall"]))[0].state is DeploymentState.READY
+    await sites.settled("north", "firewall", DeploymentState.READY)
     assert set(await sites.counters()) == {"firewall", "inspector-1", "inspector-2"}
     os.kill(pids["inspector-1"], signal.SIGKILL)
     await sites.heard("south", VimEventKind.CHAIN_RESTEERED, vnfc_id="inspector-1")
@@ -86,8 +86,7 @@ async def test_a_vdu_that_died_together_with_its_agent_is_found_dead_by_the_next
     await sites.sites["south"].validate()
     await sites.heard("south", VimEventKind.VNFC_DIED, vnfc_id="inspector-2")
     await sites.heard("north", VimEventKind.CHAIN_RESTEERED, vnfc_id="inspector-2")
-    status = (await sites.sites["south"].watch(["inspector-2"]))[0]
-    assert status.state is DeploymentState.FAILED
+    status = await sites.settled("south", "inspector-2", DeploymentState.FAILED)
     assert status.resource == "inspector-2"
     assert await sites.fetches(SERVER_V4, 12) == 12
 
@@ -102,8 +101,7 @@ async def test_a_stranger_with_a_vdus_process_id_is_neither_adopted_nor_killed(n
         (record,) = (paths.site_directory(north.run_dir, "north") / "vdus").glob("*.json")
         document = json.loads(record.read_text())
         record.write_text(json.dumps({**document, "pid": stranger.pid}))
-        status = (await north.sites["north"].watch(["one"]))[0]
-        assert status.state is DeploymentState.FAILED
+        await north.settled("north", "one", DeploymentState.FAILED)
         assert stranger.poll() is None
         assert daemon.start_time(pid) == 0, "the VDU that nobody knows any more was not swept"
     finally:
@@ -185,7 +183,7 @@ async def test_torn_records_do_not_keep_an_agent_from_starting(north: Lab) -> No
         (site / name / "torn.json").write_text('{"vnfc": {"id": "x"')
     with (site / "events.jsonl").open("a") as journal:
         journal.write('{"sequence": 99')
-    assert (await north.sites["north"].watch(["one"]))[0].state is DeploymentState.READY
+    await north.settled("north", "one", DeploymentState.READY)
 
 
 async def test_two_orchestrators_that_start_a_site_at_once_get_one_agent(lab: Lab) -> None:
@@ -268,8 +266,7 @@ async def test_a_site_that_lost_its_namespaces_is_told_of_and_can_be_healed(site
     await asyncio.gather(*(driver.validate() for driver in sites.sites.values()))
     for site, name in (("north", "firewall"), ("south", "server")):
         await sites.heard(site, VimEventKind.VNFC_DIED, vnfc_id=name)
-        status = (await sites.sites[site].watch([name]))[0]
-        assert status.state is DeploymentState.FAILED
+        await sites.settled(site, name, DeploymentState.FAILED)
     await sites.heal_all()
     await sites.network()
     await sites.apply(await sites.chain(SERVICE_HOPS, revision=2))
