@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -110,7 +111,7 @@ class FileWorld(World):
             if version not in (0, VERSION):
                 database.close()
                 raise sqlite3.DatabaseError(f"written by another version of this driver ({version})")
-            database.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(database)
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute(_CREATE)
             if version != VERSION:
@@ -163,3 +164,18 @@ def _row(effect: Effect) -> tuple[int, float, str, str, int, str]:
 def open_world(path: Path) -> World:
     """The world of a file, made when absent. Give it back with `leave`."""
     return shared_world(path, lambda: FileWorld(path))
+
+
+def _write_ahead(database: sqlite3.Connection) -> None:
+    """Switch the file to WAL. SQLite does not wait for others with this one, so we do: two processes may
+    open a new file at once."""
+    give_up_at = time.monotonic() + BUSY_S
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.01)
+        else:
+            return
