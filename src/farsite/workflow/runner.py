@@ -143,9 +143,7 @@ class _Walk:
                 case Control.RETRY:
                     attempt += 1
                 case Control.ROLLBACK:
-                    rolled_back = await self._undo_from(position)
-                    if rolled_back is not None:
-                        return rolled_back
+                    return await self._undo_from(position)
                 case _:
                     return OperationState.FAILED
 
@@ -169,8 +167,8 @@ class _Walk:
         await self._repair(outcome, step.title, sequence, attempt, is_undo=False)
         return outcome
 
-    async def _undo_from(self, position: int) -> OperationState | None:
-        """Undo the steps up to `position`, last first; None when a consumer chose to go forward again."""
+    async def _undo_from(self, position: int) -> OperationState:
+        """Undo the steps up to `position`, last first, until all are undone or a consumer gives up."""
         for index in range(position, -1, -1):
             step = self.saga.steps[index]
             if step.undo is None or (step.name not in self.running.results and index != position):

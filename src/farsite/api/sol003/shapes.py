@@ -35,25 +35,25 @@ class Etsi(BaseModel):
 
 
 class CreateVnfRequest(Etsi):
-    vnfdId: Identifier  # noqa: N815  (ETSI's spelling, here and below)
-    vnfInstanceName: OptionalName = ""  # noqa: N815
-    vnfInstanceDescription: Text = ""  # noqa: N815
+    vnfdId: Identifier
+    vnfInstanceName: OptionalName = ""
+    vnfInstanceDescription: Text = ""
     metadata: dict[Label, Text] = Field(default_factory=dict)
 
 
 class VnfExtCpData(Etsi):
-    cpdId: Identifier  # noqa: N815
+    cpdId: Identifier
 
 
 class ExtVirtualLinkData(Etsi):
     id: Identifier
-    resourceId: Identifier  # noqa: N815
-    extCps: Annotated[list[VnfExtCpData], Field(min_length=1, max_length=100)]  # noqa: N815
+    resourceId: Identifier
+    extCps: Annotated[list[VnfExtCpData], Field(min_length=1, max_length=100)]
 
 
 class VimConnectionInfo(Etsi):
-    vimId: Label = ""  # noqa: N815
-    vimType: Label  # noqa: N815
+    vimId: Label = ""
+    vimType: Label
 
 
 class AdditionalParams(Etsi):
@@ -66,48 +66,48 @@ class AdditionalParams(Etsi):
 
 
 class InstantiateVnfRequest(Etsi):
-    flavourId: Identifier  # noqa: N815
-    instantiationLevelId: Label = ""  # noqa: N815
-    extVirtualLinks: Annotated[list[ExtVirtualLinkData], Field(max_length=100)] = Field(  # noqa: N815
+    flavourId: Identifier
+    instantiationLevelId: Label = ""
+    extVirtualLinks: Annotated[list[ExtVirtualLinkData], Field(max_length=100)] = Field(
         default_factory=list[ExtVirtualLinkData]
     )
-    vimConnectionInfo: dict[Label, VimConnectionInfo] = Field(default_factory=dict)  # noqa: N815
-    additionalParams: AdditionalParams = AdditionalParams()  # noqa: N815
+    vimConnectionInfo: dict[Label, VimConnectionInfo] = Field(default_factory=dict)
+    additionalParams: AdditionalParams = AdditionalParams()
 
 
 class ScaleVnfRequest(Etsi):
     type: ScaleType
-    aspectId: Identifier  # noqa: N815
-    numberOfSteps: Annotated[int, Field(ge=1, le=10_000)] = 1  # noqa: N815
+    aspectId: Identifier
+    numberOfSteps: Annotated[int, Field(ge=1, le=10_000)] = 1
 
 
 class HealParams(Etsi):
     """Our extension, named as in SOL002: which VNFCs."""
 
-    vnfcInstanceId: list[Label] = Field(default_factory=list)  # noqa: N815
+    vnfcInstanceId: list[Label] = Field(default_factory=list)
 
 
 class HealVnfRequest(Etsi):
     cause: Text = ""
-    additionalParams: HealParams = HealParams()  # noqa: N815
+    additionalParams: HealParams = HealParams()
 
 
 class TerminateVnfRequest(Etsi):
-    terminationType: TerminationType  # noqa: N815
-    gracefulTerminationTimeout: Annotated[int, Field(ge=0)] | None = None  # noqa: N815
+    terminationType: TerminationType
+    gracefulTerminationTimeout: Annotated[int, Field(ge=0)] | None = None
 
 
 class CancelRequest(Etsi):
-    cancelMode: CancelMode  # noqa: N815
+    cancelMode: CancelMode
 
 
 class VnfInfoModificationRequest(Etsi):
     """A merge patch: null removes."""
 
-    vnfInstanceName: OptionalName | None = None  # noqa: N815
-    vnfInstanceDescription: Text | None = None  # noqa: N815
+    vnfInstanceName: OptionalName | None = None
+    vnfInstanceDescription: Text | None = None
     metadata: dict[Label, Text | None] | None = None
-    vnfPkgId: Literal[None] = None  # noqa: N815
+    vnfPkgId: Literal[None] = None
     """Not possible: a change of package is CHANGE_VNFPKG."""
 
 
