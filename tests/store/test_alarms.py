@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 from interleaving import at_once, overtaken
-from records import an_alarm, an_event, later
+from records import a_vim, an_alarm, an_event, later
 
 from farsite.model.alarm import AckState, PerceivedSeverity
 from farsite.model.errors import Conflict, NotFound
@@ -143,8 +143,9 @@ def test_events_come_newest_first(database: Database) -> None:
 
 def test_the_place_in_a_vims_events_is_kept(database: Database) -> None:
     """After a restart reading goes on where it ended."""
+    vim = a_vim("turin-1")
     with database.transaction() as connection:
-        assert alarms.cursor(connection, "vim-1") == 0
+        assert alarms.cursor(connection, vim.id) == 0
         for sequence in (1, 2**40):
-            alarms.set_cursor(connection, "vim-1", sequence)
-        assert alarms.cursor(connection, "vim-1") == 2**40
+            alarms.set_cursor(connection, vim, sequence)
+        assert alarms.cursor(connection, vim.id) == 2**40

@@ -8,17 +8,18 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from interleaving import at_once
-from records import a_vim, later
+from records import a_package, a_vim, a_vnf, later
 
 from farsite.lifecycle.addressing import Prefixes, with_addresses
 from farsite.model.deployment import Port, WantedVnfc
 from farsite.model.errors import Conflict
 from farsite.model.ids import DEFAULT_PROJECT, VimId, VnfcId, new_id
+from farsite.model.vnf import VnfInstance
 from farsite.store import instances, vims
 from farsite.store.database import Database
 
 
-def reserve(connection: sa.Connection, owner: str) -> tuple[WantedVnfc, ...]:
+def reserve(connection: sa.Connection, owner: VnfInstance) -> tuple[WantedVnfc, ...]:
     vnfc = WantedVnfc(
         id=VnfcId(new_id()),
         vdu="firewall",
@@ -31,7 +32,9 @@ def reserve(connection: sa.Connection, owner: str) -> tuple[WantedVnfc, ...]:
 
 def test_functions_instantiated_at_once_get_addresses_of_their_own(database: Database) -> None:
     """Two functions with one address: each works until the other one speaks."""
-    results = at_once(database, *(partial(reserve, owner=f"vnf-{number}") for number in range(8)))
+    with database.transaction() as connection:
+        package = a_package(connection)
+    results = at_once(database, *(partial(reserve, owner=a_vnf(package)) for _ in range(8)))
     assert not any(isinstance(result, Exception) for result in results), results
     given_out = [address for result in results for address in result[0].ports[0].addresses]  # type: ignore[index]
     assert len(given_out) == 16
@@ -43,12 +46,14 @@ def test_functions_instantiated_at_once_get_addresses_of_their_own(database: Dat
 def test_addresses_given_back_are_free_again(database: Database) -> None:
     """Else a network is exhausted by what no longer stands."""
     with database.transaction() as connection:
-        first = reserve(connection, "vnf-1")
-        instances.release_addresses(connection, "vnf-1", ports=["another/port"])
+        package = a_package(connection)
+        one, other = a_vnf(package), a_vnf(package)
+        first = reserve(connection, one)
+        instances.release_addresses(connection, one.id, ports=["another/port"])
         assert len(instances.addresses_in(connection, "net-1")) == 2
-        instances.release_addresses(connection, "vnf-1")
+        instances.release_addresses(connection, one.id)
         assert instances.addresses_in(connection, "net-1") == set()
-        assert reserve(connection, "vnf-2")[0].ports[0].addresses == first[0].ports[0].addresses
+        assert reserve(connection, other)[0].ports[0].addresses == first[0].ports[0].addresses
 
 
 def test_services_created_at_once_get_vxlan_ids_of_their_own(database: Database) -> None:
@@ -56,7 +61,12 @@ def test_services_created_at_once_get_vxlan_ids_of_their_own(database: Database)
     for round_ in range(3):
         results = at_once(
             database,
-            *(partial(instances.take_vnis, owner=f"ns-{round_}-{number}", count=3) for number in range(6)),
+            *(
+                partial(
+                    instances.take_vnis, project_id=DEFAULT_PROJECT, owner=f"ns-{round_}-{number}", count=3
+                )
+                for number in range(6)
+            ),
         )
         assert not any(isinstance(result, Exception) for result in results), results
         taken = [first + offset for first in results for offset in range(3)]  # type: ignore[operator]
@@ -65,7 +75,10 @@ def test_services_created_at_once_get_vxlan_ids_of_their_own(database: Database)
 
 def test_one_owner_that_asks_again_gets_the_same_vxlan_ids(database: Database) -> None:
     """A step repeated after a crash must find its first block, at once with itself too."""
-    results = at_once(database, *[partial(instances.take_vnis, owner="ns-1/path/p", count=4)] * 5)
+    results = at_once(
+        database,
+        *[partial(instances.take_vnis, project_id=DEFAULT_PROJECT, owner="ns-1/path/p", count=4)] * 5,
+    )
     assert len(set(results)) == 1, results
 
 
@@ -94,9 +107,9 @@ def test_blocks_of_vxlan_ids_never_overlap_and_gaps_are_found(
             )
             if owner not in held and not fits:
                 with pytest.raises(Conflict):
-                    instances.take_vnis(connection, owner=owner, count=count)
+                    instances.take_vnis(connection, project_id=DEFAULT_PROJECT, owner=owner, count=count)
                 continue
-            first = instances.take_vnis(connection, owner=owner, count=count)
+            first = instances.take_vnis(connection, project_id=DEFAULT_PROJECT, owner=owner, count=count)
             if owner in held:
                 assert first == held[owner].start
                 continue
@@ -111,12 +124,18 @@ def test_what_is_held_of_a_vim_is_the_sum_over_its_instances(database: Database)
     """Placement subtracts it from the capacity: wrong books place where there is no room."""
     vim = VimId("vim-1")
     with database.transaction() as connection:
-        vims.allocate(connection, vnf_id="a", vim_id=vim, held={"z1": (1, 10, 0), "z2": (2, 20, 1)})
-        vims.allocate(connection, vnf_id="b", vim_id=vim, held={"z1": (4, 40, 2)})
+        vims.allocate(
+            connection,
+            project_id=DEFAULT_PROJECT,
+            vnf_id="a",
+            vim_id=vim,
+            held={"z1": (1, 10, 0), "z2": (2, 20, 1)},
+        )
+        vims.allocate(connection, project_id=DEFAULT_PROJECT, vnf_id="b", vim_id=vim, held={"z1": (4, 40, 2)})
         assert vims.allocated(connection) == {(vim, "z1"): (5, 50, 2), (vim, "z2"): (2, 20, 1)}
         assert vims.allocated(connection, but_not="a") == {(vim, "z1"): (4, 40, 2)}
-        vims.allocate(connection, vnf_id="a", vim_id=vim, held={})
-        vims.allocate(connection, vnf_id="b", vim_id=vim, held={"z1": (1, 1, 1)})
+        vims.allocate(connection, project_id=DEFAULT_PROJECT, vnf_id="a", vim_id=vim, held={})
+        vims.allocate(connection, project_id=DEFAULT_PROJECT, vnf_id="b", vim_id=vim, held={"z1": (1, 1, 1)})
         assert vims.allocated(connection) == {(vim, "z1"): (1, 1, 1)}
 
 

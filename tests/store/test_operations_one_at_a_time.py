@@ -70,7 +70,7 @@ def test_an_effect_asked_for_by_many_at_once_happens_once_and_all_get_its_result
             connection.execute(sa.insert(counter).values(n=1))
             return {"address": new_id()}
 
-        return operations.once(connection, operation.id, "take", do)
+        return operations.once(connection, operation, "take", do)
 
     for _ in range(5):
         operation = an_operation()
@@ -88,11 +88,11 @@ def test_an_effect_that_fails_leaves_no_trace_and_may_be_tried_again(database: D
         raise Conflict("not now")
 
     with pytest.raises(Conflict), database.transaction() as connection:
-        operations.once(connection, operation.id, "take", fail)
+        operations.once(connection, operation, "take", fail)
     with database.transaction() as connection:
-        assert operations.once(connection, operation.id, "take", lambda: 7) == 7
+        assert operations.once(connection, operation, "take", lambda: 7) == 7
     with database.transaction() as connection:
-        assert operations.once(connection, operation.id, "take", lambda: 8) == 7
+        assert operations.once(connection, operation, "take", lambda: 8) == 7
         assert operations.effect_of(connection, operation.id, "take") == 7
 
 

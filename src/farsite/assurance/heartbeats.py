@@ -189,14 +189,15 @@ async def _running(task: Task, vim_id: VimId) -> None:
 
 
 def _keep_inventory(connection: Connection, vim_id: VimId, inventory: Inventory) -> None:
-    if vims.exists(connection, vim_id):
-        vims.put_inventory(connection, vim_id, inventory)
+    vim = vims.find(connection, vim_id)
+    if vim is not None:
+        vims.put_inventory(connection, vim, inventory)
 
 
 def _record(connection: Connection, vim_id: VimId, finding: Finding, clock: Clock) -> Vim | None:
-    if not vims.exists(connection, vim_id):
+    vim = vims.find(connection, vim_id)
+    if vim is None:
         return None
-    vim = vims.get_any(connection, vim_id)
     if vim.state is VimState.MAINTENANCE or not vims.set_state(
         connection, vim_id, finding.state, finding.reason, clock.now()
     ):

@@ -20,7 +20,7 @@ from farsite.lifecycle.waiting import DeploymentWatch
 from farsite.model.alarm import Event
 from farsite.model.clock import Clock
 from farsite.model.deployment import DeploymentState, DeploymentStatus, VimEvent, VimEventKind
-from farsite.model.errors import FarsiteError, NotFound
+from farsite.model.errors import FarsiteError
 from farsite.model.ids import EventId, VimId, VnfcId, VnfInstanceId, derived_id
 from farsite.model.vim import Vim
 from farsite.model.vnf import InstantiationState, VnfInstance
@@ -169,9 +169,8 @@ def _conclude_dead(
 
 
 def _take_in(connection: Connection, vim_id: VimId, event: VimEvent) -> bool:
-    try:
-        vim = vims.get_any(connection, vim_id)
-    except NotFound:
+    vim = vims.find(connection, vim_id)
+    if vim is None:
         return False
     kept = Event(
         id=EventId(derived_id(vim_id, str(event.sequence), event.at.isoformat())),
@@ -184,7 +183,7 @@ def _take_in(connection: Connection, vim_id: VimId, event: VimEvent) -> bool:
         details={**event.details, **({"vnfc": event.vnfc_id} if event.vnfc_id else {})},
     )
     is_new = alarms.insert_event(connection, kept)
-    alarms.set_cursor(connection, vim_id, event.sequence)
+    alarms.set_cursor(connection, vim, event.sequence)
     if not is_new:
         return False
     telemetry.EVENTS_TAKEN.labels(vim.name, event.kind.value).inc()

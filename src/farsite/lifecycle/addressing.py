@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from farsite.model.deployment import Port, WantedVnfc
 from farsite.model.errors import NotEnough
+from farsite.model.vnf import VnfInstance
 from farsite.store import instances
 from farsite.store.database import Connection
 
@@ -23,7 +24,7 @@ def with_addresses(
     connection: Connection,
     vnfcs: tuple[WantedVnfc, ...],
     *,
-    owner: str,
+    owner: VnfInstance,
     networks: Mapping[str, Prefixes],
 ) -> tuple[WantedVnfc, ...]:
     """The VNFCs with a MAC on every port, and addresses where the network has prefixes.
@@ -47,7 +48,7 @@ def _with_address(
     connection: Connection,
     vnfc: WantedVnfc,
     port: Port,
-    owner: str,
+    owner: VnfInstance,
     prefixes: Prefixes | None,
     taken: Mapping[str, set[str]],
 ) -> Port:
@@ -63,9 +64,10 @@ def _with_address(
         taken[port.network_id].add(address)
         instances.take_address(
             connection,
+            project_id=owner.project_id,
             network_id=port.network_id,
             address=address,
-            owner=owner,
+            owner=owner.id,
             port=f"{vnfc.id}/{port.name}",
         )
         addresses.append(f"{address}/{network.prefixlen}")

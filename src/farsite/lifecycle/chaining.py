@@ -149,7 +149,7 @@ def _next_chains(
         instances.save_ns(connection, replace(ns, chains=chains))
         return [encode(chain) for chain in chains]
 
-    return tuple(decode(Chain, body) for body in _list(operations.once(connection, op.id, effect, do)))
+    return tuple(decode(Chain, body) for body in _list(operations.once(connection, op.operation, effect, do)))
 
 
 def _list(body: object) -> list[object]:

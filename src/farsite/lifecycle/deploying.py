@@ -142,7 +142,7 @@ async def _replace_failed(op: Op) -> None:
             )
             return list(failed)
 
-        return operations.once(connection, op.id, f"renew failed#{op.attempt}", do)
+        return operations.once(connection, op.operation, f"renew failed#{op.attempt}", do)
 
     await op.world.database.run(raise_incarnations)
 
@@ -239,7 +239,7 @@ def _wish_again(connection: Connection, op: Op, before: Deployment, held: Deploy
         instances.save_vnf(connection, replace(vnf, deployment=wanted))
         return encode(wanted)
 
-    return decode(Deployment, operations.once(connection, op.id, f"wish again#{op.attempt}", do))
+    return decode(Deployment, operations.once(connection, op.operation, f"wish again#{op.attempt}", do))
 
 
 def _keep_standing(connection: Connection, vnf_id: VnfInstanceId, status: DeploymentStatus) -> None:

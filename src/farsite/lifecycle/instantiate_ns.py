@@ -71,7 +71,9 @@ def place(connection: Connection, op: Op) -> object:
         for unit, zone in zip(one.demand.units, assignment.zones, strict=True):
             vcpus, memory_mib, disk_gib = held.get(zone, (0, 0, 0))
             held[zone] = (vcpus + unit.vcpus, memory_mib + unit.memory_mib, disk_gib + unit.disk_gib)
-        vims.allocate(connection, vnf_id=one.vnf.id, vim_id=assignment.vim_id, held=held)
+        vims.allocate(
+            connection, project_id=one.vnf.project_id, vnf_id=one.vnf.id, vim_id=assignment.vim_id, held=held
+        )
     networks = _networks(connection, ns, flavour, tuple(placed))
     instances.save_ns(connection, replace(ns, flavour_id=flavour.id, vnfs=tuple(placed), networks=networks))
     return {one.vnf_id: one.vim_id for one in placed}
@@ -158,7 +160,7 @@ def _networks(
     for link in flavour.virtual_links.values():
         users = {one.vim_id for one in placed if link.id in flavour.profiles[one.profile].links.values()}
         network_id = derived_id(ns.id, "link", link.id)
-        vni = instances.take_vnis(connection, owner=f"{ns.id}/{link.id}", count=1)
+        vni = instances.take_vnis(connection, project_id=ns.project_id, owner=f"{ns.id}/{link.id}", count=1)
         spec = NetworkSpec(
             id=network_id, name=link.id, vni=vni, cidr_v4=link.cidr_v4, cidr_v6=link.cidr_v6, owner=ns.id
         )
@@ -175,7 +177,9 @@ def forget_members(connection: Connection, ns_id: NsInstanceId) -> None:
     """Delete the records of all functions of a service and give back everything it held."""
     ns = instances.get_ns(connection, None, ns_id)
     for vnf in instances.vnfs_of_ns(connection, ns.id):
-        vims.allocate(connection, vnf_id=vnf.id, vim_id=vnf.vim_id or VimId(""), held={})
+        vims.allocate(
+            connection, project_id=vnf.project_id, vnf_id=vnf.id, vim_id=vnf.vim_id or VimId(""), held={}
+        )
         instances.release_addresses(connection, vnf.id)
         instances.delete_vnf(connection, vnf)
     instances.release_vnis(connection, f"{ns.id}/")
@@ -313,7 +317,9 @@ def _first_chains(connection: Connection, op: Op) -> tuple[Chain, ...]:
         chains.append(
             replace(
                 chain,
-                vni_first=instances.take_vnis(connection, owner=f"{ns.id}/path/{path.id}", count=count),
+                vni_first=instances.take_vnis(
+                    connection, project_id=ns.project_id, owner=f"{ns.id}/path/{path.id}", count=count
+                ),
                 vni_count=count,
                 endpoints={VimId(vim): told["endpoints"][vim] for vim in sorted(involved)},
                 agents={VimId(vim): told["agents"][vim] for vim in sorted(involved)},

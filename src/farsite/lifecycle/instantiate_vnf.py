@@ -69,9 +69,15 @@ def place(connection: Connection, op: Op) -> object:
     ).of(demand.id)
     vnfcs = sizing.with_zones(vnfcs, assignment.zones)
     vnfcs = tuple(replace(one, incarnation=remains.get(one.id, 0)) for one in vnfcs)
-    vnfcs = with_addresses(connection, vnfcs, owner=vnf.id, networks=prefixes_of(vnf, flavour))
+    vnfcs = with_addresses(connection, vnfcs, owner=vnf, networks=prefixes_of(vnf, flavour))
     deployment = sizing.deployment_of(vnf, flavour, vnfcs, revision=op.id, region=assignment.region)
-    vims.allocate(connection, vnf_id=vnf.id, vim_id=assignment.vim_id, held=sizing.held_per_zone(vnfcs))
+    vims.allocate(
+        connection,
+        project_id=vnf.project_id,
+        vnf_id=vnf.id,
+        vim_id=assignment.vim_id,
+        held=sizing.held_per_zone(vnfcs),
+    )
     instances.save_vnf(connection, replace(vnf, vim_id=assignment.vim_id, deployment=deployment))
     return {"vim_id": assignment.vim_id, "vnfcs": len(vnfcs)}
 
@@ -142,7 +148,7 @@ def forget_placement(connection: Connection, op: Op) -> None:
 def release(connection: Connection, vnf: VnfInstance) -> None:
     """Record that nothing of the VNF stands any more."""
     if vnf.vim_id is not None:
-        vims.allocate(connection, vnf_id=vnf.id, vim_id=vnf.vim_id, held={})
+        vims.allocate(connection, project_id=vnf.project_id, vnf_id=vnf.id, vim_id=vnf.vim_id, held={})
     instances.release_addresses(connection, vnf.id)
     instances.save_vnf(
         connection,

@@ -78,7 +78,7 @@ def decide(connection: Connection, op: Op) -> object:
         )
         assignment = placing.decide(connection, op, (demand,)).of(demand.id)
         added = sizing.with_zones(added, assignment.zones[len(standing) :])
-        added = with_addresses(connection, added, owner=vnf.id, networks=prefixes_of(vnf, flavour))
+        added = with_addresses(connection, added, owner=vnf, networks=prefixes_of(vnf, flavour))
         wanted = sizing.merged(added, wanted)
     staying = {one.id for one in wanted}
     leaving = tuple(one for one in standing if one.id not in staying)
@@ -109,7 +109,7 @@ def _new_levels(vnf: VnfInstance, want: ScaleVnf) -> dict[str, int]:
 def _save(connection: Connection, vnf: VnfInstance, deployment: Deployment, levels: dict[str, int]) -> None:
     assert vnf.vim_id is not None
     held = sizing.held_per_zone(deployment.vnfcs)
-    vims.allocate(connection, vnf_id=vnf.id, vim_id=vnf.vim_id, held=held)
+    vims.allocate(connection, project_id=vnf.project_id, vnf_id=vnf.id, vim_id=vnf.vim_id, held=held)
     instances.save_vnf(connection, replace(vnf, deployment=deployment, scale_levels=levels))
 
 

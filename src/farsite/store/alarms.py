@@ -10,6 +10,7 @@ from farsite.model.alarm import AckState, Alarm, Event, PerceivedSeverity
 from farsite.model.errors import Conflict, NotFound
 from farsite.model.ids import EventId, ProjectId
 from farsite.model.query import Ask, Page
+from farsite.model.vim import Vim
 from farsite.store import outbox
 from farsite.store.encoding import decode, encode
 from farsite.store.exclusion import hold, insert_if_absent
@@ -218,12 +219,14 @@ def cursor(connection: sa.Connection, vim_id: str) -> int:
     return connection.execute(query).scalar() or 0
 
 
-def set_cursor(connection: sa.Connection, vim_id: str, sequence: int) -> None:
+def set_cursor(connection: sa.Connection, vim: Vim, sequence: int) -> None:
     changed = connection.execute(
-        sa.update(event_cursors).where(event_cursors.c.vim_id == vim_id).values(sequence=sequence)
+        sa.update(event_cursors).where(event_cursors.c.vim_id == vim.id).values(sequence=sequence)
     ).rowcount
     if not changed:
-        connection.execute(sa.insert(event_cursors).values(vim_id=vim_id, sequence=sequence))
+        connection.execute(
+            sa.insert(event_cursors).values(vim_id=vim.id, project_id=vim.project_id, sequence=sequence)
+        )
 
 
 def _save(connection: sa.Connection, alarm: Alarm) -> None:

@@ -244,9 +244,13 @@ def addresses_in(connection: sa.Connection, network_id: str) -> set[str]:
     return set(connection.execute(query).scalars())
 
 
-def take_address(connection: sa.Connection, *, network_id: str, address: str, owner: str, port: str) -> None:
+def take_address(
+    connection: sa.Connection, *, project_id: ProjectId, network_id: str, address: str, owner: str, port: str
+) -> None:
     connection.execute(
-        sa.insert(addresses).values(network_id=network_id, address=address, owner=owner, port=port)
+        sa.insert(addresses).values(
+            network_id=network_id, address=address, project_id=project_id, owner=owner, port=port
+        )
     )
 
 
@@ -262,7 +266,7 @@ VNI_FIRST = 4096
 VNI_LAST = 2**24 - 1
 
 
-def take_vnis(connection: sa.Connection, *, owner: str, count: int) -> int:
+def take_vnis(connection: sa.Connection, *, project_id: ProjectId, owner: str, count: int) -> int:
     """Reserve a block of VXLAN ids; the same owner gets the same block again.
 
     Raises:
@@ -276,7 +280,9 @@ def take_vnis(connection: sa.Connection, *, owner: str, count: int) -> int:
     first = VNI_FIRST if last is None else last.first + last.count
     if first + count - 1 > VNI_LAST:
         first = _gap(connection, count)
-    connection.execute(sa.insert(vni_blocks).values(first=first, count=count, owner=owner))
+    connection.execute(
+        sa.insert(vni_blocks).values(first=first, project_id=project_id, count=count, owner=owner)
+    )
     return first
 
 

@@ -71,7 +71,11 @@ def insert(connection: sa.Connection, operation: Operation) -> None:
         Conflict: another operation works on the instance; names it.
     """
     if not insert_if_absent(
-        connection, operation_locks, instance_id=operation.instance_id, operation_id=operation.id
+        connection,
+        operation_locks,
+        instance_id=operation.instance_id,
+        project_id=operation.project_id,
+        operation_id=operation.id,
     ):
         holder = lock_holder(connection, operation.instance_id)
         raise Conflict(
@@ -224,7 +228,7 @@ def asked(connection: sa.Connection, operation_ids: Sequence[str] | None = None)
     ]
 
 
-def once(connection: sa.Connection, operation_id: OperationId, effect: str, do: Callable[[], T]) -> T:
+def once(connection: sa.Connection, operation: Operation, effect: str, do: Callable[[], T]) -> T:
     """Do something to our own tables exactly once per (operation, effect).
 
     The result is recorded in the same transaction, so a step repeated after a crash, or by another
@@ -233,12 +237,17 @@ def once(connection: sa.Connection, operation_id: OperationId, effect: str, do: 
     # The key first: of two that try at once the second waits here for the first one's result, instead
     # of doing the effect twice.
     if not insert_if_absent(
-        connection, operation_effects, operation_id=operation_id, effect=effect, result=None
+        connection,
+        operation_effects,
+        operation_id=operation.id,
+        effect=effect,
+        project_id=operation.project_id,
+        result=None,
     ):
-        return connection.execute(_EFFECT, {"asked_id": operation_id, "asked_effect": effect}).scalar_one()
+        return connection.execute(_EFFECT, {"asked_id": operation.id, "asked_effect": effect}).scalar_one()
     result = do()
     connection.execute(
-        _RECORD_EFFECT, {"changed_id": operation_id, "changed_effect": effect, "result": result}
+        _RECORD_EFFECT, {"changed_id": operation.id, "changed_effect": effect, "result": result}
     )
     return result
 
@@ -254,11 +263,14 @@ def has_effects(connection: sa.Connection, operation_id: OperationId) -> bool:
     return connection.execute(found.limit(1)).first() is not None
 
 
-def put_steps(connection: sa.Connection, progress: Mapping[tuple[OperationId, int], StepProgress]) -> None:
-    """Write the progress of many steps at once."""
+def put_steps(
+    connection: sa.Connection, progress: Mapping[tuple[OperationId, int], tuple[ProjectId, StepProgress]]
+) -> None:
+    """Write the progress of many steps at once, each with the project of its operation."""
     rows: list[dict[str, object]] = [
         {
             "operation_id": operation_id,
+            "project_id": project_id,
             "sequence": sequence,
             "title": step.title,
             "is_undo": step.is_undo,
@@ -270,7 +282,7 @@ def put_steps(connection: sa.Connection, progress: Mapping[tuple[OperationId, in
             "waits_for": step.waits_for,
             "detail": step.detail,
         }
-        for (operation_id, sequence), step in progress.items()
+        for (operation_id, sequence), (project_id, step) in progress.items()
     ]
     put(connection, operation_steps, rows)
 

@@ -1,7 +1,6 @@
 """Every table. Columns are what we search by; the rest of an object is its JSON `body`.
 
-Every object's row carries `project_id`: tenancy cannot be added later. Rows that are a part of an object
-(its steps, effects, lock, credentials, addresses, books) belong to its project through it.
+Every row carries `project_id`: tenancy cannot be added later.
 """
 
 from datetime import UTC, datetime
@@ -76,6 +75,7 @@ vim_auth = sa.Table(
     "vim_auth",
     metadata,
     sa.Column("vim_id", sa.String(36), sa.ForeignKey("vims.id", ondelete="CASCADE"), primary_key=True),
+    _project(),
     sa.Column("secret", sa.LargeBinary, nullable=False),
 )
 
@@ -83,6 +83,7 @@ vim_inventory = sa.Table(
     "vim_inventory",
     metadata,
     sa.Column("vim_id", sa.String(36), sa.ForeignKey("vims.id", ondelete="CASCADE"), primary_key=True),
+    _project(),
     sa.Column("read_at", UtcTime, nullable=False),
     sa.Column("body", sa.JSON, nullable=False),
 )
@@ -91,6 +92,7 @@ allocations = sa.Table(
     "allocations",
     metadata,
     sa.Column("vnf_id", sa.String(36), primary_key=True),
+    _project(),
     sa.Column("vim_id", sa.String(36), nullable=False),
     sa.Column("zone", sa.String(255), primary_key=True),
     sa.Column("vcpus", sa.Integer, nullable=False),
@@ -215,6 +217,7 @@ operation_locks = sa.Table(
     "operation_locks",
     metadata,
     sa.Column("instance_id", sa.String(36), primary_key=True),
+    _project(),
     sa.Column("operation_id", sa.String(36), nullable=False),
 )
 
@@ -223,6 +226,7 @@ operation_effects = sa.Table(
     metadata,
     sa.Column("operation_id", sa.String(36), primary_key=True),
     sa.Column("effect", sa.String(255), primary_key=True),
+    _project(),
     sa.Column("result", sa.JSON),
 )
 
@@ -231,6 +235,7 @@ operation_steps = sa.Table(
     metadata,
     sa.Column("operation_id", sa.String(36), primary_key=True),
     sa.Column("sequence", sa.Integer, primary_key=True),
+    _project(),
     sa.Column("title", sa.String(255), nullable=False),
     sa.Column("is_undo", sa.Boolean, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
@@ -256,6 +261,7 @@ addresses = sa.Table(
     metadata,
     sa.Column("network_id", sa.String(255), primary_key=True),
     sa.Column("address", sa.String(64), primary_key=True),
+    _project(),
     sa.Column("owner", sa.String(36), nullable=False),
     sa.Column("port", sa.String(255), nullable=False),
     sa.Index("ix_addresses_owner", "owner"),
@@ -265,6 +271,7 @@ vni_blocks = sa.Table(
     "vni_blocks",
     metadata,
     sa.Column("first", sa.Integer, primary_key=True, autoincrement=False),
+    _project(),
     sa.Column("count", sa.Integer, nullable=False),
     sa.Column("owner", sa.String(255), nullable=False, unique=True),
 )
@@ -311,6 +318,7 @@ event_cursors = sa.Table(
     "event_cursors",
     metadata,
     sa.Column("vim_id", sa.String(36), primary_key=True),
+    _project(),
     sa.Column("sequence", sa.BigInteger, nullable=False),
 )
 

@@ -54,7 +54,7 @@ def insert(connection: sa.Connection, vim: Vim, secret: bytes | None) -> None:
             f'A VIM named "{vim.name}" is registered already. Choose another name, or update that one.'
         ) from error
     if secret is not None:
-        connection.execute(sa.insert(vim_auth).values(vim_id=vim.id, secret=secret))
+        connection.execute(sa.insert(vim_auth).values(_auth_columns(vim, secret)))
 
 
 def update(connection: sa.Connection, vim: Vim) -> None:
@@ -116,14 +116,16 @@ def get_any(connection: sa.Connection, vim_id: VimId) -> Vim:
     Raises:
         NotFound: it was deleted.
     """
-    row = connection.execute(sa.select(vims).where(vims.c.id == vim_id)).first()
-    if row is None:
+    vim = find(connection, vim_id)
+    if vim is None:
         raise NotFound(f"VIM {vim_id} is no longer registered.", about={"vim": vim_id})
-    return _vim(row)
+    return vim
 
 
-def exists(connection: sa.Connection, vim_id: VimId) -> bool:
-    return connection.execute(sa.select(vims.c.id).where(vims.c.id == vim_id)).first() is not None
+def find(connection: sa.Connection, vim_id: VimId) -> Vim | None:
+    """A VIM by id whatever its project, None if it was deleted."""
+    row = connection.execute(sa.select(vims).where(vims.c.id == vim_id)).first()
+    return None if row is None else _vim(row)
 
 
 def everywhere(connection: sa.Connection) -> list[Vim]:
@@ -139,9 +141,13 @@ def secret_of(connection: sa.Connection, vim_id: VimId) -> bytes | None:
     return connection.execute(sa.select(vim_auth.c.secret).where(vim_auth.c.vim_id == vim_id)).scalar()
 
 
-def set_secret(connection: sa.Connection, vim_id: VimId, secret: bytes) -> None:
-    connection.execute(sa.delete(vim_auth).where(vim_auth.c.vim_id == vim_id))
-    connection.execute(sa.insert(vim_auth).values(vim_id=vim_id, secret=secret))
+def set_secret(connection: sa.Connection, vim: Vim, secret: bytes) -> None:
+    connection.execute(sa.delete(vim_auth).where(vim_auth.c.vim_id == vim.id))
+    connection.execute(sa.insert(vim_auth).values(_auth_columns(vim, secret)))
+
+
+def _auth_columns(vim: Vim, secret: bytes) -> dict[str, object]:
+    return {"vim_id": vim.id, "project_id": vim.project_id, "secret": secret}
 
 
 def delete(connection: sa.Connection, vim: Vim) -> None:
@@ -164,13 +170,15 @@ def delete(connection: sa.Connection, vim: Vim) -> None:
     connection.execute(sa.delete(vims).where(vims.c.id == vim.id))
 
 
-def put_inventory(connection: sa.Connection, vim_id: VimId, inventory: Inventory) -> None:
+def put_inventory(connection: sa.Connection, vim: Vim, inventory: Inventory) -> None:
     values = {"read_at": inventory.read_at, "body": encode(inventory)}
     changed = connection.execute(
-        sa.update(vim_inventory).where(vim_inventory.c.vim_id == vim_id).values(**values)
+        sa.update(vim_inventory).where(vim_inventory.c.vim_id == vim.id).values(**values)
     ).rowcount
     if not changed:
-        connection.execute(sa.insert(vim_inventory).values(vim_id=vim_id, **values))
+        connection.execute(
+            sa.insert(vim_inventory).values(vim_id=vim.id, project_id=vim.project_id, **values)
+        )
 
 
 def inventory_of(connection: sa.Connection, vim_id: VimId) -> Inventory | None:
@@ -212,7 +220,12 @@ def allocated(
 
 
 def allocate(
-    connection: sa.Connection, *, vnf_id: str, vim_id: VimId, held: Mapping[str, tuple[int, int, int]]
+    connection: sa.Connection,
+    *,
+    project_id: ProjectId,
+    vnf_id: str,
+    vim_id: VimId,
+    held: Mapping[str, tuple[int, int, int]],
 ) -> None:
     """Set what one VNF holds per zone (vCPUs, memory MiB, disk GiB); empty releases it."""
     connection.execute(sa.delete(allocations).where(allocations.c.vnf_id == vnf_id))
@@ -220,6 +233,7 @@ def allocate(
         connection.execute(
             sa.insert(allocations).values(
                 vnf_id=vnf_id,
+                project_id=project_id,
                 vim_id=vim_id,
                 zone=zone,
                 vcpus=vcpus,

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 import structlog
 
-from farsite.model.ids import OperationId
-from farsite.model.operation import StepProgress
+from farsite.model.ids import OperationId, ProjectId
+from farsite.model.operation import Operation, StepProgress
 from farsite.store import operations
 from farsite.store.database import Database
 
@@ -25,17 +25,18 @@ class Progress:
     def __init__(self, database: Database, *, period_s: float = 0.1) -> None:
         self._database = database
         self._period_s = period_s
-        self._pending: dict[tuple[OperationId, int], StepProgress] = {}
+        self._pending: dict[tuple[OperationId, int], tuple[ProjectId, StepProgress]] = {}
         self._waiting: list[asyncio.Future[None]] = []
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def put(self, operation_id: OperationId, step: StepProgress) -> None:
-        self._pending[operation_id, step.sequence] = step
+    def put(self, operation: Operation, step: StepProgress) -> None:
+        self._pending[operation.id, step.sequence] = operation.project_id, step
         self._wanted.set()
 
     def latest(self, operation_id: OperationId, sequence: int) -> StepProgress | None:
-        return self._pending.get((operation_id, sequence))
+        pending = self._pending.get((operation_id, sequence))
+        return None if pending is None else pending[1]
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._write_for_ever(), name="progress")
@@ -77,5 +78,7 @@ class Progress:
             await asyncio.sleep(self._period_s)
 
 
-def _write(connection: sa.Connection, batch: Mapping[tuple[OperationId, int], StepProgress]) -> None:
+def _write(
+    connection: sa.Connection, batch: Mapping[tuple[OperationId, int], tuple[ProjectId, StepProgress]]
+) -> None:
     operations.put_steps(connection, batch)

@@ -242,7 +242,7 @@ class _Walk:
             operations.enter(connection, self.operation.id, leads_to, at=self.runner.clock.now())
             return control.value
 
-        return operations.once(connection, self.operation.id, effect, take)
+        return operations.once(connection, self.operation, effect, take)
 
     async def _enter(self, key: str, state: OperationState) -> None:
         def enter(connection: sa.Connection) -> None:
@@ -357,7 +357,7 @@ class _Walk:
                 operations.enter(connection, self.operation.id, enters, at=self.runner.clock.now())
             return result
 
-        return operations.once(connection, self.operation.id, key, do)
+        return operations.once(connection, self.operation, key, do)
 
     def _record_failure(
         self,
@@ -376,7 +376,7 @@ class _Walk:
             operations.enter(connection, self.operation.id, state, at=self.runner.clock.now(), error=error)
             return {"outcome": "refused" if is_first else kind, "error": encode(error)}
 
-        return operations.once(connection, self.operation.id, f"{key}/failed", record)
+        return operations.once(connection, self.operation, f"{key}/failed", record)
 
     async def _outside(self, action: OutsideAction[Any], deadline_at: datetime) -> object:
         """Do a step on the outside until its outcome is known: silence is repeated, not believed.
@@ -487,7 +487,7 @@ class _Walk:
 
     def _show(self, step: StepProgress) -> None:
         self._shown.add(step.sequence)
-        self.runner.progress.put(self.operation.id, step)
+        self.runner.progress.put(self.operation, step)
 
 
 class _Cut(Exception):

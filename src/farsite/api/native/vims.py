@@ -319,7 +319,7 @@ def _update(context: Context, vim: Vim, credentials: Mapping[str, str] | None) -
         vims.ensure_site(connection, vim.project_id, vim.site, context.clock.now())
         vims.update(connection, vim)
         if credentials is not None:
-            vims.set_secret(connection, vim.id, context.keys.encrypt(vim.id, credentials))
+            vims.set_secret(connection, vim, context.keys.encrypt(vim.id, credentials))
 
 
 @router.delete("/vims/{vim}", status_code=204)

@@ -12,6 +12,7 @@ def upgrade() -> None:
         "addresses",
         sa.Column("network_id", sa.String(length=255), nullable=False),
         sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
         sa.Column("owner", sa.String(length=36), nullable=False),
         sa.Column("port", sa.String(length=255), nullable=False),
         sa.PrimaryKeyConstraint("network_id", "address"),
@@ -44,6 +45,7 @@ def upgrade() -> None:
     op.create_table(
         "allocations",
         sa.Column("vnf_id", sa.String(length=36), nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
         sa.Column("vim_id", sa.String(length=36), nullable=False),
         sa.Column("zone", sa.String(length=255), nullable=False),
         sa.Column("vcpus", sa.Integer(), nullable=False),
@@ -55,6 +57,7 @@ def upgrade() -> None:
     op.create_table(
         "event_cursors",
         sa.Column("vim_id", sa.String(length=36), nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("vim_id"),
     )
@@ -91,12 +94,14 @@ def upgrade() -> None:
         "operation_effects",
         sa.Column("operation_id", sa.String(length=36), nullable=False),
         sa.Column("effect", sa.String(length=255), nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
         sa.Column("result", sa.JSON(), nullable=True),
         sa.PrimaryKeyConstraint("operation_id", "effect"),
     )
     op.create_table(
         "operation_locks",
         sa.Column("instance_id", sa.String(length=36), nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
         sa.Column("operation_id", sa.String(length=36), nullable=False),
         sa.PrimaryKeyConstraint("instance_id"),
     )
@@ -104,6 +109,7 @@ def upgrade() -> None:
         "operation_steps",
         sa.Column("operation_id", sa.String(length=36), nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
         sa.Column("title", sa.String(length=255), nullable=False),
         sa.Column("is_undo", sa.Boolean(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
@@ -224,6 +230,7 @@ def upgrade() -> None:
     op.create_table(
         "vni_blocks",
         sa.Column("first", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
         sa.Column("count", sa.Integer(), nullable=False),
         sa.Column("owner", sa.String(length=255), nullable=False),
         sa.PrimaryKeyConstraint("first"),
@@ -252,6 +259,7 @@ def upgrade() -> None:
     op.create_table(
         "vim_auth",
         sa.Column("vim_id", sa.String(length=36), nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
         sa.Column("secret", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(["vim_id"], ["vims.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("vim_id"),
@@ -259,6 +267,7 @@ def upgrade() -> None:
     op.create_table(
         "vim_inventory",
         sa.Column("vim_id", sa.String(length=36), nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
         sa.Column("read_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("body", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(["vim_id"], ["vims.id"], ondelete="CASCADE"),
