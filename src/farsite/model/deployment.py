@@ -16,6 +16,16 @@ from farsite.model.nsd import Classifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Subport:
+    """A VLAN of a trunk port: what arrives with `vlan` is on `network_id`."""
+
+    vlan: int
+    network_id: str
+    mac: str = ""
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
     """A network interface of a VNFC. `name` is the VDU connection point (unique in the VNFC).
 
@@ -28,7 +38,57 @@ class Port:
     mac: str = ""
     addresses: tuple[str, ...] = ()
     vnic_type: str = "normal"
+    """Neutron's word: `normal`, `direct` (SR-IOV), `macvtap`, `direct-physical` ..."""
     management: bool = False
+    port_id: str = ""
+    """A port that stands on the VIM already and is used as it is (SOL003 `extLinkPorts`)."""
+    subnet_ids: tuple[str, ...] = ()
+    """Subnets that each give the port an address; with `addresses`, those that they belong to."""
+    address_count: int = 0
+    """How many dynamic addresses, one after the other from `subnet_ids`; 0: one of each subnet."""
+    security_groups: tuple[str, ...] = ()
+    qos_policy: str = ""
+    subports: tuple[Subport, ...] = ()
+    """VLANs of a trunk; empty: not a trunk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFile:
+    """A disk image that a package carries; the VIM's image service is given it once, by its digest.
+
+    `path` is where this process can read it. Sizes are GiB and MiB.
+    """
+
+    name: str
+    sha256: str
+    path: str
+    disk_format: str = "raw"
+    container_format: str = "bare"
+    min_disk_gib: float = 0
+    min_ram_mib: float = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A block storage attached to one VNFC. It lives and dies with the VNFC."""
+
+    name: str
+    size_gib: float
+    image: str = ""
+    volume_type: str = ""
+    is_boot: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseTemplate:
+    """A template in the VIM's own language that the package brings (base HOT), used instead of one made
+    from the VNFCs. Nothing of it is executed: its `nfv` parameter is filled in from the deployment."""
+
+    main: str
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Nested templates by the name under which others refer to them."""
+    parameters: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Values the user gave for other parameters of the main template."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +110,18 @@ class WantedVnfc:
     zone: str = ""
     anti_affinity_group: str = ""
     """VNFCs of one group stand on different hosts."""
+    affinity_group: str = ""
+    """VNFCs of one group stand on the same host."""
+    flavour: str = ""
+    """Name or id of a flavour of the VIM; empty: found or made by vCPUs, memory, disk and `requirements`."""
+    requirements: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Enhanced platform awareness, in the words of Nova's extra specs: `hw:cpu_policy` -> `dedicated`."""
+    volumes: tuple[Volume, ...] = ()
+    user_data: str = ""
+    config_drive: bool = False
+    is_stopped: bool = False
+    """It stands but does not run (SOL003 operate, STOPPED)."""
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +157,8 @@ class Deployment:
     networks: tuple[NetworkSpec, ...] = ()
     vnfcs: tuple[WantedVnfc, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    images: tuple[ImageFile, ...] = ()
+    template: BaseTemplate | None = None
 
 
 class DeploymentState(StrEnum):
