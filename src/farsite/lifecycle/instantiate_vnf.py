@@ -12,7 +12,7 @@ from farsite.lifecycle.world import Op, World
 from farsite.model.errors import Conflict, Invalid
 from farsite.model.ids import VnfcId
 from farsite.model.operation import InstanceKind
-from farsite.model.vnf import ExternalLink, InstantiationState, VnfInstance
+from farsite.model.vnf import ExternalLink, InstantiationState, ManagedLink, VnfInstance
 from farsite.model.vnfd import DeploymentFlavour
 from farsite.store import instances, packages, vims
 from farsite.store.database import Connection
@@ -32,6 +32,7 @@ class InstantiateVnf:
     zone: str = ""
     features: tuple[str, ...] = ()
     external_links: tuple[ExternalLink, ...] = ()
+    managed_links: tuple[ManagedLink, ...] = ()
     unbound_cps: tuple[str, ...] = ()
     configuration: Mapping[str, object] = field(default_factory=dict[str, object])
 
@@ -52,6 +53,7 @@ def place(connection: Connection, op: Op) -> object:
         level_id=level.id if level else "",
         scale_levels=flavour.scale_levels(want.level_id),
         external_links=want.external_links,
+        managed_links=want.managed_links,
         unbound_cps=tuple(port_of_cp.get(cp, cp) for cp in want.unbound_cps),
         port_of_cp=port_of_cp,
         configuration=want.configuration,
@@ -162,6 +164,7 @@ def release(connection: Connection, vnf: VnfInstance) -> None:
             level_id="",
             scale_levels={},
             external_links=(),
+            managed_links=(),
             unbound_cps=(),
             port_of_cp={},
             configuration={},

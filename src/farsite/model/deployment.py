@@ -43,9 +43,11 @@ class Port:
     port_id: str = ""
     """A port that stands on the VIM already and is used as it is (SOL003 `extLinkPorts`)."""
     subnet_ids: tuple[str, ...] = ()
-    """Subnets that each give the port an address; with `addresses`, those that they belong to."""
+    """The first belong to `addresses`, in their order (empty: the VIM finds it by the address); each
+    further one gives the port an address that the VIM chooses, as often as it is named."""
     address_count: int = 0
-    """How many dynamic addresses, one after the other from `subnet_ids`; 0: one of each subnet."""
+    """How many addresses the VIM chooses from whatever subnets the network has, when neither `addresses`
+    nor `subnet_ids` say; 0: as the VIM does it by itself."""
     security_groups: tuple[str, ...] = ()
     qos_policy: str = ""
     subports: tuple[Subport, ...] = ()

@@ -16,12 +16,85 @@ class InstantiationState(StrEnum):
     INSTANTIATED = "INSTANTIATED"
 
 
+class IpType(StrEnum):
+    """Source: ETSI GS NFV-SOL 003, IpOverEthernetAddressData.ipAddresses.type."""
+
+    IPV4 = "IPV4"
+    IPV6 = "IPV6"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpAddresses:
+    """Addresses of one connection point on one subnet: fixed ones, one out of a range, or a number that
+    the VIM chooses; with none of the three, one that the VIM chooses.
+
+    Source: ETSI GS NFV-SOL 003 clause 4.4.1.10c, `ipAddresses`. Fixed addresses are without prefix length.
+    """
+
+    type: IpType = IpType.IPV4
+    fixed: tuple[str, ...] = ()
+    dynamic_count: int = 0
+    first: str = ""
+    """With `last` a range (`addressRange`): the first free address of it is taken."""
+    last: str = ""
+    subnet_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpConfig:
+    """How one instance of an external connection point is bound: by an existing port, or by addresses.
+
+    Source: ETSI GS NFV-SOL 003 clause 4.4.1.10a (VnfExtCpConfig) and 4.4.1.10b (CpProtocolData).
+    """
+
+    id: str = ""
+    """Key of the entry in `cpConfig`."""
+    vnfc_id: str = ""
+    """VNFC whose port it is; empty: the one at the same position among the VDU's VNFCs."""
+    link_port_id: str = ""
+    """SOL003 identifier of the external link port, for telling it back."""
+    port_id: str = ""
+    """Port on the VIM behind the link port (`extLinkPorts[].resourceHandle.resourceId`); empty: a port is
+    made."""
+    mac: str = ""
+    ips: tuple[IpAddresses, ...] = ()
+    segmentation_id: int | None = None
+    """VLAN of a sub-port (`segmentationId`)."""
+    parent_id: str = ""
+    """`id` of the configuration of the trunk port that this one is a sub-port of (`parentCpConfigId`)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalLink:
-    """An external connection point of the VNF bound to a network of its VIM."""
+    """An external connection point of the VNF bound to a network of its VIM.
+
+    `configs` are its instances, in the order of the VDU's VNFCs. A VNFC beyond the last gets the last
+    one's subnets and numbers of addresses, without what only one port can have (MAC, fixed addresses, an
+    existing port). None: one address of every subnet, as the VIM chooses.
+    """
 
     cp: str
     network_id: str
+    cidr_v4: str = ""
+    cidr_v6: str = ""
+    id: str = ""
+    """SOL003 identifier of the external virtual link, for telling it back."""
+    configs: tuple[CpConfig, ...] = ()
+    security_groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagedLink:
+    """An internal virtual link of the VNF that is a network made by somebody else.
+
+    Source: ETSI GS NFV-SOL 003 clause 4.4.1.12 (ExtManagedVirtualLinkData).
+    """
+
+    virtual_link: str
+    """Virtual link of the VNFD (`vnfVirtualLinkDescId`)."""
+    network_id: str
+    id: str = ""
+    """SOL003 identifier of the externally managed link, for telling it back."""
     cidr_v4: str = ""
     cidr_v6: str = ""
 
@@ -47,6 +120,7 @@ class VnfInstance:
     level_id: str = ""
     scale_levels: Mapping[str, int] = field(default_factory=dict[str, int])
     external_links: tuple[ExternalLink, ...] = ()
+    managed_links: tuple[ManagedLink, ...] = ()
     unbound_cps: tuple[str, ...] = ()
     """VDU connection points that only a chain feeds (bump in the wire), so no network may bind them."""
     configuration: Mapping[str, object] = field(default_factory=dict[str, object])
