@@ -16,7 +16,7 @@ clean-demo: setup  ## Remove every trace of the demo
 test: setup  ## All tests, under every supported Python that is installed
 	@.venv/bin/python tools/test_pythons.py
 
-check: setup  ## Format, lint, types, import contracts, dependencies, fast tests
+check: setup  ## Format, lint, types, import contracts, dependencies, fast tests, in under a minute
 	@.venv/bin/python tools/check.py
 
 bench: setup  ## Measure what DESIGN promises, and say by how much a figure is missed

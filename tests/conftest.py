@@ -23,6 +23,8 @@ hypothesis.settings.register_profile(
     print_blob=True,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
+# A tenth of the examples, for the run before each commit.
+hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("farsite"), max_examples=10)
 hypothesis.settings.load_profile("farsite")
 
 _skips = pytest.StashKey[set[Skip]]()

@@ -613,7 +613,7 @@ wishes = st.dictionaries(st.sampled_from(["w0", "w1", "w2", "w3"]), st.integers(
 
 
 @given(steps=st.lists(st.one_of(st.none(), wishes), max_size=8))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_sequence_of_wishes_ends_in_the_last_one_and_repeats_change_nothing(
     steps: list[Mapping[str, int] | None],
 ) -> None:

@@ -16,7 +16,7 @@ from farsite.descriptors.nsd_archive import read_nsd_archive
 from farsite.descriptors.vnf_package import read_vnf_package
 
 SAMPLE = zipped(package_files()).getvalue()
-QUIET = settings(deadline=20_000, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+QUIET = settings(deadline=20_000, suppress_health_check=[HealthCheck.too_slow])
 
 
 def survives(data: bytes) -> None:

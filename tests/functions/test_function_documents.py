@@ -91,7 +91,7 @@ def test_every_function_starts_with_an_empty_document(function):
 
 @pytest.mark.parametrize("function", READERS)
 @given(value=documents | st.dictionaries(names, documents, max_size=8))
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 def test_any_document_is_taken_whole_or_refused_with_its_faults_named(function, value):
     """No document may crash a function or be half applied; what is taken must be fit to be sent again."""
     taken, faults = None, []
