@@ -4,10 +4,12 @@ A *site* is a place (NFVI-PoP); a *VIM* is a registered manager of resources in 
 States are those of every surface: API, command line, metrics, alarms.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import cast
+from urllib.parse import urlsplit
 
 from farsite.model.ids import ProjectId, SiteId, VimId
 
@@ -38,28 +40,6 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vim:
-    """A registered VIM. Credentials are not here: see the `vim_auth` table."""
-
-    id: VimId
-    name: str
-    type: str
-    site: str
-    """Name of the site the VIM stands in."""
-    project_id: ProjectId
-    description: str = ""
-    auth_url: str = ""
-    """Where the driver finds the VIM. Linux: `unix:DIR` or empty for an agent of this host."""
-    settings: Mapping[str, object] = field(default_factory=dict[str, object])
-    """Driver settings that are not secret, e.g. the capacity of a Linux site or the simulator's knobs."""
-    is_default: bool = False
-    state: VimState = VimState.PENDING
-    state_reason: str = "not yet checked"
-    state_since: datetime
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceHealth:
     """One service of a VIM (Keystone, Heat; the agent of a Linux site)."""
 
@@ -75,6 +55,85 @@ class VimHealth:
     """What one check of all services found."""
 
     services: tuple[ServiceHealth, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vim:
+    """A registered VIM. Credentials are not here: see the `vim_auth` table."""
+
+    id: VimId
+    name: str
+    type: str
+    site: str
+    """Name of the site the VIM stands in."""
+    project_id: ProjectId
+    description: str = ""
+    auth_url: str = ""
+    """Where the driver finds the VIM. Linux: `unix:DIR` or empty for an agent of this host."""
+    settings: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Driver settings that are not secret, e.g. the capacity of a Linux site or the simulator's knobs."""
+    identity: Mapping[str, str] = field(default_factory=dict[str, str])
+    """As whom and for which project the VIM knows us: the part of the credentials that is no secret, and what
+    the VIM said of it (`project_id`)."""
+    extra: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What a registration said beside all that; kept and shown, never interpreted."""
+    is_default: bool = False
+    state: VimState = VimState.PENDING
+    state_reason: str = "not yet checked"
+    state_since: datetime
+    created_at: datetime
+    services: tuple[ServiceHealth, ...] = ()
+    """What the last check that was answered found of each service."""
+    checked_at: datetime | None = None
+    """When that was written down last: at every change, and else now and then."""
+
+    @property
+    def regions_asked(self) -> frozenset[str]:
+        """Regions that the registration confines itself to; empty: all that the VIM has."""
+        found = {str(self.settings.get("region") or "")}
+        several = self.settings.get("regions")
+        if isinstance(several, list | tuple):
+            found |= {str(one) for one in cast("Sequence[object]", several)}
+        return frozenset(found - {""})
+
+
+def is_registered_twice(one: Vim, other: Vim) -> bool:
+    """Whether two registrations mean the same project of the same VIM, in a region that both hold.
+
+    Two regions of one Keystone are two VIMs. Where a VIM has no projects, or the registration does not say as
+    whom it asks, nothing can be told and both stand.
+    """
+    if one.type != other.type or not one.auth_url or _endpoint(one.auth_url) != _endpoint(other.auth_url):
+        return False
+    if not _is_same_project(one.identity, other.identity):
+        return False
+    asked, held = one.regions_asked, other.regions_asked
+    return not asked or not held or bool(asked & held)
+
+
+def _is_same_project(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    # The VIM's own id settles it; a name is only as good as its domain.
+    for key in ("project_id", "application_credential_id"):
+        if one.get(key) and other.get(key):
+            return one[key] == other[key]
+    name = one.get("project_name")
+    if not name or name != other.get("project_name"):
+        return False
+    return all(
+        not one.get(key) or not other.get(key) or one[key] == other[key]
+        for key in ("project_domain_id", "project_domain_name")
+    )
+
+
+def _endpoint(auth_url: str) -> str:
+    """An authentication URL without what makes no difference: case of the host, default port, version."""
+    try:
+        parts = urlsplit(auth_url.strip())
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    except ValueError:
+        return auth_url
+    path = parts.path.rstrip("/").removesuffix("/v3").removesuffix("/v2.0").rstrip("/")
+    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}{path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,6 +66,8 @@ vims = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("state_reason", sa.Text, nullable=False),
     sa.Column("state_since", UtcTime, nullable=False),
+    sa.Column("services", sa.JSON),
+    sa.Column("checked_at", UtcTime),
     sa.Column("body", sa.JSON, nullable=False),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.UniqueConstraint("project_id", "name", name="uq_vims_name"),

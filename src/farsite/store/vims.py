@@ -11,7 +11,16 @@ from sqlalchemy.exc import IntegrityError
 from farsite.model.errors import Conflict, NotFound
 from farsite.model.ids import ProjectId, SiteId, VimId, new_id
 from farsite.model.query import Ask, Page
-from farsite.model.vim import Capabilities, Site, Vim, VimState, Zone
+from farsite.model.vim import (
+    Capabilities,
+    ServiceHealth,
+    Site,
+    Vim,
+    VimHealth,
+    VimState,
+    Zone,
+    is_registered_twice,
+)
 from farsite.store.encoding import decode, encode
 from farsite.store.exclusion import hold, insert_if_absent
 from farsite.store.selection import select_page
@@ -42,10 +51,12 @@ def insert(connection: sa.Connection, vim: Vim, secret: bytes | None) -> None:
     """Register a VIM, with its encrypted credentials if it has any.
 
     Raises:
-        Conflict: the name is taken, or another VIM is the default.
+        Conflict: the name is taken, another VIM is the default, or the same project of the same VIM is
+            registered already.
     """
     if vim.is_default:
         _refuse_second_default(connection, vim)
+    refuse_registered_twice(connection, vim)
     try:
         with connection.begin_nested():
             connection.execute(sa.insert(vims).values(**_columns(vim), created_at=vim.created_at))
@@ -58,13 +69,46 @@ def insert(connection: sa.Connection, vim: Vim, secret: bytes | None) -> None:
 
 
 def update(connection: sa.Connection, vim: Vim) -> None:
-    """Write all but state; `set_state` owns that."""
+    """Write all but state; `set_state` owns that.
+
+    Raises:
+        Conflict: the name is taken, another VIM is the default, or the same project of the same VIM is
+            registered already.
+    """
     if vim.is_default:
         _refuse_second_default(connection, vim)
+    refuse_registered_twice(connection, vim)
     columns = _columns(vim)
     for owned_elsewhere in ("state", "state_reason", "state_since"):
         del columns[owned_elsewhere]
-    connection.execute(sa.update(vims).where(vims.c.id == vim.id).values(**columns))
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.update(vims).where(vims.c.id == vim.id).values(**columns))
+    except IntegrityError as error:
+        raise Conflict(f'A VIM named "{vim.name}" is registered already. Choose another name.') from error
+
+
+def refuse_registered_twice(connection: sa.Connection, vim: Vim) -> None:
+    """Refuse a registration that means what another one means; the project's others wait meanwhile.
+
+    Raises:
+        Conflict: naming the other.
+    """
+    if not vim.auth_url or not vim.identity:
+        return
+    hold(connection, f"VIMs of {vim.project_id}")
+    others = connection.execute(
+        sa.select(vims).where(
+            vims.c.project_id == vim.project_id, vims.c.type == vim.type, vims.c.id != vim.id
+        )
+    )
+    for other in map(_vim, others):
+        if is_registered_twice(vim, other):
+            raise Conflict(
+                f'VIM "{other.name}" is this project at {other.auth_url} already. Use that one, or confine '
+                f"both to regions of their own (setting `region`).",
+                about={"vim": other.id},
+            )
 
 
 def _refuse_second_default(connection: sa.Connection, vim: Vim) -> None:
@@ -90,6 +134,18 @@ def set_state(connection: sa.Connection, vim_id: VimId, state: VimState, reason:
         values["state_since"] = at
     connection.execute(sa.update(vims).where(vims.c.id == vim_id).values(**values))
     return True
+
+
+def set_services(
+    connection: sa.Connection, vim_id: VimId, services: tuple[ServiceHealth, ...], at: datetime
+) -> None:
+    """Record what a check found of each service."""
+    values = {"services": encode(VimHealth(services=services))["services"], "checked_at": at}
+    connection.execute(sa.update(vims).where(vims.c.id == vim_id).values(**values))
+
+
+def _services(stored: object) -> tuple[ServiceHealth, ...]:
+    return decode(VimHealth, {"services": stored or []}).services
 
 
 def get(connection: sa.Connection, project_id: ProjectId, key: str) -> Vim:
@@ -304,4 +360,6 @@ def _vim(row: sa.Row[Any]) -> Vim:
         state=VimState(row.state),
         state_reason=row.state_reason,
         state_since=row.state_since,
+        services=_services(row.services),
+        checked_at=row.checked_at,
     )
