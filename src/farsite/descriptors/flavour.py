@@ -125,6 +125,8 @@ class _Reader:
         name, description = node.property("name"), node.property("description")
         local = node.capability("virtual_compute", "virtual_local_storage")
         boot_data, configuration = self._boot_data(node)
+        pairs = node.property("boot_data", "kvp_data", "data")
+        path = node.property("boot_data", "content_or_file_data", "destination_path")
         attached = [entry.target for entry in node.requirements if entry.name == "virtual_storage"]
         return Vdu(
             id=node.name,
@@ -141,6 +143,8 @@ class _Reader:
             max_instances=most,
             requested_capabilities=tuple(_requested_capabilities(node)),
             boot_data=boot_data,
+            boot_pairs={key: value.string for key, value in pairs.items.items()} if pairs else {},
+            boot_path=path.string if path else "",
             configuration=configuration,
             properties=_remaining(node),
         )
@@ -198,11 +202,9 @@ class _Reader:
         """Connection points in the order of their VDUs, then of their `order`, then as written."""
         found: list[VduCp] = []
         for node in self.topology.of_type("VduCp"):
-            binding = one(node, "virtual_binding", self.log)
+            binding = self._binding(node)
             if binding is None or binding.target not in vdus:
-                if self.topology.is_node(node.name, "VduSubCp"):
-                    self.log.warn_at(node.tree, f"{node.name}: sub-ports of trunks are not provided")
-                elif binding is None or binding.target in self.topology.nodes:
+                if binding is None or binding.target in self.topology.nodes:
                     at = binding.tree if binding else node.tree
                     self.log.at(at, f"{node.name}: not bound to a VDU", "virtual_binding: a VDU")
                 continue
@@ -210,9 +212,17 @@ class _Reader:
         ranks = {vdu: rank for rank, vdu in enumerate(vdus)}
         return tuple(sorted(found, key=lambda cp: (ranks[cp.vdu], cp.order)))
 
+    def _binding(self, node: NodeTemplate) -> RequirementAssignment | None:
+        """What binds a connection point to its VDU; a sub-port is bound by its trunk's parent."""
+        binding, trunk = (one(node, name, self.log) for name in ("virtual_binding", "trunk_binding"))
+        if binding is None and trunk is not None and trunk.target in self.topology.nodes:
+            return one(self.topology.nodes[trunk.target], "virtual_binding", self.log)
+        return binding
+
     def _cp(self, node: NodeTemplate, vdu: str) -> VduCp:
         link = one(node, "virtual_link", self.log)
         vnic, trunk = node.property("vnic_type"), node.property("trunk_mode")
+        parent = one(node, "trunk_binding", self.log)
         inner = link.target if link and self.topology.is_node(link.target, "VnfVirtualLink") else ""
         return VduCp(
             id=node.name,
@@ -224,6 +234,9 @@ class _Reader:
             vnic_type=vnic.string if vnic else "normal",
             trunk_mode=trunk is not None and trunk.value is True,
             management=_is_management(node),
+            interface_requirements=_interface_requirements(node),
+            trunk=parent.target if parent else "",
+            segmentation_id=integer(node.property("segmentation_id")),
         )
 
     def external_cps(self) -> dict[str, ExternalCp]:
@@ -388,6 +401,19 @@ def _is_management(node: NodeTemplate) -> bool:
         if (name and name.string == "management") or (wish and wish.string.lower() == "true"):
             return True
     return False
+
+
+def _interface_requirements(node: NodeTemplate) -> dict[str, str]:
+    found: dict[str, str] = {}
+    stated = node.property("virtual_network_interface_requirements")
+    for entry in stated.entries if stated else ():
+        for path in (
+            ("network_interface_requirements",),
+            ("nic_io_requirements", "logical_node_requirements"),
+        ):
+            wishes = entry.get(*path)
+            found |= {key: value.string for key, value in wishes.items.items()} if wishes else {}
+    return found
 
 
 def _document(text: str, file: str, limits: Limits) -> dict[str, object]:

@@ -62,6 +62,10 @@ class Vdu:
     max_instances: int | None = None
     requested_capabilities: tuple[str, ...] = ()
     boot_data: str = ""
+    boot_pairs: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Key-value pairs of the boot data (`kvp_data`), for the VIM's metadata service."""
+    boot_path: str = ""
+    """Where the boot data shall lie as a file (`destination_path`), so that a drive must carry it."""
     configuration: Mapping[str, object] = field(default_factory=dict[str, object])
     """Initial configuration document of the function, from its boot data; empty when there is none."""
     properties: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -83,6 +87,12 @@ class VduCp:
     vnic_type: str = "normal"
     trunk_mode: bool = False
     management: bool = False
+    interface_requirements: Mapping[str, str] = field(default_factory=dict[str, str])
+    """All `network_interface_requirements` and `logical_node_requirements` of the interface, together."""
+    trunk: str = ""
+    """Connection point that is the trunk's parent; then this one is a sub-port (VduSubCp)."""
+    segmentation_id: int | None = None
+    """VLAN of a sub-port."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
