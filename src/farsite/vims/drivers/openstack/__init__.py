@@ -1,0 +1,1 @@
+"""OpenStack: deployments as Heat stacks in the project that the registration names."""

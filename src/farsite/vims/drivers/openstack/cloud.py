@@ -1,0 +1,168 @@
+"""One OpenStack as the rest of the driver uses it: calls in threads of its own, and two kinds of failure.
+
+openstacksdk is synchronous. Each VIM has a small pool of threads, so that one that hangs fills its own pool
+and delays nobody else. Every call ends within a limit, whatever the VIM does.
+"""
+
+import asyncio
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from farsite.model.errors import VimFault, VimUnreachable
+from farsite.vims.driver import VimConnection
+from farsite.vims.drivers.openstack.access import Access, read_access
+
+if TYPE_CHECKING:
+    import openstack.connection
+
+    from farsite.vims.drivers.openstack.session import Sessions
+
+T = TypeVar("T")
+
+THREADS = 8
+"""Calls to one VIM at a time; more wait in line."""
+_LIMIT_S = 120
+
+
+class Cloud:
+    """The way to one VIM: one token for all its regions, used by all calls until it is refused."""
+
+    def __init__(self, connection: VimConnection) -> None:
+        self._connection = connection
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"vim-{connection.name}")
+        self._sessions: Sessions | None = None
+        self._access: Access | None = None
+        self._is_closed = False
+
+    @property
+    def name(self) -> str:
+        """The VIM's name, for people."""
+        return self._connection.name
+
+    @property
+    def registration(self) -> VimConnection:
+        """The registration this cloud was made from."""
+        return self._connection
+
+    @property
+    def logins(self) -> int:
+        """How often the password or secret was presented so far."""
+        return self._sessions.logins if self._sessions else 0
+
+    async def call(
+        self,
+        region: str,
+        work: "Callable[[openstack.connection.Connection], T]",
+        *,
+        what: str,
+        limit_s: float = _LIMIT_S,
+    ) -> T:
+        """Do `work` with the SDK connection of a region, in a thread; an empty region is the default one.
+
+        `what` completes the sentence "the VIM refuses to ...". A call that is given up goes on in its
+        thread until the VIM answers or the read limit ends it: its outcome is unknown.
+
+        Raises:
+            VimFault: the VIM refuses, in its own words, with status and request id in `about`; or it has
+                no such region.
+            VimUnreachable: no answer within `limit_s`, a broken one, or the connection was lost.
+        """
+        return await self.run(
+            lambda sessions: work(sessions.connection(self._region(sessions, region))),
+            what=what,
+            limit_s=limit_s,
+        )
+
+    async def run(self, work: "Callable[[Sessions], T]", *, what: str, limit_s: float = _LIMIT_S) -> T:
+        """Like `call`, with the sessions themselves."""
+        if self._is_closed:
+            raise VimUnreachable(f'VIM "{self.name}" was not asked to {what}: its driver is closed.')
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(limit_s):
+                return await loop.run_in_executor(self._pool, functools.partial(self._guarded, work, what))
+        except TimeoutError as error:
+            raise VimUnreachable(
+                f'VIM "{self.name}" did not {what} within {limit_s:g} s. Look at its services '
+                f"(farsite vim show {self.name}); what was under way may still happen."
+            ) from error
+
+    async def regions(self) -> tuple[str, ...]:
+        """The regions we may use, the default one first.
+
+        Raises:
+            VimFault: the registration names regions that the VIM does not have.
+        """
+        return await self.run(self._regions, what="list its regions")
+
+    async def default_region(self) -> str:
+        """The region that is meant where none is named."""
+        return (await self.regions())[0]
+
+    async def project_id(self) -> str:
+        """Id of the project that everything is deployed in."""
+        return await self.run(lambda sessions: sessions.token().project_id or "", what="name the project")
+
+    async def roles(self) -> tuple[str, ...]:
+        """Names of the roles that the registered user has in the project."""
+        return await self.run(
+            lambda sessions: tuple(sessions.token().role_names or ()), what="name our roles"
+        )
+
+    async def has_service(self, region: str, service_type: str) -> bool:
+        """Whether the catalogue has an endpoint of this type (`orchestration`, `block-storage` ...)."""
+        return bool(await self.endpoint(region, service_type))
+
+    async def endpoint(self, region: str, service_type: str) -> str:
+        """URL of a service in a region; empty if the catalogue has none."""
+        return await self.run(
+            lambda sessions: sessions.endpoint(self._region(sessions, region), service_type),
+            what=f"name its {service_type} endpoint",
+        )
+
+    async def close(self) -> None:
+        """Let go of threads and connections; calls that are under way end by themselves."""
+        self._is_closed = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._sessions:
+            await asyncio.to_thread(self._sessions.close)
+
+    # -- in a thread of the pool
+
+    def _guarded(self, work: "Callable[[Sessions], T]", what: str) -> T:
+        from farsite.vims.drivers.openstack.faults import translate
+        from farsite.vims.drivers.openstack.session import Sessions
+
+        if self._sessions is None:
+            self._access = read_access(self._connection)
+            self._sessions = Sessions(self._access, connections=THREADS)
+        sessions = self._sessions
+        try:
+            return work(sessions)
+        except Exception as error:
+            meant = translate(error, vim=self.name, what=what, service_at=sessions.service_at)
+            if meant is None or meant is error:
+                raise
+            raise meant from error
+
+    def _regions(self, sessions: "Sessions") -> tuple[str, ...]:
+        assert self._access is not None
+        offered, wanted = sessions.regions(), self._access.regions
+        unknown = [one for one in wanted if one not in offered]
+        if unknown or not offered:
+            raise VimFault(
+                f'VIM "{self.name}" has no region "{unknown[0]}" for this project. '
+                f"Its regions: {', '.join(offered) or 'none'}."
+                if unknown
+                else f'The catalogue of VIM "{self.name}" is empty for this project, so nothing can be '
+                "deployed in it. Ask its operator for endpoints, or register another project."
+            )
+        return wanted or offered
+
+    def _region(self, sessions: "Sessions", region: str) -> str:
+        usable = self._regions(sessions)
+        if region and region not in usable:
+            raise VimFault(f'VIM "{self.name}" has no region "{region}". Its regions: {", ".join(usable)}.')
+        return region or usable[0]

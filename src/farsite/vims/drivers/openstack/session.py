@@ -1,0 +1,180 @@
+"""Authenticated sessions with one OpenStack: one token for all its regions, renewed when it is refused.
+
+The only module that makes objects of the OpenStack libraries. Importing them takes half a second, so this
+module is imported by the VIM's threads and never by the event loop.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import requests
+from keystoneauth1 import access as keystone_access
+from keystoneauth1 import session as keystone_session
+from keystoneauth1.identity import v3
+from openstack.config.cloud_region import CloudRegion
+from openstack.config.defaults import get_defaults
+from openstack.connection import Connection
+
+from farsite.vims.drivers.openstack.access import Access
+from farsite.vims.drivers.openstack.faults import SERVICE_NAMES, BrokenAnswer
+
+_FRESH_FOR_S = 5
+"""A 401 that arrives this soon after a token was made belongs to a request with the token before it."""
+_HTML = ("text/html", "application/xhtml")
+
+
+class _Adapter(keystone_session.TCPKeepAliveAdapter):
+    """Own limits for connecting and for reading, and no pages where an API's answer should be."""
+
+    def __init__(self, access: Access, connections: int) -> None:
+        self._connect_timeout_s = access.connect_timeout_s
+        self._read_timeout_s = access.read_timeout_s
+        super().__init__(pool_connections=connections, pool_maxsize=connections)
+
+    def send(  # type: ignore[override]
+        self, request: requests.PreparedRequest, timeout: object = None, **more: Any
+    ) -> requests.Response:
+        read_s = timeout if isinstance(timeout, int | float) else self._read_timeout_s
+        limits = (self._connect_timeout_s, read_s)
+        response = cast("requests.Response", super().send(request, timeout=limits, **more))  # type: ignore[reportUnknownMemberType]
+        kind = str(response.headers.get("content-type", "")).lower()
+        if response.ok and kind.startswith(_HTML) and response.headers.get("content-length") != "0":
+            raise BrokenAnswer(
+                f"{request.method} {request.url} was answered with an HTML page, not by an OpenStack API",
+                request=request,
+                response=response,
+            )
+        return response
+
+
+class _RenewsOnce:
+    """Of many threads whose token was refused at once, only the first gives it up; the others' next try
+    takes the new one. Without this each would log in again."""
+
+    auth_ref: keystone_access.AccessInfo | None
+    _made_at: float = 0
+    logins: int = 0
+
+    def get_auth_ref(self, session: keystone_session.Session, **more: Any) -> Any:
+        made = super().get_auth_ref(session, **more)  # type: ignore[misc]
+        self._made_at = time.monotonic()
+        self.logins += 1
+        return cast("Any", made)
+
+    def invalidate(self) -> bool:
+        if self.auth_ref is not None and time.monotonic() - self._made_at < _FRESH_FOR_S:
+            return True
+        return cast("bool", super().invalidate())  # type: ignore[misc]
+
+
+class Password(_RenewsOnce, v3.Password):  # type: ignore[misc]
+    """User and password of Keystone v3, scoped to a project or to nothing."""
+
+
+class ApplicationCredential(_RenewsOnce, v3.ApplicationCredential):  # type: ignore[misc]
+    """An application credential, which carries its project."""
+
+
+Plugin = Password | ApplicationCredential
+
+
+def make_plugin(access: Access, identity: Mapping[str, str] | None = None) -> Plugin:
+    """The plugin that logs in; `identity` instead of the registered one, e.g. the same without a project."""
+    arguments: dict[str, Any] = dict(access.identity if identity is None else identity)
+    kind = ApplicationCredential if access.is_application_credential else Password
+    return kind(auth_url=access.auth_url, include_catalog=True, **arguments)
+
+
+def make_session(access: Access, plugin: Plugin | None, *, connections: int = 1) -> keystone_session.Session:
+    """A session that keeps up to `connections` connections open per service."""
+    http = requests.Session()
+    for scheme in ("http://", "https://"):
+        http.mount(scheme, _Adapter(access, connections))
+    return keystone_session.Session(
+        auth=plugin, session=http, verify=access.verify, app_name="farsite", redirect=5
+    )
+
+
+class Sessions:
+    """The sessions and SDK connections of one VIM: made on first use, shared by its threads."""
+
+    def __init__(self, access: Access, *, connections: int) -> None:
+        self._access = access
+        self._lock = threading.Lock()
+        self._plugin = make_plugin(access)
+        self._session = make_session(access, self._plugin, connections=connections)
+        self._connections: dict[str, Connection] = {}
+
+    @property
+    def session(self) -> keystone_session.Session:
+        return self._session
+
+    @property
+    def logins(self) -> int:
+        """How often the password or secret was presented."""
+        return self._plugin.logins
+
+    def token(self) -> keystone_access.AccessInfo:
+        """The token with its catalogue, project and roles; logs in if there is none that lasts."""
+        return self._plugin.get_access(self._session)
+
+    def connection(self, region: str) -> Connection:
+        """The SDK connection for a region."""
+        with self._lock:
+            if region not in self._connections:
+                # No clouds.yaml and no OS_* variable of our own process reaches into a registered VIM.
+                given: dict[str, Any] = get_defaults() | {"interface": self._access.interface, "auth": {}}
+                config = CloudRegion(name=region, region_name=region, session=self._session, config=given)
+                self._connections[region] = Connection(config=config)
+            return self._connections[region]
+
+    def regions(self) -> tuple[str, ...]:
+        """Regions of the catalogue that hold more than the identity service, in its order."""
+        found: dict[str, None] = {}
+        for service in self.catalogue():
+            if service["type"] != "identity":
+                found |= dict.fromkeys(
+                    str(one.get("region_id") or one["region"]) for one in service["endpoints"]
+                )
+        return tuple(found)
+
+    def catalogue(self) -> list[dict[str, Any]]:
+        """The services of the token's catalogue as Keystone gives them: type, name, endpoints."""
+        return self.token().service_catalog.catalog
+
+    def endpoint(self, region: str, service_type: str) -> str:
+        """URL of a service in a region for the registered interface; empty if the catalogue has none."""
+        found = self.token().service_catalog.get_urls(
+            service_type=service_type, interface=self._access.interface, region_name=region
+        )
+        return next((url for url in found if url), "")
+
+    def service_at(self, url: str) -> str:
+        """Name of the service that a URL belongs to, as far as the token at hand tells; asks nobody."""
+        if url.startswith(self._access.auth_url.removesuffix("/v3")):
+            found = "Keystone", len(urlsplit(self._access.auth_url).path.removesuffix("/v3"))
+        else:
+            found = "", -1
+        known = self._plugin.auth_ref
+        for service in known.service_catalog.catalog if known else []:
+            for endpoint in service["endpoints"]:
+                length = _common_root(endpoint["url"], url)
+                if length > found[1]:
+                    found = SERVICE_NAMES.get(service["type"], service["type"]), length
+        return found[0]
+
+    def close(self) -> None:
+        self._session.session.close()
+
+
+def _common_root(endpoint: str, url: str) -> int:
+    """How much of a URL's path an endpoint's root explains, in characters; -1: another server."""
+    ours, its = urlsplit(url), urlsplit(endpoint)
+    if (ours.scheme, ours.netloc) != (its.scheme, its.netloc):
+        return -1
+    # What follows the version differs (project ids, version documents), so only what is before it counts.
+    root = its.path.split("/v", 1)[0].rstrip("/")
+    return len(root) if ours.path == root or ours.path.startswith(root + "/") else -1
