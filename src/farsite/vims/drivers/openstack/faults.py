@@ -125,7 +125,7 @@ def _message(body: object) -> str:
     for key in ("message", "detail", "explanation", "title"):
         if isinstance(fields.get(key), str) and fields[key]:
             return cast("str", fields[key])
-    nested = (_message(value) for value in fields.values() if isinstance(value, dict | list))
+    nested = (_message(cast("object", value)) for value in fields.values() if isinstance(value, dict | list))
     return next((found for found in nested if found), "")
 
 
