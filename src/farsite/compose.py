@@ -145,6 +145,7 @@ class Farsite:
         """Stop in the reverse order; what was deployed stays, what runs is taken up by the next start."""
         if self._opening is not None:
             self._opening.cancel()
+        await self.catalogue.stop()
         await self.history.stop()
         await self.healer.stop()
         await self.loop_lag.stop()

@@ -63,6 +63,8 @@ class Settings:
     """Largest request body other than a package upload, in MiB."""
     max_package_mib: int = 4096
     """Largest package upload, in MiB."""
+    allowed_destinations: str = ""
+    """Networks (CIDR, comma separated) that packages may be fetched from although they are link-local."""
     sqlite_synchronous: str = "NORMAL"
     """SQLite durability: NORMAL survives kill -9, FULL also power loss (slower)."""
 

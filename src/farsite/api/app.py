@@ -9,6 +9,7 @@ from farsite.api.context import Context
 from farsite.api.limits import Limits
 from farsite.api.native import access, alarms, health, management, ns, nsds, operations, packages, vims, vnfs
 from farsite.api.sol003 import vnflcm
+from farsite.api.sol005 import vnfpkgm
 from farsite.api.wire import ROOT
 
 
@@ -34,6 +35,7 @@ def make_app(context: Context) -> FastAPI:
         app.include_router(part.router)
     app.include_router(health.router)
     app.include_router(vnflcm.router)
+    app.include_router(vnfpkgm.router)
     # The last added is the outermost: bounds first, then identity, and whatever goes wrong is answered.
     app.add_middleware(Authenticate, known=app.state.known_callers)
     app.add_middleware(Limits, settings=context.settings)

@@ -21,7 +21,9 @@ HEADER_BYTES_MAX = 32 * 1024
 _THROWN_AWAY_BYTES_MAX = 32 * 1024 * 1024
 _THROWN_AWAY_WITHIN_S = 5.0
 
-_UPLOAD = re.compile(r"/farsite/v1/(packages|nsds)/[^/]+/content")
+_UPLOAD = re.compile(
+    r"/farsite/v1/(packages|nsds)/[^/]+/content|/vnfpkgm/v1/vnf_packages/[^/]+/package_content"
+)
 
 
 class TooLarge(HTTPException):

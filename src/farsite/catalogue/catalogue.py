@@ -7,26 +7,29 @@ Source: ETSI GS NFV-SOL 005 clauses 5.4 (NSD) and 9.4 (VNF package) states.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
+from farsite.catalogue.fetching import fetch
 from farsite.descriptors.archive import open_archive
 from farsite.descriptors.faults import ArchiveRefused
 from farsite.descriptors.nsd_archive import NsdContent, read_nsd_archive
 from farsite.descriptors.vnf_package import VnfPackageContent, read_vnf_package
 from farsite.model.clock import Clock
-from farsite.model.errors import Conflict, Invalid, NotFound
+from farsite.model.errors import Conflict, FarsiteError, Invalid, NotFound
 from farsite.model.ids import NsdInfoId, ProjectId, VnfPackageId, new_id
 from farsite.model.package import Fault, NsdInfo, OnboardingState, OperationalState, VnfPackage
+from farsite.notifications.destinations import Destinations
 from farsite.settings import Settings
 from farsite.store import packages
-from farsite.store.database import Database
+from farsite.store.database import Connection, Database
 
 log = structlog.get_logger()
 
@@ -39,6 +42,8 @@ class Catalogue:
         self._database = database
         self._clock = clock
         self._archives = settings.data_dir / "archives"
+        self._destinations = Destinations(settings.allowed_destinations)
+        self._under_way: set[asyncio.Task[object]] = set()
 
     async def create_package(
         self, project_id: ProjectId, user_defined_data: Mapping[str, str] | None = None
@@ -70,9 +75,88 @@ class Catalogue:
             Conflict: it has content already.
             Invalid: the upload is larger than allowed.
         """
+        return await self._process_package(
+            await self._take_package(project_id, package_id, content, image_map or {})
+        )
+
+    async def receive_package(
+        self,
+        project_id: ProjectId,
+        package_id: str,
+        content: AsyncIterator[bytes],
+        *,
+        image_map: Mapping[str, str] | None = None,
+    ) -> VnfPackage:
+        """Take in the content like `upload_package`; the package comes back PROCESSING and is read after."""
+        package = await self._take_package(project_id, package_id, content, image_map or {})
+        self._later(self._process_package(package))
+        return package
+
+    async def fetch_package(
+        self,
+        project_id: ProjectId,
+        package_id: str,
+        address: str,
+        *,
+        user: str = "",
+        password: str = "",
+        image_map: Mapping[str, str] | None = None,
+    ) -> VnfPackage:
+        """Have the content of a CREATED package fetched; it comes back UPLOADING. What goes wrong on the way
+        ends in ERROR. Credentials are kept in memory only: after a restart the package is CREATED again.
+
+        Raises:
+            NotFound: no such package.
+            Conflict: it has content already.
+            Refused: the address is not one that we let ourselves be sent to.
+        """
+        await self._destinations.judge(address)
         package = await self._database.run(
             packages.claim_package, project_id, package_id, dict(image_map or {})
         )
+        content = fetch(address, self._destinations, user=user, password=password)
+        self._later(self._fetch(package, content))
+        return package
+
+    async def _fetch(self, package: VnfPackage, content: AsyncGenerator[bytes, None]) -> None:
+        try:
+            async with contextlib.aclosing(content):
+                digest = await self._take_in(content)
+        except FarsiteError as trouble:
+            fault = Fault(file="", line=None, found=trouble.detail.rstrip("."))
+            failed = replace(package, state=OnboardingState.ERROR, failure=(fault,))
+            await self._database.run(packages.put_package, failed)
+            log.info("package.not_fetched", package_id=package.id, reason=trouble.detail)
+            return
+        package = replace(package, state=OnboardingState.PROCESSING, digest=digest)
+        await self._database.run(packages.put_package, package)
+        await self._process_package(package)
+
+    def _later(self, work: Coroutine[None, None, object]) -> None:
+        """Go on after the answer. What a stop cuts off is taken up by `recover`."""
+        task = asyncio.create_task(work, name="onboarding")
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[object]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (trouble := task.exception()) is not None:
+            log.error("package.onboarding_broke", exc_info=trouble)
+
+    async def stop(self) -> None:
+        """Cut off what is under way; the next start takes it up."""
+        for task in tuple(self._under_way):
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _take_package(
+        self,
+        project_id: ProjectId,
+        package_id: str,
+        content: AsyncIterator[bytes],
+        image_map: Mapping[str, str],
+    ) -> VnfPackage:
+        package = await self._database.run(packages.claim_package, project_id, package_id, dict(image_map))
         try:
             digest = await self._take_in(content)
         except BaseException:
@@ -81,7 +165,7 @@ class Catalogue:
             raise
         package = replace(package, state=OnboardingState.PROCESSING, digest=digest)
         await self._database.run(packages.put_package, package)
-        return await self._process_package(package)
+        return package
 
     async def _process_package(self, package: VnfPackage) -> VnfPackage:
         try:
@@ -204,6 +288,23 @@ class Catalogue:
         await self._database.run(packages.put_package, package)
         return package
 
+    async def modify_package(
+        self,
+        project_id: ProjectId,
+        package_id: str,
+        *,
+        state: OperationalState | None = None,
+        user_defined_data: Mapping[str, str | None] | None = None,
+    ) -> VnfPackage:
+        """Change a package's operational state and its user-defined data together.
+
+        A value of None removes its key; None in place of the mapping removes all.
+
+        Raises:
+            Conflict: the operational state is so already, or the package is not onboarded.
+        """
+        return await self._database.run(_modify, project_id, package_id, state, user_defined_data)
+
     async def set_nsd_operational_state(
         self, project_id: ProjectId, nsd_info_id: str, state: OperationalState
     ) -> NsdInfo:
@@ -304,3 +405,26 @@ class Catalogue:
 
     def _path(self, digest: str) -> Path:
         return self._archives / digest
+
+
+def _modify(
+    connection: Connection,
+    project_id: ProjectId,
+    package_id: str,
+    state: OperationalState | None,
+    data: Mapping[str, str | None] | None,
+) -> VnfPackage:
+    package = packages.lock_package(connection, project_id, package_id)
+    if state is not None:
+        if package.state is not OnboardingState.ONBOARDED:
+            raise Conflict(f"Package {package.id} is {package.state}, not ONBOARDED.")
+        if package.operational_state is state:
+            raise Conflict(f"Package {package.id} is {state} already.")
+    merged = {} if data is None else {**package.user_defined_data, **data}
+    package = replace(
+        package,
+        operational_state=state or package.operational_state,
+        user_defined_data={key: value for key, value in merged.items() if value is not None},
+    )
+    packages.put_package(connection, package)
+    return package

@@ -98,6 +98,15 @@ def get_package(connection: sa.Connection, project_id: ProjectId, key: str) -> V
     return decode(VnfPackage, rows[0].body)
 
 
+def lock_package(connection: sa.Connection, project_id: ProjectId, key: str) -> VnfPackage:
+    """A package as `get_package` finds it, held until the transaction ends."""
+    package = get_package(connection, project_id, key)
+    row = connection.execute(
+        sa.select(vnf_packages.c.body).where(vnf_packages.c.id == package.id).with_for_update()
+    ).one()
+    return decode(VnfPackage, row.body)
+
+
 def claim_package(
     connection: sa.Connection, project_id: ProjectId, key: str, image_map: Mapping[str, str]
 ) -> VnfPackage:
@@ -107,11 +116,7 @@ def claim_package(
         NotFound: none has it.
         Conflict: it has content, or somebody else is uploading it.
     """
-    package = get_package(connection, project_id, key)
-    row = connection.execute(
-        sa.select(vnf_packages.c.body).where(vnf_packages.c.id == package.id).with_for_update()
-    ).one()
-    package = decode(VnfPackage, row.body)
+    package = lock_package(connection, project_id, key)
     if package.state not in (OnboardingState.CREATED, OnboardingState.ERROR):
         raise Conflict(f"Package {package.id} is {package.state}; content is taken once, when CREATED.")
     claimed = replace(package, state=OnboardingState.UPLOADING, failure=(), image_map=dict(image_map))
