@@ -1,0 +1,1 @@
+"""Faults of networks and services, made to order: a proxy that stands in front of a real service."""
