@@ -582,7 +582,7 @@ class _Books:
 
     def _faults_of(self, vnf: VnfInstance) -> list[str]:
         deployment = vnf.deployment
-        should = sizing.held_per_zone(deployment.vnfcs) if deployment else {}
+        should = sizing.held_per_zone(deployment) if deployment else {}
         is_reserved = vnf.ns_id in self.locks
         if self.allocations.get(vnf.id, {}) != should and not is_reserved:
             return [f"{vnf.id} holds {self.allocations.get(vnf.id)} instead of {should}"]

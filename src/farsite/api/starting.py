@@ -13,6 +13,7 @@ from farsite.lifecycle import requests
 from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_ns import InstantiateNs, ns_flavour
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
+from farsite.lifecycle.instantiate_vnf import check as check_instantiation
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_ns import TerminateNs
 from farsite.lifecycle.terminate_vnf import TerminateVnf
@@ -42,16 +43,15 @@ def instantiate_vnf(context: Context, caller: Caller, key: str, want: Instantiat
     """Raises:
     NotFound: no such VNF instance.
     Conflict: it is instantiated already, or an operation works on it.
-    Invalid: its VNFD has no such flavour or level.
+    Invalid: its VNFD has no such flavour, level, connection point, virtual link or VDU.
     Unusable: no such VIM.
     """
     with context.database.transaction() as connection:
         vnf = instances.get_vnf(connection, caller.project_id, key)
         if vnf.state is InstantiationState.INSTANTIATED:
             raise Conflict(f"VNF instance {vnf.id} is INSTANTIATED already.", about={"vnf": vnf.id})
-        packages.vnfd_of(connection, caller.project_id, vnf.vnfd_id).flavour(want.flavour_id).vnfc_counts(
-            want.level_id
-        )
+        vnfd = packages.vnfd_of(connection, caller.project_id, vnf.vnfd_id)
+        check_instantiation(want, vnfd.flavour(want.flavour_id))
         with named_in_the_body():
             if want.vim:
                 vims.get(connection, caller.project_id, want.vim)

@@ -5,9 +5,10 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from farsite.lifecycle import binding
 from farsite.model.deployment import Port, WantedVnfc
-from farsite.model.errors import NotEnough
-from farsite.model.vnf import VnfInstance
+from farsite.model.errors import Conflict, NotEnough
+from farsite.model.vnf import IpAddresses, IpType, VnfInstance
 from farsite.store import instances
 from farsite.store.database import Connection
 
@@ -29,14 +30,27 @@ def with_addresses(
 ) -> tuple[WantedVnfc, ...]:
     """The VNFCs with a MAC on every port, and addresses where the network has prefixes.
 
-    Ports that have addresses keep them.
+    The request's fixed addresses and ranges are kept; what a network without prefixes leaves open, its VIM
+    chooses. Ports that stand on the VIM already keep what they have there.
+
+    Raises:
+        Conflict: an address that the request fixes is taken.
+        NotEnough: a prefix or a range has no free address left.
     """
-    taken = {network_id: instances.addresses_in(connection, network_id) for network_id in networks}
+    ranged = {
+        port.network_id
+        for one in vnfcs
+        for port in one.ports
+        if any(ip.first for ip in binding.stated_ips(owner, one, port))
+    }
+    # In one order everywhere, because each is held until the transaction ends.
+    names = sorted(networks.keys() | ranged)
+    books = _Books(connection, owner, {name: instances.addresses_in(connection, name) for name in names})
     return tuple(
         replace(
             vnfc,
             ports=tuple(
-                _with_address(connection, vnfc, port, owner, networks.get(port.network_id), taken)
+                _with_address(books, vnfc, port, networks.get(port.network_id, Prefixes()))
                 for port in vnfc.ports
             ),
         )
@@ -44,34 +58,77 @@ def with_addresses(
     )
 
 
-def _with_address(
-    connection: Connection,
-    vnfc: WantedVnfc,
-    port: Port,
-    owner: VnfInstance,
-    prefixes: Prefixes | None,
-    taken: Mapping[str, set[str]],
-) -> Port:
-    port = replace(port, mac=port.mac or mac_of(vnfc.id, port.name))
-    if prefixes is None or port.addresses:
-        return port
-    addresses: list[str] = []
-    for cidr in (prefixes.cidr_v4, prefixes.cidr_v6):
-        if not cidr:
-            continue
-        network = ipaddress.ip_network(cidr, strict=False)
-        address = _next_free(network, taken[port.network_id])
-        taken[port.network_id].add(address)
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """Who has which address; taking one writes it down."""
+
+    connection: Connection
+    owner: VnfInstance
+    taken: Mapping[str, set[str]]
+
+    def take(self, network_id: str, address: str, port: str) -> str:
         instances.take_address(
-            connection,
-            project_id=owner.project_id,
-            network_id=port.network_id,
+            self.connection,
+            project_id=self.owner.project_id,
+            network_id=network_id,
             address=address,
-            owner=owner.id,
-            port=f"{vnfc.id}/{port.name}",
+            owner=self.owner.id,
+            port=port,
         )
-        addresses.append(f"{address}/{network.prefixlen}")
-    return replace(port, addresses=tuple(addresses))
+        self.taken[network_id].add(address)
+        return address
+
+
+def _with_address(books: _Books, vnfc: WantedVnfc, port: Port, prefixes: Prefixes) -> Port:
+    if port.port_id:
+        return port
+    port = replace(port, mac=port.mac or mac_of(vnfc.id, port.name))
+    cidrs = {IpType.IPV4: prefixes.cidr_v4, IpType.IPV6: prefixes.cidr_v6}
+    ips = binding.stated_ips(books.owner, vnfc, port)
+    if not ips:
+        if port.addresses:
+            return port
+        ips = tuple(IpAddresses(type=kind) for kind, cidr in cidrs.items() if cidr)
+    chosen = [_chosen(books, vnfc, port, ip, cidrs[ip.type]) for ip in ips]
+    return binding.addressed(port, chosen, cidrs.values())
+
+
+def _chosen(books: _Books, vnfc: WantedVnfc, port: Port, ip: IpAddresses, cidr: str) -> IpAddresses:
+    """The wish with its addresses chosen, as far as they are ours to choose."""
+    name, network_id = f"{vnfc.id}/{port.name}", port.network_id
+    if ip.fixed:
+        for address in (one.partition("/")[0] for one in ip.fixed):
+            if not cidr or not binding.is_in(address, cidr):
+                continue  # the VIM's own subnet: it knows who has the address
+            if address in books.taken[network_id]:
+                raise Conflict(
+                    f"Address {address} of network {network_id} is taken. Choose another one, or let it be "
+                    f"chosen.",
+                    about={"network": network_id, "address": address},
+                )
+            books.take(network_id, address, name)
+        return ip
+    if ip.first:
+        address = _free_between(ip.first, ip.last, books.taken[network_id])
+        return replace(ip, fixed=(books.take(network_id, address, name),))
+    if not cidr:
+        return ip
+    network = ipaddress.ip_network(cidr, strict=False)
+    found = tuple(
+        books.take(network_id, _next_free(network, books.taken[network_id]), name)
+        for _ in range(max(ip.dynamic_count, 1))
+    )
+    return replace(ip, fixed=found)
+
+
+def _free_between(first: str, last: str, taken: set[str]) -> str:
+    start, end = ipaddress.ip_address(first), ipaddress.ip_address(last)
+    # At most one more than are taken need be looked at.
+    for offset in range(min(int(end) - int(start), len(taken)) + 1):
+        address = str(start + offset)
+        if address not in taken:
+            return address
+    raise NotEnough(f"All addresses from {first} to {last} are taken. Widen the range.")
 
 
 def _next_free(network: ipaddress.IPv4Network | ipaddress.IPv6Network, taken: set[str]) -> str:

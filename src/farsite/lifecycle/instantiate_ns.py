@@ -69,8 +69,9 @@ def place(connection: Connection, op: Op) -> object:
         instances.insert_vnf(connection, one.vnf)
         held: dict[str, tuple[int, int, int]] = {}
         for unit, zone in zip(one.demand.units, assignment.zones, strict=True):
-            vcpus, memory_mib, disk_gib = held.get(zone, (0, 0, 0))
-            held[zone] = (vcpus + unit.vcpus, memory_mib + unit.memory_mib, disk_gib + unit.disk_gib)
+            place_ = sizing.place_of(assignment.region, zone)
+            vcpus, memory_mib, disk_gib = held.get(place_, (0, 0, 0))
+            held[place_] = (vcpus + unit.vcpus, memory_mib + unit.memory_mib, disk_gib + unit.disk_gib)
         vims.allocate(
             connection, project_id=one.vnf.project_id, vnf_id=one.vnf.id, vim_id=assignment.vim_id, held=held
         )

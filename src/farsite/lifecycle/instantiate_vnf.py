@@ -6,7 +6,7 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.4.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from farsite.lifecycle import deploying, placing, sizing
+from farsite.lifecycle import binding, deploying, placing, sizing
 from farsite.lifecycle.addressing import Prefixes, with_addresses
 from farsite.lifecycle.world import Op, World
 from farsite.model.errors import Conflict, Invalid
@@ -23,7 +23,8 @@ from farsite.workflow.saga import Saga, step
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstantiateVnf:
     """`vim`, `region` and `zone` are the user's choice; empty: placement chooses. `configuration` is laid
-    over the descriptor's initial configuration of every VDU."""
+    over the descriptor's initial configuration of every VDU; `images` (image name of the descriptor ->
+    image of the VIM) and `compute_flavours` (VDU -> flavour of the VIM) over what the descriptor states."""
 
     flavour_id: str = ""
     level_id: str = ""
@@ -33,6 +34,8 @@ class InstantiateVnf:
     features: tuple[str, ...] = ()
     external_links: tuple[ExternalLink, ...] = ()
     managed_links: tuple[ManagedLink, ...] = ()
+    images: Mapping[str, str] = field(default_factory=dict[str, str])
+    compute_flavours: Mapping[str, str] = field(default_factory=dict[str, str])
     unbound_cps: tuple[str, ...] = ()
     configuration: Mapping[str, object] = field(default_factory=dict[str, object])
 
@@ -45,7 +48,7 @@ def place(connection: Connection, op: Op) -> object:
         raise Conflict(f"VNF instance {vnf.id} is INSTANTIATED already.", about={"vnf": vnf.id})
     flavour = packages.vnfd_of(connection, vnf.project_id, vnf.vnfd_id).flavour(want.flavour_id)
     level = flavour.level(want.level_id)
-    _check_links(want, flavour)
+    check(want, flavour)
     port_of_cp = {cp.external: cp.id for cp in flavour.cps if cp.external}
     vnf = replace(
         vnf,
@@ -54,6 +57,8 @@ def place(connection: Connection, op: Op) -> object:
         scale_levels=flavour.scale_levels(want.level_id),
         external_links=want.external_links,
         managed_links=want.managed_links,
+        images=want.images,
+        compute_flavours=want.compute_flavours,
         unbound_cps=tuple(port_of_cp.get(cp, cp) for cp in want.unbound_cps),
         port_of_cp=port_of_cp,
         configuration=want.configuration,
@@ -78,7 +83,7 @@ def place(connection: Connection, op: Op) -> object:
         project_id=vnf.project_id,
         vnf_id=vnf.id,
         vim_id=assignment.vim_id,
-        held=sizing.held_per_zone(vnfcs),
+        held=sizing.held_per_zone(deployment),
     )
     instances.save_vnf(connection, replace(vnf, vim_id=assignment.vim_id, deployment=deployment))
     return {"vim_id": assignment.vim_id, "vnfcs": len(vnfcs)}
@@ -104,14 +109,19 @@ def _take_over_remains(connection: Connection, vnf: VnfInstance, want: Instantia
     return {one.id: one.incarnation + 1 for one in vnf.deployment.vnfcs}
 
 
-def _check_links(want: InstantiateVnf, flavour: DeploymentFlavour) -> None:
-    known = {cp.external or cp.id for cp in flavour.cps} | {cp.id for cp in flavour.cps}
-    for link in want.external_links:
-        if link.cp not in known:
-            raise Invalid(
-                f'Flavour "{flavour.id}" has no connection point "{link.cp}". '
-                f"It has: {', '.join(sorted(known))}."
-            )
+def check(want: InstantiateVnf, flavour: DeploymentFlavour) -> None:
+    """See that the request fits the flavour, as far as no VIM need be known.
+
+    Raises:
+        Invalid: names what the flavour has not.
+    """
+    flavour.vnfc_counts(want.level_id)
+    binding.check_links(flavour, want.external_links, want.managed_links)
+    unknown = sorted(want.compute_flavours.keys() - flavour.vdus.keys())
+    if unknown:
+        raise Invalid(
+            f'Flavour "{flavour.id}" has no VDU "{unknown[0]}". VDUs: {", ".join(sorted(flavour.vdus))}.'
+        )
 
 
 def _check_vim(connection: Connection, vnf: VnfInstance, want: InstantiateVnf) -> None:
@@ -132,11 +142,12 @@ def _check_vim(connection: Connection, vnf: VnfInstance, want: InstantiateVnf) -
 def prefixes_of(vnf: VnfInstance, flavour: DeploymentFlavour) -> dict[str, Prefixes]:
     """Address ranges of the networks that this VNF's ports may be on."""
     internal = {
-        sizing.internal_network_id(vnf, link.id): Prefixes(cidr_v4=link.cidr_v4, cidr_v6=link.cidr_v6)
-        for link in flavour.virtual_links.values()
+        network.id: Prefixes(cidr_v4=network.cidr_v4, cidr_v6=network.cidr_v6)
+        for network in binding.internal_networks(vnf, flavour)
     }
     external = {
-        link.network_id: Prefixes(cidr_v4=link.cidr_v4, cidr_v6=link.cidr_v6) for link in vnf.external_links
+        link.network_id: Prefixes(cidr_v4=link.cidr_v4, cidr_v6=link.cidr_v6)
+        for link in (*vnf.external_links, *vnf.managed_links)
     }
     return internal | external
 
@@ -165,6 +176,8 @@ def release(connection: Connection, vnf: VnfInstance) -> None:
             scale_levels={},
             external_links=(),
             managed_links=(),
+            images={},
+            compute_flavours={},
             unbound_cps=(),
             port_of_cp={},
             configuration={},

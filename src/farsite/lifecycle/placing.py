@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from farsite.lifecycle.sizing import group_of
+from farsite.lifecycle import requirements
+from farsite.lifecycle.sizing import group_of, place_of
 from farsite.lifecycle.world import Op
 from farsite.model.deployment import WantedVnfc
 from farsite.model.ids import ProjectId, VimId, VnfInstanceId
@@ -36,6 +37,7 @@ def demand_of(
             *(_unit(one, flavour) for one in vnfcs),
         ),
         features=features
+        | requirements.features_of(vnfcs)
         | {f"images:{one.image.partition(':')[0]}" for one in vnfcs if _is_site_image(one.image)},
         vim=vim,
         region=region,
@@ -105,7 +107,10 @@ def _candidate(
         state=vim.state,
         is_default=vim.is_default,
         features=inventory.capabilities.features if inventory else frozenset(),
-        rooms=tuple(_room(zone, allocated.get((vim.id, zone.name), (0, 0, 0))) for zone in inventory.zones)
+        rooms=tuple(
+            _room(zone, allocated.get((vim.id, place_of(zone.region, zone.name)), (0, 0, 0)))
+            for zone in inventory.zones
+        )
         if inventory
         else (),
     )

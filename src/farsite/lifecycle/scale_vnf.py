@@ -108,7 +108,7 @@ def _new_levels(vnf: VnfInstance, want: ScaleVnf) -> dict[str, int]:
 
 def _save(connection: Connection, vnf: VnfInstance, deployment: Deployment, levels: dict[str, int]) -> None:
     assert vnf.vim_id is not None
-    held = sizing.held_per_zone(deployment.vnfcs)
+    held = sizing.held_per_zone(deployment)
     vims.allocate(connection, project_id=vnf.project_id, vnf_id=vnf.id, vim_id=vnf.vim_id, held=held)
     instances.save_vnf(connection, replace(vnf, deployment=deployment, scale_levels=levels))
 

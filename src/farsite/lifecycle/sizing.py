@@ -6,12 +6,13 @@ VNFC ids are derived from instance, VDU and index, so the same wish always has t
 from collections.abc import Mapping
 from dataclasses import replace
 
-from farsite.model.deployment import Deployment, NetworkSpec, Port, WantedVnfc
+from farsite.lifecycle import binding, requirements
+from farsite.model.deployment import Deployment, Volume, WantedVnfc
 from farsite.model.errors import Invalid
 from farsite.model.ids import OperationId, VnfcId, VnfInstanceId
 from farsite.model.package import VnfPackage
 from farsite.model.vnf import VnfInstance
-from farsite.model.vnfd import AffinityScope, DeploymentFlavour, Vdu
+from farsite.model.vnfd import AffinityScope, BlockStorage, DeploymentFlavour, SwImage, Vdu
 
 
 def deployment_name(vnf_id: VnfInstanceId) -> str:
@@ -47,64 +48,83 @@ def _wanted(
     vdu: Vdu,
     index: int,
 ) -> WantedVnfc:
-    links = {link.cp: link.network_id for link in vnf.external_links}
-    cps = sorted((cp for cp in flavour.cps if cp.vdu == vdu.id), key=lambda cp: (cp.order, cp.id))
-    ports: list[Port] = []
-    for cp in cps:
-        network_id = ""
-        if cp.id not in vnf.unbound_cps:
-            network_id = links.get(cp.external or cp.id, links.get(cp.id, ""))
-            if cp.virtual_link and not network_id:
-                network_id = internal_network_id(vnf, cp.virtual_link)
-        ports.append(
-            Port(name=cp.id, network_id=network_id, vnic_type=cp.vnic_type, management=cp.management)
-        )
-    group = group_of(flavour, vdu.id, AffinityScope.NFVI_NODE)
+    name = vnfc_id(vnf, vdu.id, index)
+    apart = group_of(flavour, vdu.id, AffinityScope.NFVI_NODE)
+    together = group_of(flavour, vdu.id, AffinityScope.NFVI_NODE, is_anti=False)
+    image = _image(vnf, package, flavour, vdu)
     return WantedVnfc(
-        id=vnfc_id(vnf, vdu.id, index),
+        id=name,
         vdu=vdu.id,
-        image=_image(package, vdu),
+        image=image,
         vcpus=vdu.vcpus,
         memory_mib=vdu.memory_mib,
-        disk_gib=vdu.local_storage_gib + sum(flavour.storages[name].size_gib for name in vdu.storages),
-        ports=tuple(ports),
+        disk_gib=vdu.local_storage_gib,
+        ports=binding.ports_of(vnf, flavour, vdu.id, name, index),
         configuration={**vdu.configuration, **vnf.configuration},
-        anti_affinity_group=f"{vnf.id}:{group}" if group else "",
+        anti_affinity_group=f"{vnf.id}:{apart}" if apart else "",
+        affinity_group=f"{vnf.id}:{together}" if together else "",
+        flavour=vnf.compute_flavours.get(vdu.id, ""),
+        requirements=requirements.requirements_of(flavour, vdu),
+        volumes=_volumes(vnf, package, flavour, vdu),
+        user_data=vdu.boot_data,
+        config_drive=bool(vdu.boot_path),
+        metadata=vdu.boot_pairs,
     )
 
 
-def _image(package: VnfPackage, vdu: Vdu) -> str:
+def _volumes(
+    vnf: VnfInstance, package: VnfPackage, flavour: DeploymentFlavour, vdu: Vdu
+) -> tuple[Volume, ...]:
+    """Block storages in the order in which the VDU names them; the VDU boots from `_boot_storage`."""
+    boot = _boot_storage(flavour, vdu)
+    found: list[Volume] = []
+    for name in vdu.storages:
+        storage = flavour.storages[name]
+        is_boot = storage is boot
+        image = storage.image or (vdu.image if is_boot else None)
+        found.append(
+            Volume(
+                name=name,
+                size_gib=storage.size_gib,
+                image=_name_of(vnf, package, image) if image else "",
+                is_boot=is_boot,
+            )
+        )
+    return tuple(found)
+
+
+def _boot_storage(flavour: DeploymentFlavour, vdu: Vdu) -> BlockStorage | None:
+    """The block storage that a VDU boots from: the first one by its `boot_order`, else the first with an
+    image where the VDU itself has none."""
+    storages = [flavour.storages[name] for name in vdu.storages]
+    if vdu.properties.get("boot_order") is True and storages:
+        return storages[0]
     if vdu.image is None:
+        return next((one for one in storages if one.image is not None), None)
+    return None
+
+
+def _image(vnf: VnfInstance, package: VnfPackage, flavour: DeploymentFlavour, vdu: Vdu) -> str:
+    boot = _boot_storage(flavour, vdu)
+    image = vdu.image or (boot.image if boot else None)
+    if image is None:
         raise Invalid(
             f'VDU "{vdu.id}" states no software image, so no VIM can start it. Add sw_image_data to the VNFD.'
         )
-    return package.image_map.get(vdu.image.name) or vdu.image.reference or vdu.image.name
+    return _name_of(vnf, package, image)
 
 
-def group_of(flavour: DeploymentFlavour, vdu: str, scope: AffinityScope) -> str:
-    """Name of the anti-affinity group of a VDU in a scope; empty when there is none."""
+def _name_of(vnf: VnfInstance, package: VnfPackage, image: SwImage) -> str:
+    """How the VIM knows an image: as the request says, else the onboarding, else the descriptor."""
+    return vnf.images.get(image.name) or package.image_map.get(image.name) or image.reference or image.name
+
+
+def group_of(flavour: DeploymentFlavour, vdu: str, scope: AffinityScope, *, is_anti: bool = True) -> str:
+    """Name of the (anti-)affinity group of a VDU in a scope; empty when there is none."""
     for rule in flavour.affinity:
-        if rule.is_anti and rule.scope is scope and vdu in rule.targets:
+        if rule.is_anti is is_anti and rule.scope is scope and vdu in rule.targets:
             return "+".join(sorted(rule.targets))
     return ""
-
-
-def internal_network_id(vnf: VnfInstance, link: str) -> str:
-    return f"{vnf.id}-{link}"
-
-
-def internal_networks(vnf: VnfInstance, flavour: DeploymentFlavour) -> tuple[NetworkSpec, ...]:
-    """The VNF's own virtual links as networks."""
-    return tuple(
-        NetworkSpec(
-            id=internal_network_id(vnf, link.id),
-            name=link.id,
-            cidr_v4=link.cidr_v4,
-            cidr_v6=link.cidr_v6,
-            owner=vnf.id,
-        )
-        for link in flavour.virtual_links.values()
-    )
 
 
 def merged(standing: tuple[WantedVnfc, ...], wanted: tuple[WantedVnfc, ...]) -> tuple[WantedVnfc, ...]:
@@ -118,12 +138,18 @@ def with_zones(vnfcs: tuple[WantedVnfc, ...], zones: tuple[str, ...]) -> tuple[W
     return tuple(replace(one, zone=zone) for one, zone in zip(vnfcs, zones, strict=True))
 
 
-def held_per_zone(vnfcs: tuple[WantedVnfc, ...]) -> dict[str, tuple[int, int, int]]:
-    """What VNFCs hold per zone: vCPUs, memory MiB, disk GiB (rounded up)."""
+def place_of(region: str, zone: str) -> str:
+    """Under which name capacity of a zone is held: regions may have zones of one name."""
+    return f"{region}/{zone}"
+
+
+def held_per_zone(deployment: Deployment) -> dict[str, tuple[int, int, int]]:
+    """What VNFCs hold per region and zone (`place_of`): vCPUs, memory MiB, disk GiB (rounded up)."""
     held: dict[str, tuple[int, int, int]] = {}
-    for one in vnfcs:
-        vcpus, memory_mib, disk_gib = held.get(one.zone, (0, 0, 0))
-        held[one.zone] = (
+    for one in deployment.vnfcs:
+        place = place_of(deployment.region, one.zone)
+        vcpus, memory_mib, disk_gib = held.get(place, (0, 0, 0))
+        held[place] = (
             vcpus + one.vcpus,
             memory_mib + one.memory_mib,
             disk_gib + int(-(-one.disk_gib // 1)),
@@ -145,7 +171,7 @@ def deployment_of(
         vnf_id=vnf.id,
         revision=revision,
         region=region,
-        networks=internal_networks(vnf, flavour),
+        networks=binding.internal_networks(vnf, flavour),
         vnfcs=vnfcs,
         tags={"vnf": vnf.id, "vnfd": vnf.vnfd_id, **({"ns": vnf.ns_id} if vnf.ns_id else {})},
     )

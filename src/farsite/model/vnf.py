@@ -16,6 +16,13 @@ class InstantiationState(StrEnum):
     INSTANTIATED = "INSTANTIATED"
 
 
+class VnfState(StrEnum):
+    """Source: ETSI GS NFV-SOL 003, VnfOperationalStateType."""
+
+    STARTED = "STARTED"
+    STOPPED = "STOPPED"
+
+
 class IpType(StrEnum):
     """Source: ETSI GS NFV-SOL 003, IpOverEthernetAddressData.ipAddresses.type."""
 
@@ -121,6 +128,10 @@ class VnfInstance:
     scale_levels: Mapping[str, int] = field(default_factory=dict[str, int])
     external_links: tuple[ExternalLink, ...] = ()
     managed_links: tuple[ManagedLink, ...] = ()
+    images: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Image name of the descriptor -> image of the VIM, as the request said (`vimAssets`)."""
+    compute_flavours: Mapping[str, str] = field(default_factory=dict[str, str])
+    """VDU -> flavour of the VIM, as the request said (`vimAssets`)."""
     unbound_cps: tuple[str, ...] = ()
     """VDU connection points that only a chain feeds (bump in the wire), so no network may bind them."""
     configuration: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -136,3 +147,10 @@ class VnfInstance:
     created_at: datetime
     version: int = 1
     """Grows with every change; the ETag."""
+
+    @property
+    def vnf_state(self) -> VnfState:
+        """STOPPED when no VNFC of it shall run (SOL003, `vnfState`)."""
+        vnfcs = self.deployment.vnfcs if self.deployment else ()
+        is_stopped = bool(vnfcs) and all(one.is_stopped for one in vnfcs)
+        return VnfState.STOPPED if is_stopped else VnfState.STARTED

@@ -10,6 +10,7 @@ from pydantic import Field, JsonValue
 from farsite.api import starting
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next
+from farsite.api.native.links import Link, Managed, link_of, managed_of
 from farsite.api.native.operations import OperationView, accepted
 from farsite.api.wire import ROOT, Document, Here, Label, Labels, Name, OptionalName, Text, Wire, asks
 from farsite.lifecycle.create_vnf import create_vnf, delete_vnf
@@ -20,7 +21,7 @@ from farsite.lifecycle.terminate_vnf import TerminateVnf, TerminationType
 from farsite.model.deployment import Port, Resource
 from farsite.model.ids import VnfcId
 from farsite.model.query import Ask
-from farsite.model.vnf import ExternalLink, InstantiationState, VnfInstance
+from farsite.model.vnf import ExternalLink, InstantiationState, ManagedLink, VnfInstance, VnfState
 from farsite.store import instances, operations
 
 router = APIRouter(prefix=ROOT, tags=["VNF instances"])
@@ -51,15 +52,6 @@ class CreateVnf(Wire):
     metadata: Labels = Field(default_factory=dict)
 
 
-class Link(Wire):
-    """An external connection point of the VNF bound to a network of its VIM."""
-
-    cp: Name
-    network_id: Label
-    cidr_v4: Label = ""
-    cidr_v6: Label = ""
-
-
 class Instantiate(Wire):
     """Empty: the descriptor's defaults, and placement chooses the VIM."""
 
@@ -70,7 +62,12 @@ class Instantiate(Wire):
     zone: Label = ""
     features: Annotated[list[Label], Field(max_length=50)] = Field(default_factory=list)
     external_links: Annotated[list[Link], Field(max_length=100)] = Field(default_factory=list[Link])
+    managed_links: Annotated[list[Managed], Field(max_length=100)] = Field(default_factory=list[Managed])
     unbound_cps: Annotated[list[Label], Field(max_length=100)] = Field(default_factory=list)
+    images: dict[Label, Name] = Field(default_factory=dict)
+    """Image name of the descriptor -> image of the VIM."""
+    compute_flavours: dict[Label, Name] = Field(default_factory=dict)
+    """VDU -> flavour of the VIM."""
     configuration: Document = Field(default_factory=dict)
 
 
@@ -119,7 +116,10 @@ class VnfView(Wire):
     flavour_id: str
     level_id: str
     scale_levels: dict[str, int]
+    vnf_state: VnfState | None
+    """STARTED or STOPPED; null when nothing stands."""
     external_links: list[ExternalLink]
+    managed_links: list[ManagedLink]
     configuration: dict[str, JsonValue]
     vnfcs: list[VnfcView]
     ns_id: str | None
@@ -151,7 +151,9 @@ def vnf_view(vnf: VnfInstance, *, with_resources: bool = False, operation_id: st
         flavour_id=vnf.flavour_id,
         level_id=vnf.level_id,
         scale_levels=dict(vnf.scale_levels),
+        vnf_state=vnf.vnf_state if vnf.state is InstantiationState.INSTANTIATED else None,
         external_links=list(vnf.external_links),
+        managed_links=list(vnf.managed_links),
         configuration=dict(vnf.configuration),  # pyright: ignore[reportArgumentType]  # JSON at rest
         vnfcs=[
             VnfcView(
@@ -242,10 +244,10 @@ def instantiate(
         region=given.region,
         zone=given.zone,
         features=tuple(given.features),
-        external_links=tuple(
-            ExternalLink(cp=one.cp, network_id=one.network_id, cidr_v4=one.cidr_v4, cidr_v6=one.cidr_v6)
-            for one in given.external_links
-        ),
+        external_links=tuple(link_of(one) for one in given.external_links),
+        managed_links=tuple(managed_of(one) for one in given.managed_links),
+        images=given.images,
+        compute_flavours=given.compute_flavours,
         unbound_cps=tuple(given.unbound_cps),
         configuration=given.configuration,
     )

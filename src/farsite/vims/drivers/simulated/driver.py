@@ -55,8 +55,18 @@ FEATURES = frozenset(
         "reach",
         "images:builtin",
         "images:host",
+        "volumes",
+        "trunk",
+        "epa:cpu-pinning",
+        "epa:numa",
+        "epa:hugepages",
+        "epa:sriov",
+        "epa:pci",
+        "epa:multiqueue",
+        "epa:watchdog",
     }
 )
+"""What can be asked for; nothing of it is more than written down."""
 
 LOOK_S = 1.0
 """How long a listener of a shared world trusts that nothing has changed."""
@@ -107,8 +117,9 @@ class SimulatedDriver:
         def answer(_: Transaction) -> Capabilities:
             world = "memory" if self._knobs.is_in_memory else "file"
             return Capabilities(
-                features=FEATURES,
-                missing={"limits": "A simulated VIM runs nothing that could be limited."},
+                features=FEATURES - self._knobs.lacks,
+                missing={"limits": "A simulated VIM runs nothing that could be limited."}
+                | dict.fromkeys(self._knobs.lacks, "The registration says so (lacks)."),
                 tunnel_endpoint=_endpoint(self._vim_id),
                 details={"simulated": "yes", "world": world, "agent": f"simulated:{self._vim_id}"},
             )

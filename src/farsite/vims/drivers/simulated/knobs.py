@@ -24,6 +24,7 @@ SETTINGS: Mapping[str, str] = {
     "disk_gib": "Disk of each zone in GiB (default 4000000).",
     "hosts": "Compute hosts of each zone, which share its size evenly (default one per 512 vCPUs).",
     "zones": "Names of the availability zones of each region (default nova), or name -> size.",
+    "lacks": "Features that this VIM does not offer (default none).",
     "regions": "Names of the regions (default RegionOne).",
 }
 """Setting -> meaning. Besides these, every standing fault kind is a setting with the fault's settings."""
@@ -60,6 +61,7 @@ class Knobs:
     images: tuple[str, ...]
     provider_networks: tuple[str, ...]
     management_ports: tuple[int, ...]
+    lacks: frozenset[str]
     faults: tuple[Fault, ...]
     unknown: tuple[str, ...]
 
@@ -93,6 +95,7 @@ def read_knobs(settings: Mapping[str, object]) -> Knobs:
         management_ports=tuple(
             int(port) for port in _names(settings, "management_ports", ("8080",), wrong) if port.isdigit()
         ),
+        lacks=frozenset(_names(settings, "lacks", (), wrong)),
         faults=_faults(settings, wrong),
         unknown=tuple(sorted(set(settings) - set(SETTINGS) - STANDING)),
     )
