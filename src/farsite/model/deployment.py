@@ -123,6 +123,8 @@ class WantedVnfc:
     config_drive: bool = False
     is_stopped: bool = False
     """It stands but does not run (SOL003 operate, STOPPED)."""
+    stop_grace_s: float = 0
+    """How long a stop may wait for the function to end by itself; 0: it is stopped at once."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -196,6 +198,9 @@ class Resource:
     host: str = ""
     zone: str = ""
     is_alive: bool = True
+    """Whether it is as it shall be. What was stopped on purpose is; what stopped by itself is not."""
+    is_stopped: bool = False
+    """It was stopped on purpose: it stands and does not run."""
     addresses: tuple[str, ...] = ()
     mac: str = ""
     details: Mapping[str, str] = field(default_factory=dict[str, str])
