@@ -535,7 +535,10 @@ class _Books:
                 for row in connection.execute(sa.select(tables.ns_instances.c.id, tables.ns_instances.c.body))
             ),
             live={one: operations.get(connection, None, one) for one in found},
-            locks=dict(tuple(row) for row in connection.execute(sa.select(tables.operation_locks))),
+            locks={
+                row.instance_id: row.operation_id
+                for row in connection.execute(sa.select(tables.operation_locks))
+            },
             allocations=held,
             allocated_on=allocated_on,
             addresses={
