@@ -27,7 +27,9 @@ UV = BUILD / "uv" / "bin" / "uv"
 SUPPORTED = (11, 12, 13, 14)
 # The modules an interpreter built from source lacks when a library was missing.
 NEEDED = "import ctypes, ensurepip, lzma, sqlite3, ssl, zlib"
-EMBEDDED = ["-k", "not postgresql"]
+# Most tests wait for something most of the time: twice as many as the two cores we count on.
+WORKERS = "4"
+EMBEDDED = ["-k", "not postgresql", "--hypothesis-profile", "quick"]
 # The OpenStack laboratory takes minutes to start; `make test-openstack` has it.
 EVERYTHING = ["-m", "not openstack"]
 ALL_BUT_SLOW = ["-m", "not slow and not openstack", *EMBEDDED]
@@ -149,7 +151,7 @@ def run_tests(python: Interpreter, arguments: list[str], what: str) -> Run:
     began = time.monotonic()
     colour = ["--color=yes"] if sys.stdout.isatty() else []
     process = subprocess.Popen(
-        [program, "-m", "pytest", "-n", "2", "--strict-skips", *colour, *arguments],
+        [program, "-m", "pytest", "-n", WORKERS, "--strict-skips", *colour, *arguments],
         cwd=CHECKOUT,
         env=os.environ | {MARK: mark},
         stdin=subprocess.DEVNULL,
