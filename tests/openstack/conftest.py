@@ -5,14 +5,29 @@ developer with a laboratory that is up already sets FARSITE_LAB_DIR to its direc
 """
 
 import os
+import ssl
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from lab.faults.certificates import Authority
+from lab.faults.proxy import Loop
+from lab.openstack.front import SiteFront
 from laboratory import VARIABLE, LabSite, OpenStackLaboratory
 from tenancy import Project
 
 HERE = Path(__file__).parent
+
+
+class MakesFronts(Protocol):
+    """Puts proxies before all services of a site."""
+
+    def __call__(self, site: LabSite, *, tls: ssl.SSLContext | None = None) -> SiteFront: ...
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -80,3 +95,46 @@ def project(site1: LabSite, make_project: Callable[[LabSite], Project]) -> Proje
 def project2(site2: LabSite, make_project: Callable[[LabSite], Project]) -> Project:
     """A project of the test's own at the second site."""
     return make_project(site2)
+
+
+@pytest.fixture(scope="session")
+def proxy_loop() -> Iterator[Loop]:
+    """The thread on which the proxies of this worker run."""
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def make_front(proxy_loop: Loop) -> Iterator[MakesFronts]:
+    """Put proxies before all services of a site, so that faults can be made and requests counted.
+
+    `front = make_front(site1)`; whoever uses `front.auth_url` (`project.account.through(front)`) passes
+    through the proxies whatever it asks: the catalogue names them. `front["heat"].inject(kinds.Lose(),
+    method="POST", path="/stacks$")` loses the answer to one creation; `lab.faults.kinds` has them all.
+    """
+    made: list[SiteFront] = []
+
+    def make(site: LabSite, *, tls: ssl.SSLContext | None = None) -> SiteFront:
+        front = SiteFront(site.services(), loop=proxy_loop, tls=tls)
+        made.append(front)
+        return front
+
+    yield make
+    for front in made:
+        front.close()
+
+
+@pytest.fixture
+def front(make_front: MakesFronts, site1: LabSite) -> SiteFront:
+    """Proxies before the services of the first site."""
+    return make_front(site1)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority that nobody trusts yet: `.certificate` is its file, `.server()` a front's `tls`.
+
+    `.server(is_expired=True)` and `.server(names=["elsewhere.example"])` are those that clients must refuse.
+    """
+    return Authority(tmp_path_factory.mktemp("authority"))

@@ -4,16 +4,18 @@ A laboratory is a directory with a `clouds.yaml` that names `SITE-admin` and `SI
 rest (pid files, logs) belongs to `lab.openstack`. `FARSITE_LAB_DIR` says which one the tests use.
 """
 
+import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import yaml
-from openstack.connection import Connection
+from urllib.parse import urlsplit
 
 import openstack
+import yaml
+from lab.openstack.front import SiteFront
+from openstack.connection import Connection
 
 VARIABLE = "FARSITE_LAB_DIR"
 
@@ -51,6 +53,10 @@ class Account:
         """As a VIM's registration takes them: all but the address."""
         return {key: value for key, value in self.auth.items() if key != "auth_url"}
 
+    def through(self, front: SiteFront) -> "Account":
+        """The same person, who knows only the front's address."""
+        return replace(self, auth_url=front.auth_url)
+
     def connect(self, **more: Any) -> Connection:
         """A connection that reads neither this machine's clouds.yaml nor its OS_* variables."""
         return openstack.connect(
@@ -85,6 +91,20 @@ class LabSite:
     def clouds_yaml(self) -> Path:
         return self.directory / "clouds.yaml"
 
+    def services(self) -> dict[str, str]:
+        """Where the services of this region listen, by name: `{"heat": "http://127.0.0.1:18004"}`.
+
+        What the catalogue announces and nobody serves is left out.
+        """
+        cloud = self.admin.connect()
+        found = {"keystone": _address(self.auth_url)}
+        for service in cloud.session.auth.get_access(cloud.session).service_catalog.catalog:
+            for endpoint in service["endpoints"]:
+                if (endpoint["interface"], endpoint["region"]) == ("public", self.region):
+                    found.setdefault(service["name"], _address(endpoint["url"]))
+        cloud.close()
+        return {name: address for name, address in found.items() if _is_served(address)}
+
 
 class OpenStackLaboratory:
     """A laboratory that is up, in its directory.
@@ -112,6 +132,18 @@ class OpenStackLaboratory:
             )
             for name in names
         }
+
+
+def _address(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _is_served(address: str) -> bool:
+    parts = urlsplit(address)
+    with socket.socket() as attempt:
+        attempt.settimeout(1)
+        return attempt.connect_ex((parts.hostname, parts.port)) == 0
 
 
 def _account(cloud: Mapping[str, Any]) -> Account:

@@ -11,9 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from laboratory import Account, LabSite
-from openstack.connection import Connection
-
 from openstack import exceptions
+from openstack.connection import Connection
 
 GONE_WITHIN_S = 120.0
 POLL_S = 0.2

@@ -2,9 +2,8 @@
 
 import pytest
 from laboratory import LabSite
-from tenancy import Project
-
 from openstack import exceptions
+from tenancy import Project
 
 TEMPLATE = {
     "heat_template_version": "2018-08-31",
