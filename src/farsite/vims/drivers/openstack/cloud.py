@@ -122,6 +122,13 @@ class Cloud:
             what=f"name its {service_type} endpoint",
         )
 
+    async def newest_microversion(self, region: str, service_type: str) -> tuple[int, int]:
+        """The newest microversion of a service in a region; (0, 0) if it is not told."""
+        return await self.run(
+            lambda sessions: sessions.newest_microversion(self._region(sessions, region), service_type),
+            what=f"tell the versions of its {service_type} API",
+        )
+
     async def close(self) -> None:
         """Let go of threads and connections; calls that are under way end by themselves."""
         self._is_closed = True

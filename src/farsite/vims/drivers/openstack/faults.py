@@ -17,6 +17,7 @@ from keystoneauth1 import exceptions as keystone
 from openstack import exceptions as sdk
 
 from farsite.model.errors import FarsiteError, VimFault, VimUnreachable
+from farsite.vims.drivers.openstack.trouble import trouble_of
 
 ServiceAt = Callable[[str], str]
 """From a URL to the name of the service that is there, empty if unknown."""
@@ -47,8 +48,8 @@ def translate(error: Exception, *, vim: str, what: str, service_at: ServiceAt) -
             f'VIM "{vim}" cannot {what}: its catalogue has no endpoint for that: {text}. '
             "Ask its operator to add the service to the catalogue of this project and region."
         )
-    if isinstance(error, keystone.SSLError):
-        return VimUnreachable(f'VIM "{vim}" was not asked to {what}: its certificate is not trusted: {text}')
+    if isinstance(error, keystone.ConnectionError | requests.exceptions.ConnectionError):
+        return _not_connected(error, vim=vim, what=what)
     if isinstance(error, keystone.ClientException | requests.exceptions.RequestException | OSError):
         return VimUnreachable(f'VIM "{vim}" gave no usable answer when asked to {what}: {text}')
     if isinstance(error, sdk.ResourceTimeout | sdk.InvalidResponse):
@@ -60,6 +61,16 @@ def translate(error: Exception, *, vim: str, what: str, service_at: ServiceAt) -
             f'VIM "{vim}" answered in another form than its API has when asked to {what}: {text}'
         )
     return None
+
+
+def _not_connected(error: Exception, *, vim: str, what: str) -> FarsiteError:
+    tried = re.search(r"https?://[^\s'\")]*[^\s'\"):,.]", str(error))
+    trouble = trouble_of(error, tried[0]) if tried else None
+    kind = VimFault if trouble and trouble.is_refusal else VimUnreachable
+    return kind(
+        f'VIM "{vim}" gave no usable answer when asked to {what}: {trouble or words_of(error)}',
+        operator_detail=words_of(error),
+    )
 
 
 def response_of(error: BaseException) -> requests.Response | None:

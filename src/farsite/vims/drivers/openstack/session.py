@@ -17,6 +17,8 @@ from keystoneauth1.identity import v3
 from openstack.config.cloud_region import CloudRegion
 from openstack.config.defaults import get_defaults
 from openstack.connection import Connection
+from openstack.exceptions import raise_from_response
+from openstack.proxy import Proxy
 
 from farsite.vims.drivers.openstack.access import Access
 from farsite.vims.drivers.openstack.faults import SERVICE_NAMES, BrokenAnswer
@@ -109,6 +111,10 @@ class Sessions:
         self._connections: dict[str, Connection] = {}
 
     @property
+    def access(self) -> Access:
+        return self._access
+
+    @property
     def session(self) -> keystone_session.Session:
         return self._session
 
@@ -152,6 +158,14 @@ class Sessions:
         )
         return next((url for url in found if url), "")
 
+    def newest_microversion(self, region: str, service_type: str) -> tuple[int, int]:
+        """The newest API of a service there; without microversions its version; (0, 0): not told."""
+        told = self._session.get_endpoint_data(
+            service_type=service_type, interface=self._access.interface, region_name=region
+        )
+        newest = (told.max_microversion or told.api_version) if told else None
+        return (int(newest[0]), int(newest[1])) if newest and len(newest) > 1 else (0, 0)
+
     def service_at(self, url: str) -> str:
         """Name of the service that a URL belongs to, as far as the token at hand tells; asks nobody."""
         if url.startswith(self._access.auth_url.removesuffix("/v3")):
@@ -168,6 +182,24 @@ class Sessions:
 
     def close(self) -> None:
         self._session.session.close()
+
+
+def get_json(proxy: Proxy, path: str, *, microversion: str | None = None) -> dict[str, Any]:
+    """One GET through a service's proxy of the SDK, for what the SDK has no word for.
+
+    Raises:
+        openstack.exceptions.HttpException: any status from 400 on.
+    """
+    answer = proxy.get(path, microversion=microversion)
+    raise_from_response(answer)
+    return cast("dict[str, Any]", answer.json())
+
+
+def post_json(proxy: Proxy, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+    """One POST through a service's proxy of the SDK; errors as with `get_json`."""
+    answer = proxy.post(path, json=dict(body))
+    raise_from_response(answer)
+    return cast("dict[str, Any]", answer.json())
 
 
 def _common_root(endpoint: str, url: str) -> int:
