@@ -27,7 +27,7 @@ from farsite.secrets import KeyDirectory
 from farsite.settings import Settings
 from farsite.store import migrations, tokens, vims
 from farsite.store.database import Database, SqliteOwner
-from farsite.vims.driver import VimConnection
+from farsite.vims.driver import VimConnection, connection_to
 from farsite.vims.registry import Drivers
 from farsite.workflow.controls import Controls
 from farsite.workflow.engine import Engine
@@ -180,16 +180,7 @@ class Farsite:
         vim = await self.database.read(vims.get_any, vim_id)
         secret = await self.database.read(vims.secret_of, vim_id)
         credentials = {} if secret is None else self.keys.decrypt(vim_id, secret)
-        connection = VimConnection(
-            vim_id=vim.id,
-            name=vim.name,
-            site=vim.site,
-            auth_url=vim.auth_url,
-            settings=vim.settings,
-            credentials=credentials,
-            run_dir=self.settings.run_dir,
-        )
-        return vim.type, connection
+        return vim.type, connection_to(vim, credentials, self.settings.run_dir)
 
     def _ensure_token(self, connection: sa.Connection) -> None:
         """At first start make an administrator's token and leave it where the command line finds it."""

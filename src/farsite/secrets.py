@@ -4,9 +4,11 @@ The database holds only ciphertext, so a copy of it alone gives nobody access to
 loaded when it is first needed: it takes 7 MiB, and Linux sites have no credentials.
 """
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from farsite.model.errors import Conflict
@@ -14,16 +16,21 @@ from farsite.model.ids import VimId
 
 
 class KeyDirectory:
-    """The keys of all VIMs; the directory is 0700, each file 0600."""
+    """The keys of all VIMs; the directory is 0700, each file 0600.
+
+    A file holds one key, and while it is being replaced the new one and the old. Files are written whole and
+    renamed, and are on the disk before anything is encrypted with them.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def encrypt(self, vim_id: VimId, credentials: Mapping[str, str]) -> bytes:
-        """Ciphertext of a VIM's credentials; makes the VIM's key if it has none."""
+        """Ciphertext of a VIM's credentials, with its newest key; makes the VIM's key if it has none."""
         from cryptography.fernet import Fernet
 
-        return Fernet(self._key(vim_id)).encrypt(json.dumps(dict(credentials)).encode())
+        keys = self._keys(vim_id) or self._first_key(vim_id)
+        return Fernet(keys[0]).encrypt(json.dumps(dict(credentials)).encode())
 
     def decrypt(self, vim_id: VimId, secret: bytes) -> dict[str, str]:
         """The credentials.
@@ -31,44 +38,85 @@ class KeyDirectory:
         Raises:
             Conflict: the key is missing or is not the one they were encrypted with.
         """
-        from cryptography.fernet import Fernet, InvalidToken
+        from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-        path = self._path(vim_id)
-        if not path.exists():
+        keys = self._keys(vim_id)
+        if not keys:
             raise Conflict(
                 f"The key of VIM {vim_id} is missing from {self._directory}. Restore it from a backup, or "
                 f"give the credentials again: farsite vim update.",
                 about={"vim": vim_id},
             )
         try:
-            return json.loads(Fernet(path.read_bytes()).decrypt(secret))
-        except InvalidToken as error:
+            return json.loads(MultiFernet([Fernet(key) for key in keys]).decrypt(secret))
+        except (InvalidToken, ValueError) as error:
             raise Conflict(
                 f"The key of VIM {vim_id} does not fit its stored credentials. Give them again: "
                 f"farsite vim update.",
                 about={"vim": vim_id},
             ) from error
 
-    def forget(self, vim_id: VimId) -> None:
-        """Delete a VIM's key; absent is success."""
-        self._path(vim_id).unlink(missing_ok=True)
-
-    def _key(self, vim_id: VimId) -> bytes:
+    def add_key(self, vim_id: VimId) -> None:
+        """Make a new key that encrypts from now on; what older ones encrypted can still be read."""
         from cryptography.fernet import Fernet
 
-        path = self._path(vim_id)
-        if path.exists():
-            return path.read_bytes()
+        self._write(vim_id, [Fernet.generate_key(), *self._keys(vim_id)])
+
+    def drop_old_keys(self, vim_id: VimId, secret: bytes) -> None:
+        """Forget all keys of a VIM but the newest, provided that this one reads what is stored."""
+        from cryptography.fernet import Fernet, InvalidToken
+
+        keys = self._keys(vim_id)
+        if len(keys) < 2:
+            return
+        try:
+            Fernet(keys[0]).decrypt(secret)
+        except InvalidToken:
+            return
+        self._write(vim_id, keys[:1])
+
+    def forget(self, vim_id: VimId) -> None:
+        """Delete a VIM's keys; absent is success."""
+        self._path(vim_id).unlink(missing_ok=True)
+
+    def _keys(self, vim_id: VimId) -> list[bytes]:
+        """The keys of a VIM, the newest first, one a line."""
+        try:
+            return self._path(vim_id).read_bytes().split()
+        except FileNotFoundError:
+            return []
+
+    def _first_key(self, vim_id: VimId) -> list[bytes]:
+        """Make the first key of a VIM; of two that do so at once, both use the one that was there first."""
+        from cryptography.fernet import Fernet
+
+        partial = self._partial([Fernet.generate_key()])
+        with contextlib.suppress(FileExistsError):
+            self._path(vim_id).hardlink_to(partial)
+        partial.unlink()
+        self._sync()
+        return self._keys(vim_id)
+
+    def _write(self, vim_id: VimId, keys: Sequence[bytes]) -> None:
+        self._partial(keys).rename(self._path(vim_id))
+        self._sync()
+
+    def _partial(self, keys: Sequence[bytes]) -> Path:
+        """A file of its own with these keys, safe on the disk."""
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        key = Fernet.generate_key()
-        partial = path.with_suffix(f".{os.getpid()}")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor, name = tempfile.mkstemp(prefix=".", dir=self._directory)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(key)
+            file.write(b"\n".join(keys))
             file.flush()
             os.fsync(file.fileno())
-        partial.rename(path)
-        return key
+        return Path(name)
+
+    def _sync(self) -> None:
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _path(self, vim_id: VimId) -> Path:
         return self._directory / vim_id

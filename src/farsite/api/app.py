@@ -10,6 +10,9 @@ from farsite.api.limits import Limits
 from farsite.api.native import access, alarms, health, management, ns, nsds, operations, packages, vims, vnfs
 from farsite.api.sol003 import vnflcm
 from farsite.api.sol005 import vnfpkgm
+from farsite.api.tacker import discovery
+from farsite.api.tacker import vims as tacker_vims
+from farsite.api.tacker.dialect import TackerDialect
 from farsite.api.wire import ROOT
 
 
@@ -33,6 +36,8 @@ def make_app(context: Context) -> FastAPI:
     problem.install(app)
     for part in (vims, packages, nsds, vnfs, management, ns, operations, alarms, access):
         app.include_router(part.router)
+    app.include_router(discovery.router)
+    app.include_router(tacker_vims.router)
     app.include_router(health.router)
     app.include_router(vnflcm.router)
     app.include_router(vnfpkgm.router)
@@ -40,4 +45,5 @@ def make_app(context: Context) -> FastAPI:
     app.add_middleware(Authenticate, known=app.state.known_callers)
     app.add_middleware(Limits, settings=context.settings)
     app.add_middleware(problem.CatchEverything)
+    app.add_middleware(TackerDialect)
     return app

@@ -7,6 +7,7 @@ Source: RFC 6750; ETSI GS NFV-SOL 013 clause 8.3.
 """
 
 import asyncio
+import base64
 import ipaddress
 import time
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ from farsite.store import tokens
 _KNOWN_FOR_S = 2.0
 _KNOWN_MAX = 10_000
 
-OPEN_PATHS = frozenset({"/healthz", "/farsite/v1/openapi.json"})
+OPEN_PATHS = frozenset({"/healthz", "/farsite/v1/openapi.json", "/"})
 """Served to everybody. `/metrics` is too, to callers on this host."""
 
 READ, OPERATE, ADMINISTER = Role.READER, Role.OPERATOR, Role.ADMIN
@@ -35,6 +36,10 @@ ROLES: Mapping[tuple[str, str], Role] = {
     ("DELETE", "/farsite/v1/vims/{vim}"): ADMINISTER,
     ("POST", "/farsite/v1/vims/{vim}/faults"): ADMINISTER,
     ("DELETE", "/farsite/v1/vims/{vim}/faults"): ADMINISTER,
+    ("POST", "/farsite/v1/vims/{vim}/rotate-key"): ADMINISTER,
+    ("POST", "/v1.0/vims"): ADMINISTER,
+    ("PUT", "/v1.0/vims/{vim}"): ADMINISTER,
+    ("DELETE", "/v1.0/vims/{vim}"): ADMINISTER,
     ("PATCH", "/farsite/v1/sites/{site}"): ADMINISTER,
     ("GET", "/farsite/v1/tokens"): ADMINISTER,
     ("POST", "/farsite/v1/tokens"): ADMINISTER,
@@ -87,13 +92,10 @@ class Authenticate:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS or _is_local_metrics(scope):
             await self._app(scope, receive, send)
             return
-        header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-        scheme, _, token = header.partition(" ")
-        token = token.strip()
-        is_bearer = scheme.lower() == "bearer" and bool(token)
-        caller = await self._known.caller_of(token) if is_bearer else None
+        token = token_in(dict(scope["headers"]))
+        caller = await self._known.caller_of(token) if token else None
         if caller is None:
-            why = "This token is not known; it may have been revoked." if is_bearer else "No token was given."
+            why = "This token is not known; it may have been revoked." if token else "No token was given."
             refusal = problem(
                 401,
                 f"{why} Send Authorization: Bearer TOKEN. The service left its first token in the file "
@@ -101,13 +103,33 @@ class Authenticate:
                 instance=scope["path"],
                 headers={
                     "WWW-Authenticate": 'Bearer realm="farsite"'
-                    + (', error="invalid_token"' if is_bearer else "")
+                    + (', error="invalid_token"' if token else "")
                 },
             )
             await refusal(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
+
+
+def token_in(headers: Mapping[bytes, bytes]) -> str:
+    """The token of a request, empty if there is none.
+
+    It comes as a bearer, as OpenStack's clients send it (`X-Auth-Token`), or as the password of basic
+    authentication, whose user name is for people only.
+    """
+    scheme, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return given.strip()
+        case "basic":
+            try:
+                _, _, password = base64.b64decode(given, validate=True).decode().partition(":")
+            except ValueError:
+                return ""
+            return password
+        case _:
+            return headers.get(b"x-auth-token", b"").decode("latin-1").strip()
 
 
 def _is_local_metrics(scope: Scope) -> bool:

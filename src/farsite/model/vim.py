@@ -82,6 +82,8 @@ class Vim:
     state_reason: str = "not yet checked"
     state_since: datetime
     created_at: datetime
+    updated_at: datetime | None = None
+    """When the registration was changed last."""
     services: tuple[ServiceHealth, ...] = ()
     """What the last check that was answered found of each service."""
     checked_at: datetime | None = None

@@ -54,8 +54,7 @@ def insert(connection: sa.Connection, vim: Vim, secret: bytes | None) -> None:
         Conflict: the name is taken, another VIM is the default, or the same project of the same VIM is
             registered already.
     """
-    if vim.is_default:
-        _refuse_second_default(connection, vim)
+    refuse_second_default(connection, vim)
     refuse_registered_twice(connection, vim)
     try:
         with connection.begin_nested():
@@ -75,8 +74,7 @@ def update(connection: sa.Connection, vim: Vim) -> None:
         Conflict: the name is taken, another VIM is the default, or the same project of the same VIM is
             registered already.
     """
-    if vim.is_default:
-        _refuse_second_default(connection, vim)
+    refuse_second_default(connection, vim)
     refuse_registered_twice(connection, vim)
     columns = _columns(vim)
     for owned_elsewhere in ("state", "state_reason", "state_since"):
@@ -111,7 +109,14 @@ def refuse_registered_twice(connection: sa.Connection, vim: Vim) -> None:
             )
 
 
-def _refuse_second_default(connection: sa.Connection, vim: Vim) -> None:
+def refuse_second_default(connection: sa.Connection, vim: Vim) -> None:
+    """Refuse a default VIM beside the one that the project has.
+
+    Raises:
+        Conflict: naming the other.
+    """
+    if not vim.is_default:
+        return
     hold(connection, f"default VIM of {vim.project_id}")
     other = connection.execute(
         sa.select(vims.c.name).where(
@@ -119,7 +124,10 @@ def _refuse_second_default(connection: sa.Connection, vim: Vim) -> None:
         )
     ).scalar()
     if other:
-        raise Conflict(f'VIM "{other}" is the default already. There is one default VIM per project.')
+        raise Conflict(
+            f'VIM "{other}" is the default already. There is one default VIM per project; have that one be '
+            f"it no longer first (farsite vim update {other} --no-default)."
+        )
 
 
 def set_state(connection: sa.Connection, vim_id: VimId, state: VimState, reason: str, at: datetime) -> bool:
@@ -189,12 +197,24 @@ def everywhere(connection: sa.Connection) -> list[Vim]:
     return [_vim(row) for row in connection.execute(sa.select(vims).order_by(vims.c.id))]
 
 
+def of_project(connection: sa.Connection, project_id: ProjectId) -> list[Vim]:
+    """All VIMs of a project by name."""
+    query = sa.select(vims).where(vims.c.project_id == project_id).order_by(vims.c.name)
+    return [_vim(row) for row in connection.execute(query)]
+
+
 def page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Page[Vim]:
     return select_page(connection, vims, ask=ask, attributes=ATTRIBUTES, project_id=project_id, make=_vim)
 
 
 def secret_of(connection: sa.Connection, vim_id: VimId) -> bytes | None:
     return connection.execute(sa.select(vim_auth.c.secret).where(vim_auth.c.vim_id == vim_id)).scalar()
+
+
+def hold_secret(connection: sa.Connection, vim_id: VimId) -> bytes | None:
+    """The encrypted credentials, which nobody else changes or encrypts anew until the transaction ends."""
+    hold(connection, f"credentials of {vim_id}")
+    return secret_of(connection, vim_id)
 
 
 def set_secret(connection: sa.Connection, vim: Vim, secret: bytes) -> None:
@@ -242,6 +262,14 @@ def inventory_of(connection: sa.Connection, vim_id: VimId) -> Inventory | None:
         sa.select(vim_inventory.c.body).where(vim_inventory.c.vim_id == vim_id)
     ).scalar()
     return None if body is None else decode(Inventory, body)
+
+
+def regions_of(inventory: Inventory | None) -> dict[str, list[str]]:
+    """Regions with their availability zones, as the VIM told them last."""
+    found: dict[str, list[str]] = {}
+    for zone in inventory.zones if inventory else ():
+        found.setdefault(zone.region, []).append(zone.name)
+    return {region: sorted(found[region]) for region in sorted(found)}
 
 
 def lock_for_placement(connection: sa.Connection, project_id: ProjectId) -> list[Vim]:
@@ -309,6 +337,12 @@ def ensure_site(connection: sa.Connection, project_id: ProjectId, name: str, at:
     if insert_if_absent(connection, sites, **_site_columns(site)):
         return site
     return decode(Site, connection.execute(known).scalar_one())
+
+
+def sites_of(connection: sa.Connection, project_id: ProjectId) -> dict[str, Site]:
+    """All sites of a project by name."""
+    rows = connection.execute(sa.select(sites.c.name, sites.c.body).where(sites.c.project_id == project_id))
+    return {row.name: decode(Site, row.body) for row in rows}
 
 
 def put_site(connection: sa.Connection, site: Site) -> None:

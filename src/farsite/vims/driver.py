@@ -28,7 +28,7 @@ from farsite.model.deployment import (
 )
 from farsite.model.errors import NotSupported
 from farsite.model.ids import VimId, VnfcId
-from farsite.model.vim import Capabilities, VimHealth, Zone
+from farsite.model.vim import Capabilities, Vim, VimHealth, Zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,23 @@ class VimConnection:
     credentials: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     run_dir: Path
     """Directory for sockets, logs and state that must outlive this process."""
+
+
+FOR_HEARTBEATS = frozenset({"heartbeat_period_s", "heartbeat_timeout_s", "heartbeat_misses"})
+"""Settings of a VIM that say how it is checked; they are ours and no driver sees them."""
+
+
+def connection_to(vim: Vim, credentials: Mapping[str, str], run_dir: Path) -> VimConnection:
+    """What the driver of a registered VIM is made from."""
+    return VimConnection(
+        vim_id=vim.id,
+        name=vim.name,
+        site=vim.site,
+        auth_url=vim.auth_url,
+        settings={key: value for key, value in vim.settings.items() if key not in FOR_HEARTBEATS},
+        credentials=credentials,
+        run_dir=run_dir,
+    )
 
 
 class VimDriver(Protocol):
@@ -138,6 +155,21 @@ class TellsEvents(Protocol):
     """
 
     def events(self, after: int) -> AsyncIterator[VimEvent]: ...
+
+
+@runtime_checkable
+class KnowsItsAccount(Protocol):
+    """A driver whose VIM has projects says for which one, and as whom, the VIM knows us."""
+
+    async def account(self) -> Mapping[str, str]:
+        """What of `project_id`, `project_name`, `project_domain_name`, `user_id`, `username` and
+        `user_domain_name` the VIM tells; asked once, right after `validate`.
+
+        Raises:
+            VimFault: the VIM refuses us.
+            VimUnreachable: it does not answer.
+        """
+        ...
 
 
 @runtime_checkable

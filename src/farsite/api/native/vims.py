@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field, SecretStr
 
+from farsite.api import registering
 from farsite.api.auth import Asker
 from farsite.api.context import Context
 from farsite.api.filters import link_next, page_in_memory
@@ -16,14 +17,13 @@ from farsite.api.problem import Unusable
 from farsite.api.wire import ROOT, Document, Here, Label, Name, ObjectName, OptionalName, Text, Wire, asks
 from farsite.model.alarm import Event
 from farsite.model.deployment import Resource
-from farsite.model.errors import Conflict, NotFound, VimUnreachable
-from farsite.model.ids import ProjectId, VimId, new_id
+from farsite.model.errors import NotFound
+from farsite.model.ids import ProjectId, VimId
 from farsite.model.query import Ask, Comparison, Condition
-from farsite.model.vim import Site, Vim, VimState, Zone
+from farsite.model.vim import ServiceHealth, Site, Vim, VimState, Zone
 from farsite.store import alarms, vims
 from farsite.store.database import Connection
-from farsite.vims.driver import InjectsFaults, VimConnection, ability
-from farsite.vims.registry import make_driver
+from farsite.vims.driver import InjectsFaults, ability
 
 router = APIRouter(prefix=ROOT, tags=["VIMs and sites"])
 
@@ -38,8 +38,6 @@ SPELLED: Mapping[str, str] = {
 }
 SITES_SPELLED: Mapping[str, str] = {"id": "id", "name": "name", "created_at": "createdAt"}
 
-_VALIDATE_TIMEOUT_S = 60.0
-
 
 class RegisterVim(Wire):
     """`credentials` are stored encrypted and never shown again."""
@@ -52,11 +50,14 @@ class RegisterVim(Wire):
     auth_url: Text = ""
     settings: Document = Field(default_factory=dict)
     credentials: dict[Label, SecretStr] = Field(default_factory=dict)
+    extra: Document = Field(default_factory=dict)
+    """Site name, coordinates, risk groups, jurisdiction and region; what else it holds is kept and shown."""
     is_default: bool = False
 
 
 class ChangeVim(Wire):
-    """What is not given stays. `settings` and `credentials` replace what was there."""
+    """What is not given stays. `settings` and `credentials` replace what was there; a key of `credentials`
+    that starts no new pair of user and password is laid over what is known with `is_over_known`."""
 
     name: ObjectName | None = None
     site: ObjectName | None = None
@@ -64,11 +65,20 @@ class ChangeVim(Wire):
     auth_url: Text | None = None
     settings: Document | None = None
     credentials: dict[Label, SecretStr] | None = None
+    is_over_known: bool = False
+    extra: Document | None = None
     is_default: bool | None = None
+    maintenance: Text | None = None
+    """Why it goes out of service: placement leaves it alone and its state stays MAINTENANCE."""
+    is_in_service: Literal[True] | None = None
+    """Ends maintenance."""
 
 
 class VimView(Wire):
-    """A registered VIM with what is known of it. `inventory_age_s` is null until it was asked once."""
+    """A registered VIM with what is known of it. `inventory_age_s` is null until it was asked once.
+
+    `regions` maps each region to its availability zones. `identity` is as whom the VIM knows us.
+    """
 
     id: str
     name: str
@@ -77,11 +87,16 @@ class VimView(Wire):
     description: str
     auth_url: str
     settings: dict[str, object]
+    identity: dict[str, str]
+    extra: dict[str, object]
     is_default: bool
     state: VimState
     state_reason: str
     state_since: datetime
+    services: list[ServiceHealth]
+    checked_at: datetime | None
     created_at: datetime
+    regions: dict[str, list[str]]
     features: list[str]
     missing: dict[str, str]
     capability_details: dict[str, str]
@@ -131,7 +146,7 @@ def event_view(event: Event) -> EventView:
     )
 
 
-def vim_view(vim: Vim, inventory: vims.Inventory | None, now: datetime) -> VimView:
+def vim_view(vim: Vim, inventory: vims.Inventory | None, site: Site | None, now: datetime) -> VimView:
     found = inventory.capabilities if inventory else None
     return VimView(
         id=vim.id,
@@ -141,11 +156,16 @@ def vim_view(vim: Vim, inventory: vims.Inventory | None, now: datetime) -> VimVi
         description=vim.description,
         auth_url=vim.auth_url,
         settings=dict(vim.settings),
+        identity=dict(vim.identity),
+        extra=registering.extra_shown(vim, site),
         is_default=vim.is_default,
         state=vim.state,
         state_reason=vim.state_reason,
         state_since=vim.state_since,
+        services=list(vim.services),
+        checked_at=vim.checked_at,
         created_at=vim.created_at,
+        regions=vims.regions_of(inventory),
         features=sorted(found.features) if found else [],
         missing=dict(found.missing) if found else {},
         capability_details=dict(found.details) if found else {},
@@ -172,25 +192,21 @@ async def register_vim(
     body: RegisterVim, context: Here, caller: Asker, request: Request, response: Response
 ) -> VimView:
     """Register a VIM: its driver checks credentials and reachability first; nothing is kept if it refuses."""
-    now = context.clock.now()
-    vim = Vim(
-        id=VimId(new_id()),
-        name=body.name,
-        type=body.type,
-        site=body.site or body.name,
-        project_id=caller.project_id,
-        description=body.description,
-        auth_url=body.auth_url,
-        settings=dict(body.settings),
-        is_default=body.is_default,
-        state_since=now,
-        created_at=now,
+    vim = await registering.register(
+        context,
+        caller.project_id,
+        registering.Wish(
+            name=body.name,
+            type=body.type,
+            site=body.site,
+            description=body.description,
+            auth_url=body.auth_url,
+            settings=body.settings,
+            credentials=_revealed(body.credentials),
+            extra=body.extra,
+            is_default=body.is_default,
+        ),
     )
-    await asyncio.to_thread(_refuse_taken_name, context, vim)
-    credentials = _revealed(body.credentials)
-    await _validate(context, vim, credentials)
-    await asyncio.to_thread(_insert, context, vim, credentials)
-    await context.watch_vim(vim.id)
     response.headers["Location"] = f"{request.url.path}/{vim.id}"
     return await asyncio.to_thread(_shown, context, vim.id)
 
@@ -199,62 +215,14 @@ def _revealed(credentials: Mapping[str, SecretStr]) -> dict[str, str]:
     return {key: value.get_secret_value() for key, value in credentials.items()}
 
 
-def _refuse_taken_name(context: Context, vim: Vim) -> None:
-    with context.database.transaction() as connection:
-        try:
-            other = vims.get(connection, vim.project_id, vim.name)
-        except NotFound:
-            return
-    if other.id != vim.id:
-        raise Conflict(
-            f'A VIM named "{vim.name}" is registered already. Choose another name, or change that one '
-            f"(farsite vim update {vim.name}).",
-            about={"vim": other.id},
-        )
-
-
-async def _validate(context: Context, vim: Vim, credentials: Mapping[str, str]) -> None:
-    """Have the driver check the registration over a connection of its own, which is closed again.
-
-    Raises:
-        NotSupported: no driver of that type, or settings it cannot serve.
-        Invalid: settings that are wrong.
-        VimFault: the VIM refuses us.
-        VimUnreachable: it does not answer.
-    """
-    driver = make_driver(
-        vim.type,
-        VimConnection(
-            vim_id=vim.id,
-            name=vim.name,
-            site=vim.site,
-            auth_url=vim.auth_url,
-            settings=vim.settings,
-            credentials=credentials,
-            run_dir=context.settings.run_dir,
-        ),
-    )
-    try:
-        await asyncio.wait_for(driver.validate(), _VALIDATE_TIMEOUT_S)
-    except TimeoutError as silence:
-        raise VimUnreachable(
-            f'VIM "{vim.name}" did not answer within {_VALIDATE_TIMEOUT_S:.0f} s.'
-        ) from silence
-    finally:
-        await driver.close()
-
-
-def _insert(context: Context, vim: Vim, credentials: Mapping[str, str]) -> None:
-    with context.database.transaction() as connection:
-        secret = context.keys.encrypt(vim.id, credentials) if credentials else None
-        vims.ensure_site(connection, vim.project_id, vim.site, vim.created_at)
-        vims.insert(connection, vim, secret)
-
-
 def _shown(context: Context, vim_id: VimId) -> VimView:
     with context.database.transaction() as connection:
-        vim = vims.get_any(connection, vim_id)
-        return vim_view(vim, vims.inventory_of(connection, vim.id), context.clock.now())
+        return _view_of(connection, vims.get_any(connection, vim_id), context.clock.now())
+
+
+def _view_of(connection: Connection, vim: Vim, now: datetime) -> VimView:
+    site = vims.sites_of(connection, vim.project_id).get(vim.site)
+    return vim_view(vim, vims.inventory_of(connection, vim.id), site, now)
 
 
 @router.get("/vims")
@@ -269,7 +237,11 @@ def list_vims(
     now = context.clock.now()
     with context.database.transaction() as connection:
         page = vims.page(connection, caller.project_id, ask)
-        items = [vim_view(one, vims.inventory_of(connection, one.id), now) for one in page.items]
+        sites = vims.sites_of(connection, caller.project_id)
+        items = [
+            vim_view(one, vims.inventory_of(connection, one.id), sites.get(one.site), now)
+            for one in page.items
+        ]
     link_next(request, response, page)
     return items
 
@@ -278,29 +250,31 @@ def list_vims(
 def get_vim(vim: str, context: Here, caller: Asker) -> VimView:
     """One VIM with its state and why, zones and capabilities."""
     with context.database.transaction() as connection:
-        found = vims.get(connection, caller.project_id, vim)
-        return vim_view(found, vims.inventory_of(connection, found.id), context.clock.now())
+        return _view_of(connection, vims.get(connection, caller.project_id, vim), context.clock.now())
 
 
 @router.patch("/vims/{vim}")
 async def change_vim(vim: str, body: ChangeVim, context: Here, caller: Asker) -> VimView:
     """Change a registration; what concerns the connection is checked by the driver first."""
     before = await asyncio.to_thread(_get, context, caller.project_id, vim)
-    given = {
-        key: value
-        for key in ("name", "site", "description", "auth_url", "settings", "is_default")
-        if (value := getattr(body, key)) is not None
-    }
-    after = replace(before, **given)
-    await asyncio.to_thread(_refuse_taken_name, context, after)
-    credentials = None if body.credentials is None else _revealed(body.credentials)
-    is_connection = body.settings is not None or body.auth_url is not None or credentials is not None
-    if is_connection:
-        known = credentials if credentials is not None else await asyncio.to_thread(_known, context, before)
-        await _validate(context, after, known)
-    await asyncio.to_thread(_update, context, after, credentials)
-    await context.watch_vim(after.id)
-    return await asyncio.to_thread(_shown, context, after.id)
+    if body.maintenance is not None and body.is_in_service:
+        raise Unusable("maintenance and is_in_service are opposites; give one of them.")
+    wish = registering.Wish(
+        name=body.name,
+        site=body.site,
+        description=body.description,
+        auth_url=body.auth_url,
+        settings=body.settings,
+        credentials=None if body.credentials is None else _revealed(body.credentials),
+        is_over_known=body.is_over_known,
+        extra=body.extra,
+        is_default=body.is_default,
+    )
+    if wish != registering.Wish(is_over_known=body.is_over_known):
+        await registering.change(context, before, wish)
+    if body.maintenance is not None or body.is_in_service:
+        await registering.set_maintenance(context, before, body.maintenance)
+    return await asyncio.to_thread(_shown, context, before.id)
 
 
 def _get(context: Context, project_id: ProjectId, key: str) -> Vim:
@@ -308,32 +282,17 @@ def _get(context: Context, project_id: ProjectId, key: str) -> Vim:
         return vims.get(connection, project_id, key)
 
 
-def _known(context: Context, vim: Vim) -> dict[str, str]:
-    with context.database.transaction() as connection:
-        secret = vims.secret_of(connection, vim.id)
-    return {} if secret is None else context.keys.decrypt(vim.id, secret)
-
-
-def _update(context: Context, vim: Vim, credentials: Mapping[str, str] | None) -> None:
-    with context.database.transaction() as connection:
-        vims.ensure_site(connection, vim.project_id, vim.site, context.clock.now())
-        vims.update(connection, vim)
-        if credentials is not None:
-            vims.set_secret(connection, vim, context.keys.encrypt(vim.id, credentials))
+@router.post("/vims/{vim}/rotate-key", status_code=204)
+async def rotate_key(vim: str, context: Here, caller: Asker) -> None:
+    """Encrypt the credentials of a VIM with a new key; the old one is forgotten once that is written."""
+    found = await asyncio.to_thread(_get, context, caller.project_id, vim)
+    await asyncio.to_thread(registering.rotate_key, context, found)
 
 
 @router.delete("/vims/{vim}", status_code=204)
 async def delete_vim(vim: str, context: Here, caller: Asker) -> None:
     """Forget a VIM on which nothing stands."""
-    found = await asyncio.to_thread(_get, context, caller.project_id, vim)
-    await asyncio.to_thread(_delete, context, found)
-    await context.unwatch_vim(found.id)
-    context.keys.forget(found.id)
-
-
-def _delete(context: Context, vim: Vim) -> None:
-    with context.database.transaction() as connection:
-        vims.delete(connection, vim)
+    await registering.forget(context, await asyncio.to_thread(_get, context, caller.project_id, vim))
 
 
 @router.get("/vims/{vim}/resources")

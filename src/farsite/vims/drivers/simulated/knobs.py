@@ -26,6 +26,7 @@ SETTINGS: Mapping[str, str] = {
     "zones": "Names of the availability zones of each region (default nova), or name -> size.",
     "lacks": "Features that this VIM does not offer (default none).",
     "regions": "Names of the regions (default RegionOne).",
+    "region": "The one of its regions that the registration is confined to (default all).",
 }
 """Setting -> meaning. Besides these, every standing fault kind is a setting with the fault's settings."""
 
@@ -139,6 +140,11 @@ def _zones(settings: Mapping[str, object], wrong: list[str]) -> tuple[ZoneSize, 
     )
     if not found:
         wrong.append("zones or regions is empty; expected at least one name.")
+    if only := settings.get("region"):
+        has = sorted({zone.region for zone in found})
+        found = tuple(zone for zone in found if zone.region == only)
+        if not found:
+            wrong.append(f"There is no region {only!r}; there are: {', '.join(has)}.")
     return found
 
 

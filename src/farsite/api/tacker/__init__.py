@@ -1,0 +1,1 @@
+"""The VIM API of OpenStack Tacker at /v1.0, for its standard client."""
