@@ -341,7 +341,8 @@ def selector_of(request: Request, *, attributes: Iterable[str]) -> Selector:
     Raises:
         Invalid: a combination that clause 5.3 forbids, or an attribute the object does not have.
     """
-    given = request.query_params
+    # The standard client writes a hyphen in one of them.
+    given = {name.replace("-", "_"): value for name, value in request.query_params.items()}
     present = {
         name for name in ("all_fields", "fields", "exclude_fields", "exclude_default") if name in given
     }

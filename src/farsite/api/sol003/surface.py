@@ -5,9 +5,6 @@ What is served is what the router holds; a test compares the two with ETSI's Ope
 
 from collections.abc import Mapping
 
-API_VERSION = "2.3.0"
-ROOT = "/vnflcm/v2"
-
 _INSTANCE = "/vnf_instances/{vnfInstanceId}"
 _SNAPSHOTS = "Farsite keeps no snapshots of VNFs; a function is healed into its recorded initial state."
 _NOTIFICATIONS = (
@@ -43,3 +40,4 @@ NOT_SERVED: Mapping[tuple[str, str], str] = {
     **{("POST", path): why for path, why in TASKS_NOT_SERVED.items()},
     **RESOURCES_NOT_SERVED,
 }
+"""SOL003's operations, in both versions."""

@@ -1,12 +1,13 @@
-"""SOL003 VNF lifecycle management, version 2: VNF instances and operation occurrences.
+"""SOL003 VNF lifecycle management, versions 1 and 2: VNF instances and operation occurrences.
 
-The `Version` header is not demanded (some clients send none); a version other than 2 is refused.
+Both versions are the same handlers; what differs lies in the shapes. The routes are the table at the end.
 
-Source: ETSI GS NFV-SOL 003 V3.7.1 clause 5; SOL013 for what all interfaces share.
+Source: ETSI GS NFV-SOL 003 V2.6.1 and V3.7.1, clause 5; SOL013 for what all interfaces share.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
@@ -17,8 +18,9 @@ from farsite.api.auth import Asker, permitted
 from farsite.api.context import Context
 from farsite.api.filters import FilterText, Marker, ask_of, link_next, selector_of
 from farsite.api.problem import PreconditionFailed, Unusable
-from farsite.api.sol003 import shapes
-from farsite.api.sol003.shapes import (
+from farsite.api.sol003 import instance_shapes, occurrence_shapes, requests
+from farsite.api.sol003.interfaces import INTERFACES, V1, V2, Interface, Speaks, Spoken, described, spoken_by
+from farsite.api.sol003.requests import (
     CancelRequest,
     CreateVnfRequest,
     HealVnfRequest,
@@ -27,10 +29,11 @@ from farsite.api.sol003.shapes import (
     TerminateVnfRequest,
     VnfInfoModificationRequest,
 )
-from farsite.api.sol003.surface import API_VERSION, RESOURCES_NOT_SERVED, ROOT, TASKS_NOT_SERVED
+from farsite.api.sol003.surface import RESOURCES_NOT_SERVED, TASKS_NOT_SERVED
 from farsite.api.wire import Here
 from farsite.lifecycle.create_vnf import create_vnf, delete_vnf
 from farsite.lifecycle.modify_vnf import ModifyVnf, modify_vnf
+from farsite.model.access import Caller
 from farsite.model.errors import Conflict, NotFound
 from farsite.model.operation import Control, InstanceKind, Operation
 from farsite.model.query import Ask
@@ -38,15 +41,7 @@ from farsite.model.vnf import VnfInstance
 from farsite.store import instances, operations, packages, vims
 from farsite.store.database import Connection
 
-
-async def _spoken(response: Response, version: Annotated[str, Header()] = "") -> None:
-    """Name the version used; refuse one that is not ours."""
-    if version and version.partition(".")[0] != API_VERSION.partition(".")[0]:
-        raise HTTPException(406, f"Version {version[:40]} is not served here; {API_VERSION} is.")
-    response.headers["Version"] = API_VERSION
-
-
-router = APIRouter(tags=["SOL003 VNF lifecycle management"], dependencies=[Depends(_spoken)])
+router = APIRouter(tags=["SOL003 VNF lifecycle management"])
 
 
 async def _ask(filter: FilterText = "", nextpage_opaque_marker: Marker = "") -> Ask:  # noqa: A002
@@ -56,33 +51,43 @@ async def _ask(filter: FilterText = "", nextpage_opaque_marker: Marker = "") -> 
 Asked = Annotated[Ask, Depends(_ask)]
 
 
-def _root(request: Request) -> str:
-    return str(request.base_url).rstrip("/") + ROOT
-
-
-def _accepted(operation: Operation, request: Request) -> Response:
+def _accepted(operation: Operation, spoken: Spoken) -> Response:
     """202 without a body: where the occurrence is."""
-    location = f"{_root(request)}/vnf_lcm_op_occs/{operation.id}"
-    return Response(status_code=202, headers={"Location": location, "Version": API_VERSION})
+    location = f"{spoken.root}/vnf_lcm_op_occs/{operation.id}"
+    return Response(status_code=202, headers={"Location": location, **spoken.headers})
 
 
-def _json(body: object, status: int = 200, **headers: str) -> JSONResponse:
-    return JSONResponse(body, status_code=status, headers={"Version": API_VERSION, **headers})
+def _by_id(connection: Connection, caller: Caller, vnf_id: str) -> VnfInstance:
+    """An instance by id only: names are our own API's comfort."""
+    vnf = instances.get_vnf(connection, caller.project_id, vnf_id)
+    if vnf.id != vnf_id:
+        raise NotFound(f'No VNF instance "{vnf_id}".', about={"vnf": vnf_id})
+    return vnf
 
 
-@router.get("/vnflcm/api_versions", dependencies=[Depends(permitted)])
-@router.get(f"{ROOT}/api_versions", dependencies=[Depends(permitted)])
-async def api_versions(request: Request) -> dict[str, object]:
-    """Which versions of this interface are served."""
-    prefix = f"{str(request.base_url).rstrip('/')}/vnflcm"
-    if request.url.path.startswith(ROOT):
-        prefix += "/v2"
-    return {"uriPrefix": prefix, "apiVersions": [{"version": API_VERSION, "isDeprecated": False}]}
+def _known(context: Context, caller: Caller, vnf_id: str) -> VnfInstance:
+    with context.database.transaction() as connection:
+        return _by_id(connection, caller, vnf_id)
 
 
-@router.post(f"{ROOT}/vnf_instances", status_code=201)
+def _shown(connection: Connection, vnf: VnfInstance, spoken: Spoken) -> dict[str, object]:
+    vim_type, flavour = "", None
+    if vnf.vim_id is not None:
+        vim_type = vims.get_any(connection, vnf.vim_id).type
+        flavour = packages.vnfd_of(connection, vnf.project_id, vnf.package_id).flavour(vnf.flavour_id)
+    is_busy = operations.lock_holder(connection, vnf.id) is not None
+    return instance_shapes.vnf_instance(vnf, spoken, vim_type=vim_type, flavour=flavour, is_busy=is_busy)
+
+
+def _etag(vnf: VnfInstance) -> str:
+    return f'"{vnf.version}"'
+
+
+# -- VNF instances -----------------------------------------------------------------------------------------
+
+
 def create_vnf_instance(
-    body: CreateVnfRequest, context: Here, caller: Asker, request: Request
+    body: CreateVnfRequest, spoken: Speaks, context: Here, caller: Asker
 ) -> dict[str, object]:
     """Create VNF identifier."""
     with context.database.transaction() as connection:
@@ -102,75 +107,47 @@ def create_vnf_instance(
         except (NotFound, Conflict) as unusable:
             # The standard has 422 for a VNFD that is missing, not onboarded or disabled alike.
             raise Unusable(unusable.detail, about=unusable.about) from unusable
-    root = _root(request)
-    shown = shapes.vnf_instance(vnf, root, is_busy=False)
-    return _json(shown, 201, Location=f"{root}/vnf_instances/{vnf.id}", ETag=_etag(vnf))  # pyright: ignore[reportReturnType]  # FastAPI passes responses on
+    shown = instance_shapes.vnf_instance(vnf, spoken, is_busy=False)
+    headers = {"Location": f"{spoken.root}/vnf_instances/{vnf.id}", "ETag": _etag(vnf), **spoken.headers}
+    return JSONResponse(shown, status_code=201, headers=headers)  # pyright: ignore[reportReturnType]  # FastAPI passes responses on
 
 
-@router.get(f"{ROOT}/vnf_instances")
 def list_vnf_instances(
-    ask: Asked, context: Here, caller: Asker, request: Request, response: Response
+    ask: Asked, spoken: Speaks, context: Here, caller: Asker, request: Request, response: Response
 ) -> list[dict[str, object]]:
     """Query VNF instances."""
-    selector = selector_of(request, attributes=shapes.VNF_INSTANCE)
+    selector = selector_of(request, attributes=instance_shapes.VNF_INSTANCE)
     with context.database.transaction() as connection:
         page = instances.vnf_page(connection, caller.project_id, ask)
-        shown = [_shown(connection, vnf, _root(request)) for vnf in page.items]
+        shown = [_shown(connection, vnf, spoken) for vnf in page.items]
     link_next(request, response, page)
     return [
         selector.cut(
             one,
-            mandatory=shapes.VNF_INSTANCE_MANDATORY,
-            excluded_by_default=shapes.VNF_INSTANCE_EXCLUDED,
+            mandatory=instance_shapes.VNF_INSTANCE_MANDATORY,
+            excluded_by_default=instance_shapes.VNF_INSTANCE_EXCLUDED,
         )
         for one in shown
     ]
 
 
-def _shown(connection: Connection, vnf: VnfInstance, root: str) -> dict[str, object]:
-    vim_type, flavour = "", None
-    if vnf.vim_id is not None:
-        vim_type = vims.get_any(connection, vnf.vim_id).type
-        flavour = packages.vnfd_of(connection, vnf.project_id, vnf.package_id).flavour(vnf.flavour_id)
-    is_busy = operations.lock_holder(connection, vnf.id) is not None
-    return shapes.vnf_instance(vnf, root, vim_type=vim_type, flavour=flavour, is_busy=is_busy)
-
-
-def _etag(vnf: VnfInstance) -> str:
-    return f'"{vnf.version}"'
-
-
-def _by_id(connection: Connection, context_project: Asker, vnf_id: str) -> VnfInstance:
-    """An instance by id only: names are our own API's comfort."""
-    vnf = instances.get_vnf(connection, context_project.project_id, vnf_id)
-    if vnf.id != vnf_id:
-        raise NotFound(f'No VNF instance "{vnf_id}".', about={"vnf": vnf_id})
-    return vnf
-
-
-@router.get(f"{ROOT}/vnf_instances/{{vnfInstanceId}}")
 def get_vnf_instance(
-    vnfInstanceId: str,  # noqa: N803  (ETSI's spelling, here and below)
-    context: Here,
-    caller: Asker,
-    request: Request,
-    response: Response,
+    vnfInstanceId: str, spoken: Speaks, context: Here, caller: Asker, response: Response
 ) -> dict[str, object]:
     """Read one VNF instance; its version is the ETag."""
     with context.database.transaction() as connection:
         vnf = _by_id(connection, caller, vnfInstanceId)
-        shown = _shown(connection, vnf, _root(request))
+        shown = _shown(connection, vnf, spoken)
     response.headers["ETag"] = _etag(vnf)
     return shown
 
 
-@router.patch(f"{ROOT}/vnf_instances/{{vnfInstanceId}}", status_code=202)
 def modify_vnf_instance(
-    vnfInstanceId: str,  # noqa: N803
+    vnfInstanceId: str,
     body: VnfInfoModificationRequest,
+    spoken: Speaks,
     context: Here,
     caller: Asker,
-    request: Request,
     if_match: Annotated[str, Header()] = "",
 ) -> Response:
     """Change name, description and metadata; the occurrence is COMPLETED when this answers."""
@@ -189,90 +166,76 @@ def modify_vnf_instance(
                 f"Read it again."
             )
         if "metadata" in given and body.metadata is None:
-            want = ModifyVnf(
-                name=want.name, description=want.description, metadata=dict.fromkeys(vnf.metadata)
-            )
+            want = replace(want, metadata=dict.fromkeys(vnf.metadata))
         operation = modify_vnf(connection, vnf, want, clock=context.clock, requested_by=caller.name)
-    return _accepted(operation, request)
+    return _accepted(operation, spoken)
 
 
-@router.delete(f"{ROOT}/vnf_instances/{{vnfInstanceId}}", status_code=204)
-def delete_vnf_instance(vnfInstanceId: str, context: Here, caller: Asker) -> None:  # noqa: N803
+def delete_vnf_instance(vnfInstanceId: str, context: Here, caller: Asker) -> None:
     """Delete VNF identifier."""
     with context.database.transaction() as connection:
         delete_vnf(connection, _by_id(connection, caller, vnfInstanceId), clock=context.clock)
 
 
-@router.post(f"{ROOT}/vnf_instances/{{vnfInstanceId}}/instantiate", status_code=202)
+# -- Tasks -------------------------------------------------------------------------------------------------
+
+
 def instantiate(
-    vnfInstanceId: str,  # noqa: N803
-    body: InstantiateVnfRequest,
-    context: Here,
-    caller: Asker,
-    request: Request,
+    vnfInstanceId: str, body: InstantiateVnfRequest, spoken: Speaks, context: Here, caller: Asker
 ) -> Response:
     """Instantiate VNF."""
-    want = shapes.instantiate_of(body)
-    return _accepted(starting.instantiate_vnf(context, caller, vnfInstanceId, want), request)
+    with context.database.transaction() as connection:
+        vnf = _by_id(connection, caller, vnfInstanceId)
+        flavour = packages.vnfd_of(connection, vnf.project_id, vnf.vnfd_id).flavour(body.flavourId)
+    want = requests.instantiate_of(body, flavour)
+    return _accepted(starting.instantiate_vnf(context, caller, vnf.id, want), spoken)
 
 
-@router.post(f"{ROOT}/vnf_instances/{{vnfInstanceId}}/scale", status_code=202)
 def scale(
-    vnfInstanceId: str,  # noqa: N803
-    body: ScaleVnfRequest,
-    context: Here,
-    caller: Asker,
-    request: Request,
+    vnfInstanceId: str, body: ScaleVnfRequest, spoken: Speaks, context: Here, caller: Asker
 ) -> Response:
     """Scale VNF."""
-    return _accepted(starting.scale_vnf(context, caller, vnfInstanceId, shapes.scale_of(body)), request)
+    vnf = _known(context, caller, vnfInstanceId)
+    return _accepted(starting.scale_vnf(context, caller, vnf.id, requests.scale_of(body)), spoken)
 
 
-@router.post(f"{ROOT}/vnf_instances/{{vnfInstanceId}}/heal", status_code=202)
-def heal(
-    vnfInstanceId: str,  # noqa: N803
-    body: HealVnfRequest,
-    context: Here,
-    caller: Asker,
-    request: Request,
-) -> Response:
+def heal(vnfInstanceId: str, body: HealVnfRequest, spoken: Speaks, context: Here, caller: Asker) -> Response:
     """Heal VNF."""
-    return _accepted(starting.heal_vnf(context, caller, vnfInstanceId, shapes.heal_of(body)), request)
+    vnf = _known(context, caller, vnfInstanceId)
+    every = tuple(one.id for one in vnf.deployment.vnfcs) if vnf.deployment else ()
+    return _accepted(starting.heal_vnf(context, caller, vnf.id, requests.heal_of(body, every)), spoken)
 
 
-@router.post(f"{ROOT}/vnf_instances/{{vnfInstanceId}}/terminate", status_code=202)
 def terminate(
-    vnfInstanceId: str,  # noqa: N803
-    body: TerminateVnfRequest,
-    context: Here,
-    caller: Asker,
-    request: Request,
+    vnfInstanceId: str, body: TerminateVnfRequest, spoken: Speaks, context: Here, caller: Asker
 ) -> Response:
     """Terminate VNF."""
-    want = shapes.terminate_of(body)
-    return _accepted(starting.terminate_vnf(context, caller, vnfInstanceId, want), request)
+    vnf = _known(context, caller, vnfInstanceId)
+    return _accepted(starting.terminate_vnf(context, caller, vnf.id, requests.terminate_of(body)), spoken)
 
 
-@router.get(f"{ROOT}/vnf_lcm_op_occs")
+# -- Operation occurrences ---------------------------------------------------------------------------------
+
+
 def list_op_occs(
-    ask: Asked, context: Here, caller: Asker, request: Request, response: Response
+    ask: Asked, spoken: Speaks, context: Here, caller: Asker, request: Request, response: Response
 ) -> list[dict[str, object]]:
     """Query operation occurrences of VNFs, newest first."""
-    selector = selector_of(request, attributes=shapes.OP_OCC)
+    selector = selector_of(request, attributes=occurrence_shapes.OP_OCC)
     with context.database.transaction() as connection:
         page = operations.page(connection, caller.project_id, ask, kind=InstanceKind.VNF)
     link_next(request, response, page)
     return [
         selector.cut(
-            shapes.op_occ(one, _root(request)),
-            mandatory=shapes.OP_OCC_MANDATORY,
-            excluded_by_default=shapes.OP_OCC_EXCLUDED,
+            occurrence_shapes.op_occ(one, spoken),
+            mandatory=occurrence_shapes.OP_OCC_MANDATORY,
+            excluded_by_default=occurrence_shapes.OP_OCC_EXCLUDED,
         )
         for one in page.items
     ]
 
 
-def _occurrence(context: Context, caller: Asker, op_occ_id: str) -> Operation:
+def _occurrence(context: Context, caller: Caller, op_occ_id: str) -> Operation:
     with context.database.transaction() as connection:
         operation = operations.get(connection, caller.project_id, op_occ_id)
     if operation.kind is not InstanceKind.VNF:
@@ -280,52 +243,80 @@ def _occurrence(context: Context, caller: Asker, op_occ_id: str) -> Operation:
     return operation
 
 
-@router.get(f"{ROOT}/vnf_lcm_op_occs/{{vnfLcmOpOccId}}")
-def get_op_occ(
-    vnfLcmOpOccId: str,  # noqa: N803
-    context: Here,
-    caller: Asker,
-    request: Request,
-) -> dict[str, object]:
+def get_op_occ(vnfLcmOpOccId: str, spoken: Speaks, context: Here, caller: Asker) -> dict[str, object]:
     """Read one operation occurrence."""
-    return shapes.op_occ(_occurrence(context, caller, vnfLcmOpOccId), _root(request))
+    return occurrence_shapes.op_occ(_occurrence(context, caller, vnfLcmOpOccId), spoken)
 
 
-@router.post(f"{ROOT}/vnf_lcm_op_occs/{{vnfLcmOpOccId}}/retry", status_code=202)
-def retry(vnfLcmOpOccId: str, context: Here, caller: Asker) -> Response:  # noqa: N803
+def retry(vnfLcmOpOccId: str, spoken: Speaks, context: Here, caller: Asker) -> Response:
     """Retry a failed occurrence."""
     _occurrence(context, caller, vnfLcmOpOccId)
     starting.control(context, caller, vnfLcmOpOccId, Control.RETRY)
-    return Response(status_code=202, headers={"Version": API_VERSION})
+    return Response(status_code=202, headers=spoken.headers)
 
 
-@router.post(f"{ROOT}/vnf_lcm_op_occs/{{vnfLcmOpOccId}}/rollback", status_code=202)
-def rollback(vnfLcmOpOccId: str, context: Here, caller: Asker) -> Response:  # noqa: N803
+def rollback(vnfLcmOpOccId: str, spoken: Speaks, context: Here, caller: Asker) -> Response:
     """Roll back a failed occurrence."""
     _occurrence(context, caller, vnfLcmOpOccId)
     starting.control(context, caller, vnfLcmOpOccId, Control.ROLLBACK)
-    return Response(status_code=202, headers={"Version": API_VERSION})
+    return Response(status_code=202, headers=spoken.headers)
 
 
-@router.post(f"{ROOT}/vnf_lcm_op_occs/{{vnfLcmOpOccId}}/fail")
-def fail(vnfLcmOpOccId: str, context: Here, caller: Asker, request: Request) -> dict[str, object]:  # noqa: N803
+def fail(vnfLcmOpOccId: str, spoken: Speaks, context: Here, caller: Asker) -> dict[str, object]:
     """Give a failed occurrence up. The answer is the occurrence, which is FAILED a moment later."""
     _occurrence(context, caller, vnfLcmOpOccId)
     asked = starting.control(context, caller, vnfLcmOpOccId, Control.FAIL)
-    return shapes.op_occ(asked, _root(request))
+    return occurrence_shapes.op_occ(asked, spoken)
 
 
-@router.post(f"{ROOT}/vnf_lcm_op_occs/{{vnfLcmOpOccId}}/cancel", status_code=202)
-def cancel(
-    vnfLcmOpOccId: str,  # noqa: N803
-    body: CancelRequest,
-    context: Here,
-    caller: Asker,
-) -> Response:
+def cancel(vnfLcmOpOccId: str, body: CancelRequest, spoken: Speaks, context: Here, caller: Asker) -> Response:
     """Cancel a running occurrence."""
     _occurrence(context, caller, vnfLcmOpOccId)
     starting.control(context, caller, vnfLcmOpOccId, Control.CANCEL, mode=body.cancelMode)
-    return Response(status_code=202, headers={"Version": API_VERSION})
+    return Response(status_code=202, headers=spoken.headers)
+
+
+# -- Routes ------------------------------------------------------------------------------------------------
+
+_INSTANCES = "/vnf_instances"
+_INSTANCE = f"{_INSTANCES}/{{vnfInstanceId}}"
+_OP_OCCS = "/vnf_lcm_op_occs"
+_OP_OCC = f"{_OP_OCCS}/{{vnfLcmOpOccId}}"
+
+ROUTES: tuple[tuple[str, str, int, Callable[..., Any]], ...] = (
+    ("POST", _INSTANCES, 201, create_vnf_instance),
+    ("GET", _INSTANCES, 200, list_vnf_instances),
+    ("GET", _INSTANCE, 200, get_vnf_instance),
+    ("PATCH", _INSTANCE, 202, modify_vnf_instance),
+    ("DELETE", _INSTANCE, 204, delete_vnf_instance),
+    ("POST", f"{_INSTANCE}/instantiate", 202, instantiate),
+    ("POST", f"{_INSTANCE}/scale", 202, scale),
+    ("POST", f"{_INSTANCE}/heal", 202, heal),
+    ("POST", f"{_INSTANCE}/terminate", 202, terminate),
+    ("GET", _OP_OCCS, 200, list_op_occs),
+    ("GET", _OP_OCC, 200, get_op_occ),
+    ("POST", f"{_OP_OCC}/retry", 202, retry),
+    ("POST", f"{_OP_OCC}/rollback", 202, rollback),
+    ("POST", f"{_OP_OCC}/fail", 200, fail),
+    ("POST", f"{_OP_OCC}/cancel", 202, cancel),
+)
+
+
+def _versions(*interfaces: Interface) -> Callable[[Request], dict[str, object]]:
+    """Tells which versions are spoken; asked before anything else, so of any version or none."""
+
+    def api_versions(request: Request) -> dict[str, object]:
+        path = interfaces[0].path if len(interfaces) == 1 else "/vnflcm"
+        return {
+            "uriPrefix": str(request.base_url).rstrip("/") + path,
+            "apiVersions": [
+                {"version": version, "isDeprecated": False}
+                for interface in interfaces
+                for version in interface.versions
+            ],
+        }
+
+    return api_versions
 
 
 def _not_served(status: int, why: str) -> Callable[[], Response]:
@@ -335,15 +326,38 @@ def _not_served(status: int, why: str) -> Callable[[], Response]:
     return answer
 
 
-def _add_not_served(tasks: Mapping[str, str], resources: Mapping[tuple[str, str], str]) -> None:
-    for path, why in tasks.items():
+def _add_routes() -> None:
+    for interfaces, path in ((INTERFACES, "/vnflcm"), ((V1,), V1.path), ((V2,), V2.path)):
         router.add_api_route(
-            ROOT + path, _not_served(404, why), methods=["POST"], include_in_schema=False, name="not served"
+            f"{path}/api_versions",
+            _versions(*interfaces),
+            methods=["GET"],
+            dependencies=[Depends(permitted)],
+            name="api_versions",
+            summary="Which versions of this interface are served",
         )
-    for (method, path), why in resources.items():
+    for interface in INTERFACES:
+        for method, path, status, handler in ROUTES:
+            router.add_api_route(
+                interface.path + path,
+                handler,
+                methods=[method],
+                status_code=status,
+                dependencies=[Depends(spoken_by)],
+                openapi_extra=described(interface),
+            )
+        _add_not_served(interface, TASKS_NOT_SERVED, RESOURCES_NOT_SERVED)
+
+
+def _add_not_served(
+    interface: Interface, tasks: Mapping[str, str], resources: Mapping[tuple[str, str], str]
+) -> None:
+    answers = {("POST", path): _not_served(404, why) for path, why in tasks.items()}
+    answers |= {key: _not_served(501, why) for key, why in resources.items()}
+    for (method, path), answer in answers.items():
         router.add_api_route(
-            ROOT + path, _not_served(501, why), methods=[method], include_in_schema=False, name="not served"
+            interface.path + path, answer, methods=[method], include_in_schema=False, name="not served"
         )
 
 
-_add_not_served(TASKS_NOT_SERVED, RESOURCES_NOT_SERVED)
+_add_routes()
