@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
+from sol003_bench import Lcm, Schemas
 
 from farsite.api.sol003.interfaces import INTERFACES, V1, V2, Interface
 from farsite.api.sol003.surface import NOT_SERVED
 from service_bench import Service, assert_is_problem
-from sol003_bench import Lcm, Schemas
 
 _OPENAPI = "etsi/openapi/sol002-sol003-v3.7.1/SOL003/VNFLifecycleManagement"
 WEB_SERVER = "Farsite web server"

@@ -91,7 +91,7 @@ def test_what_is_served_is_etsis_interface_less_what_carries_a_reason(service: S
 
 
 def test_a_standard_client_walks_through_the_life_of_a_package(service: Service) -> None:
-    """Every step of `openstack vnf package ...`, with the statuses and empty bodies that client insists on."""
+    """Every step of `openstack vnf package`, with the statuses and empty bodies that client insists on."""
     vnfd_id = "5f0c1a2e-0000-4000-8000-000000000001"
     package_id = _create(service, owner="me")
     assert_is_problem(service.http.get(f"{_PATH}/{package_id}/package_content"), 409)
