@@ -10,6 +10,7 @@ Packets leave evenly spread in time and over the flows. A `tcp` or `http` flow h
 a time; a packet whose turn comes meanwhile is skipped, so `sent` may stay behind the rate.
 """
 
+import math
 import socket
 import struct
 import time
@@ -199,6 +200,8 @@ class TrafficRun:
         now = time.monotonic()
         elapsed = now - self.started
         if elapsed >= self.order.duration_s:
+            # Late by the last turns: they are not sent after the end, but not forgotten either.
+            self.skipped += max(0, math.ceil(self.order.duration_s * self.order.rate_pps) - self._turn)
             self._await_last()
             return
         due = int(elapsed * self.order.rate_pps) + 1
