@@ -171,3 +171,5 @@ class Zone:
     disk_gib: int
     disk_gib_used: int = 0
     hosts: int = 1
+    counted_at: datetime | None = None
+    """When the VIM counted this, where a driver keeps its counts for a while; None: just now."""
