@@ -1,0 +1,501 @@
+"""Deployments as Heat stacks: declared, looked for before anything is made, watched all at once.
+
+Heat allows one stack per name and project, and that is what keeps a creation whose answer was lost from
+happening twice: whoever finds the name taken looks at what stands under it. A stack's tags carry the
+revision it was last asked for and a digest of that wish, so that repeating a wish costs one list request.
+"""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from openstack.connection import Connection
+
+from farsite.model.deployment import Deployment, DeploymentState, DeploymentStatus, Resource
+from farsite.model.errors import VimFault, VimUnreachable
+from farsite.vims.drivers.openstack import base_hot, hot, stacks, standing
+from farsite.vims.drivers.openstack.cloud import Cloud, T
+from farsite.vims.drivers.openstack.flavours import Flavours
+from farsite.vims.drivers.openstack.flight import Flight
+from farsite.vims.drivers.openstack.hot import Chosen, Json
+from farsite.vims.drivers.openstack.images import Images
+from farsite.vims.drivers.openstack.stacks import Stack, text
+from farsite.vims.drivers.openstack.standing import Server, Standing
+
+REMOVED = "removed"
+"""Revision of a status that tells of a removal: who waits for absence waits for no other revision."""
+_PAUSE_S = 0.2
+_READY_KEPT_S = 5.0
+"""How long what stands of an unchanged stack is believed."""
+_DELETIONS = 3
+"""Times a removal that failed is asked for again before it is reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much at a time, and how patient. Set per VIM by settings of the same names."""
+
+    stacks_in_flight: int = 24
+    """Stacks, nested ones counted, that are created or changed at a time in one region. Every nested stack
+    holds threads of Heat's engine while it waits for its children; without a bound they block each other
+    for ever, silently."""
+    stack_settle_s: float = 20.0
+    """How long a change waits for another one that is still under way."""
+    stack_silence_s: float = 240.0
+    """A stack in progress without any event for so long counts as failed."""
+    stack_timeout_min: int = 60
+    """Heat's own limit for one action."""
+
+
+def read_limits(settings: object) -> Limits:
+    """The limits that a registration sets, the rest by default.
+
+    Raises:
+        VimFault: a value is not a positive number.
+    """
+    given: dict[str, object] = {}
+    if isinstance(settings, dict):
+        for name in Limits.__dataclass_fields__:
+            if name in settings:
+                given[name] = settings[name]  # pyright: ignore[reportUnknownVariableType]
+    limits = replace(Limits(), **given)  # pyright: ignore[reportArgumentType]  # checked below
+    for name in given:
+        value: object = getattr(limits, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise VimFault(f'The VIM\'s setting "{name}" is {value!r}; give a number above 0.')
+    return limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """A deployment in Heat's words."""
+
+    wanted: Deployment
+    template: Json
+    parameters: Json
+    files: dict[str, str] = field(default_factory=dict[str, str])
+    weight: int = 1
+
+    @property
+    def content(self) -> str:
+        """Digest of all but the revision."""
+        whole = json.dumps([self.template, self.parameters, self.files], sort_keys=True)
+        return hashlib.sha256(whole.encode()).hexdigest()[:32]
+
+    def body(self, limits: Limits) -> Json:
+        return {
+            "template": self.template,
+            "parameters": self.parameters,
+            "files": self.files,
+            "tags": stacks.tags(self.wanted.vnf_id, self.wanted.revision, self.content, self.wanted.tags),
+            "timeout_mins": limits.stack_timeout_min,
+        }
+
+    def is_of(self, stack: Stack) -> bool:
+        return (
+            stack.tags.get("content") == self.content and stack.tags.get("revision") == self.wanted.revision
+        )
+
+
+@dataclass(slots=True)
+class _Silence:
+    """Since when a stack in progress says nothing new."""
+
+    event_id: str
+    since: float
+    look_at: float
+    told: str = ""
+
+
+class Deployments:
+    """All deployments on one VIM."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._limits = read_limits(cloud.registration.settings)
+        self._flavours = Flavours(cloud)
+        self._images = Images(cloud)
+        self._regions: dict[str, str] = {}
+        """Deployment -> the region it was last seen in."""
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._flights: dict[str, Flight] = {}
+        self._ready: dict[str, tuple[Stack, float, DeploymentStatus]] = {}
+        self._silences: dict[str, _Silence] = {}
+        self._stuck: set[str] = set()
+        self._deletions: dict[str, int] = {}
+
+    # -- what the driver offers
+
+    async def deploy(self, wanted: Deployment) -> None:
+        """Make the deployment as wanted; see `VimDriver.deploy`.
+
+        Raises:
+            VimFault: the VIM refuses.
+            VimUnreachable: its answer is unknown, or it is busy with the stack; repeat.
+        """
+        region = wanted.region or await self._cloud.default_region()
+        self._regions[wanted.name] = region
+        async with self._turns.setdefault(wanted.name, asyncio.Lock()):
+            while True:
+                found = await self._look(region, wanted.name)
+                if found is None:
+                    is_done = await self._create(region, wanted)
+                elif found.is_going:
+                    is_done = False
+                    await self._until_gone(region, found)
+                else:
+                    is_done = await self._change(region, wanted, found)
+                if is_done:
+                    return
+
+    async def watch(self, names: Sequence[str]) -> list[DeploymentStatus]:
+        """State of many deployments, one list request per region; unknown ones are ABSENT."""
+        everywhere = await self._cloud.regions()
+        asked: dict[str, list[str]] = {}
+        for name in dict.fromkeys(names):
+            known = self._regions.get(name)
+            for region in (known,) if known else everywhere:
+                asked.setdefault(region, []).append(name)
+        answers = await asyncio.gather(*(self._watch(region, of) for region, of in asked.items()))
+        found = {status.name: status for statuses in answers for status in statuses}
+        return [
+            found.get(name) or DeploymentStatus(name=name, state=DeploymentState.ABSENT) for name in names
+        ]
+
+    async def undeploy(self, name: str) -> None:
+        """Ask for the removal of a deployment; absent is success."""
+        known = self._regions.get(name)
+        for region in (known,) if known else await self._cloud.regions():
+            found = await self._look(region, name)
+            if found is not None:
+                self._regions[name] = region
+                self._forget(found)
+                if not (found.is_going and found.status == "IN_PROGRESS"):
+                    await self._call(region, partial(stacks.delete, stack=found), f"remove stack {name}")
+                return
+
+    async def find(self, owner: str) -> list[Resource]:
+        """What stands for a VNF instance, everything of ours for an empty owner."""
+        found: list[Resource] = []
+        for region in await self._cloud.regions():
+            found += await self._call(region, partial(_find, owner=owner), "list what stands")
+        return found
+
+    # -- one deployment
+
+    async def _create(self, region: str, wanted: Deployment) -> bool:
+        wish = await self._wish(region, wanted)
+        await self._take_off(region, wish)
+        try:
+            return await self._call(
+                region,
+                partial(stacks.create, name=wanted.name, body=wish.body(self._limits)),
+                f"create stack {wanted.name}",
+            )
+        except VimFault:
+            self._land(region, wanted.name)
+            self._flavours.forget(region)
+            raise
+
+    async def _change(self, region: str, wanted: Deployment, stack: Stack) -> bool:
+        """Have a standing stack become what is wanted; whether that was asked for or was so already."""
+        wish = await self._wish(region, wanted)
+        if wish.is_of(stack) and stack.status != "FAILED" and stack.id not in self._stuck:
+            return True
+        if stack.status == "IN_PROGRESS" and stack.id not in self._stuck:
+            await self._until_settled(region, stack)
+        held = await self._call(
+            region, partial(standing.look, stack=stack, with_ports=False), f"look at stack {wanted.name}"
+        )
+        lifted = _lifted(wanted, held)
+        if lifted != wanted:
+            wish = await self._wish(region, lifted)
+            if wish.is_of(stack) and stack.status != "FAILED":
+                return True
+        await self._make_room(region, wish.wanted, held)
+        await self._take_off(region, wish)
+        self._forget(stack)
+        is_taken = await self._call(
+            region, partial(stacks.update, stack=stack, body=wish.body(self._limits)),
+            f"update stack {wanted.name}",
+        )  # fmt: skip
+        if not is_taken:
+            await asyncio.sleep(_PAUSE_S)
+        return is_taken
+
+    async def _make_room(self, region: str, wanted: Deployment, held: Standing) -> None:
+        """Remove the servers that are replaced, and those that never came up, before their successors come.
+
+        A successor takes over ports and, in a full group or quota, the place of the one before; Heat would
+        start it first and Nova would refuse the port that is in use.
+        """
+        leaving = [
+            one for one in held.servers if one.document and (one.state == "ERROR" or _is_older(one, wanted))
+        ]
+        if leaving:
+            names = ", ".join(one.vnfc_id or one.resource.name for one in leaving)
+            await self._call(region, partial(_delete_servers, servers=leaving), f"remove servers of {names}")
+            await self._until(
+                partial(self._call, region, partial(_are_gone, servers=leaving), "look for servers"),
+                f"the servers of {names} to go",
+            )
+        if wanted.template is not None:
+            ids = {one.id for one in wanted.vnfcs}
+            replaced = [one for one in held.servers if one in leaving or _is_older(one, wanted)]
+            surplus = [one for one in held.servers if one.vnfc_id and one.vnfc_id not in ids]
+            await self._call(
+                region,
+                partial(base_hot.mark, held=held, replaced=replaced, surplus=surplus),
+                f"mark what is replaced in stack {wanted.name}",
+            )
+
+    async def _wish(self, region: str, wanted: Deployment) -> _Wish:
+        chosen = Chosen(
+            images=await self._images.ensure(region, wanted.images),
+            flavours=await self._flavours.choose(region, wanted.vnfcs),
+        )
+        if wanted.template is None:
+            return _Wish(
+                wanted=wanted, template=hot.template(wanted, chosen), parameters=hot.parameters(wanted)
+            )
+        made = base_hot.read(wanted, chosen)
+        return _Wish(
+            wanted=wanted,
+            template=made.template,
+            parameters=made.parameters,
+            files=made.files,
+            weight=made.weight,
+        )
+
+    async def _look(self, region: str, name: str) -> Stack | None:
+        found = await self._call(region, partial(stacks.named, names=[name]), f"look for stack {name}")
+        return found[0] if found else None
+
+    async def _until_gone(self, region: str, stack: Stack) -> None:
+        async def is_gone() -> bool:
+            found = await self._look(region, stack.name)
+            if found is not None and found.is_going and found.status == "FAILED":
+                await self._call(region, partial(stacks.delete, stack=found), f"remove stack {stack.name}")
+            return found is None or not found.is_going
+
+        await self._until(is_gone, f"the removal of stack {stack.name}")
+
+    async def _until_settled(self, region: str, stack: Stack) -> None:
+        """Wait a while for a stack in progress. One that takes longer is changed on the way: Heat lets a new
+        change overtake the one before."""
+
+        async def is_settled() -> bool:
+            found = await self._look(region, stack.name)
+            return found is None or found.status != "IN_PROGRESS"
+
+        try:
+            await self._until(is_settled, f"stack {stack.name} to settle")
+        except VimUnreachable:
+            return
+
+    async def _until(self, is_so: Callable[[], "asyncio.Future[bool] | object"], what: str) -> None:
+        ends = time.monotonic() + self._limits.stack_settle_s
+        while not await is_so():  # type: ignore[misc]
+            if time.monotonic() > ends:
+                raise VimUnreachable(
+                    f'VIM "{self._cloud.name}" still works on {what} after {self._limits.stack_settle_s:g} s.'
+                )
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _call(self, region: str, work: Callable[[Connection], T], what: str) -> T:
+        return await self._cloud.call(region, work, what=what)
+
+    # -- flights
+
+    async def _take_off(self, region: str, wish: _Wish) -> None:
+        flight = self._flights.setdefault(region, Flight(self._limits.stacks_in_flight))
+
+        async def under_way(names: Sequence[str]) -> set[str]:
+            found = await self._call(region, partial(stacks.named, names=list(names)), "look at stacks")
+            return {one.name for one in found if one.status == "IN_PROGRESS"}
+
+        await flight.take_off(wish.wanted.name, wish.weight, under_way)
+
+    def _land(self, region: str, name: str) -> None:
+        if region in self._flights:
+            self._flights[region].land(name)
+
+    def _forget(self, stack: Stack) -> None:
+        self._ready.pop(stack.name, None)
+        self._silences.pop(stack.id, None)
+        self._stuck.discard(stack.id)
+        self._deletions.pop(stack.id, None)
+
+    # -- watching
+
+    async def _watch(self, region: str, names: Sequence[str]) -> list[DeploymentStatus]:
+        found = await self._call(region, partial(stacks.named, names=names), "list stacks")
+        by_name = {one.name: one for one in found}
+        for name in names:
+            stack = by_name.get(name)
+            if stack is not None:
+                self._regions.setdefault(name, region)
+            if stack is None or stack.status != "IN_PROGRESS":
+                self._land(region, name)
+        return list(await asyncio.gather(*(self._status(region, stack) for stack in by_name.values())))
+
+    async def _status(self, region: str, stack: Stack) -> DeploymentStatus:
+        if stack.is_going:
+            return await self._status_of_removal(region, stack)
+        if stack.status == "IN_PROGRESS":
+            return await self._status_in_progress(region, stack)
+        self._silences.pop(stack.id, None)
+        kept = self._ready.get(stack.name)
+        if kept is not None and kept[0] == stack and time.monotonic() - kept[1] < _READY_KEPT_S:
+            return kept[2]
+        held = await self._call(region, partial(standing.look, stack=stack), f"look at stack {stack.name}")
+        status = _settled(stack, held)
+        if stack.status == "COMPLETE" and (wrong := standing.astray(held)):
+            await self._call(
+                region, partial(_power, servers=wrong), f"start and stop servers of {stack.name}"
+            )
+            return replace(status, state=DeploymentState.IN_PROGRESS)
+        if status.state is DeploymentState.READY:
+            self._ready[stack.name] = stack, time.monotonic(), status
+        return status
+
+    async def _status_of_removal(self, region: str, stack: Stack) -> DeploymentStatus:
+        if stack.status == "COMPLETE":
+            return DeploymentStatus(name=stack.name, state=DeploymentState.ABSENT)
+        going = DeploymentStatus(name=stack.name, state=DeploymentState.IN_PROGRESS, revision=REMOVED)
+        if stack.status != "FAILED":
+            return going
+        tried = self._deletions.get(stack.id, 0)
+        if tried < _DELETIONS:
+            self._deletions[stack.id] = tried + 1
+            await self._call(region, partial(stacks.delete, stack=stack), f"remove stack {stack.name}")
+            return going
+        self._deletions.pop(stack.id, None)
+        held = await self._call(region, partial(standing.look, stack=stack), f"look at stack {stack.name}")
+        return replace(_failed(stack, held), revision=REMOVED)
+
+    async def _status_in_progress(self, region: str, stack: Stack) -> DeploymentStatus:
+        status = DeploymentStatus(
+            name=stack.name, state=DeploymentState.IN_PROGRESS, revision=stack.tags.get("revision", "")
+        )
+        now = time.monotonic()
+        silence = self._silences.setdefault(
+            stack.id, _Silence("", now, now + self._limits.stack_silence_s / 4)
+        )
+        if now < silence.look_at:
+            return status
+        silence.look_at = now + self._limits.stack_silence_s / 4
+        newest = await self._call(region, partial(stacks.last_event, stack=stack), "list events of a stack")
+        if newest is not None and newest.id != silence.event_id:
+            silence.event_id, silence.told, silence.since = newest.id, newest.text, now
+        if now - silence.since < self._limits.stack_silence_s:
+            return status
+        self._stuck.add(stack.id)
+        return replace(
+            status,
+            state=DeploymentState.FAILED,
+            reason=f"Heat says {stack.action}_IN_PROGRESS, but nothing has happened in the stack for "
+            f"{now - silence.since:.0f} s (last event: {silence.told or 'none'}). Its engine is dead or "
+            f"blocked. Look at heat-engine, then retry: the stack is asked for anew.",
+        )
+
+
+# -- in a thread of the pool
+
+
+def _find(connection: Connection, owner: str) -> list[Resource]:
+    found: list[Resource] = []
+    seen: set[str] = set()
+    for stack in stacks.by_tag(connection, owner):
+        if stack.is_going and stack.status == "COMPLETE":
+            continue
+        vnf_id = stack.tags.get("vnf", "")
+        found += standing.described(standing.look(connection, stack), vnf_id)
+        seen |= {one.id for one in found}
+    for document in standing.servers_of_project(connection):
+        metadata = stacks.inner(document, "metadata")
+        vnf_id = text(metadata, hot.VNF)
+        if vnf_id and owner in ("", vnf_id) and text(document, "id") not in seen:
+            found.append(standing.orphan(document, vnf_id))
+    return found
+
+
+def _delete_servers(connection: Connection, servers: Sequence[Server]) -> None:
+    for one in servers:
+        response = connection.compute.delete(f"/servers/{one.resource.physical_id}")
+        if response.status_code != 404:
+            stacks.answer(response)
+
+
+def _are_gone(connection: Connection, servers: Sequence[Server]) -> bool:
+    for one in servers:
+        response = connection.compute.get(f"/servers/{one.resource.physical_id}")
+        if response.status_code != 404:
+            stacks.answer(response)
+            return False
+    return True
+
+
+def _power(connection: Connection, servers: Sequence[tuple[Server, str]]) -> None:
+    for one, action in servers:
+        response = connection.compute.post(f"/servers/{one.resource.physical_id}/action", json={action: None})
+        # Nova refuses while another action is under way; the next look asks again.
+        if response.status_code not in (404, 409):
+            stacks.answer(response)
+
+
+# -- pure
+
+
+def _is_older(server: Server, wanted: Deployment) -> bool:
+    """Whether a server is of an incarnation before the one that is wanted."""
+    return any(one.id == server.vnfc_id and one.incarnation > server.incarnation for one in wanted.vnfcs)
+
+
+def _lifted(wanted: Deployment, held: Standing) -> Deployment:
+    """The wish at incarnations no lower than those that were asked for already: a late repetition of an
+    older wish must not bring an old one back."""
+    known = held.record.incarnations
+    vnfcs = tuple(
+        replace(one, incarnation=max(one.incarnation, known.get(one.id, 0))) for one in wanted.vnfcs
+    )
+    return replace(wanted, vnfcs=vnfcs)
+
+
+def _settled(stack: Stack, held: Standing) -> DeploymentStatus:
+    """The status of a stack that is not in progress."""
+    if stack.status == "FAILED":
+        return _failed(stack, held)
+    status = DeploymentStatus(
+        name=stack.name,
+        state=DeploymentState.READY,
+        revision=stack.tags.get("revision", ""),
+        resources=standing.described(held, stack.tags.get("vnf", "")),
+    )
+    lacking = standing.dead(held)
+    if not lacking:
+        return status
+    first = min(lacking)
+    reason = "; ".join(f"{vnfc_id}: {why}" for vnfc_id, why in sorted(lacking.items()))
+    return replace(status, state=DeploymentState.FAILED, resource=first, reason=reason)
+
+
+def _failed(stack: Stack, held: Standing) -> DeploymentStatus:
+    leaf = standing.failing(held)
+    reason, resource = stack.reason, ""
+    if leaf is not None:
+        place = "/".join((*leaf.parents, leaf.name))
+        reason = f"{place} ({leaf.type}) {leaf.action}_{leaf.status}: {leaf.reason or stack.reason}"
+        resource = standing.vnfc_of(held, leaf) or place
+    return DeploymentStatus(
+        name=stack.name,
+        state=DeploymentState.FAILED,
+        revision=stack.tags.get("revision", ""),
+        reason=reason,
+        resource=resource,
+        resources=standing.described(held, stack.tags.get("vnf", "")),
+    )
