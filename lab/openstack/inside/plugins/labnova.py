@@ -1,0 +1,184 @@
+"""Fake virt driver for the lab: NUMA cells, dedicated CPUs, huge pages, SR-IOV VFs.
+
+Sizes come from LAB_COMPUTE (JSON) so that tests can make a small site.
+"""
+
+import io
+import json
+import os
+import uuid
+
+import nova.conf
+import os_resource_classes as orc
+from nova.image import glance
+from nova.objects import fields as obj_fields
+from nova.objects import network_metadata, numa
+from nova.pci import utils as pci_utils
+from nova.virt import fake
+from oslo_serialization import jsonutils
+
+SIZE = {
+    "cells": 2,
+    "shared": 32,
+    "dedicated": 16,
+    "mem_mb": 131072,
+    "pages_1g": 32,
+    "pages_2m": 8192,
+    "vfs": 8,
+    "disk_gb": 2000,
+}
+SIZE.update(json.loads(os.environ.get("LAB_COMPUTE", "{}")))
+
+pci_utils.get_mac_by_pci_address = lambda addr, pf_interface=False: (
+    "52:54:00:" + ":".join(addr.replace(".", ":").split(":")[1:])[:8]
+)
+pci_utils.get_vf_num_by_pci_address = lambda addr: int(addr.rsplit(".", 1)[1])
+
+
+def node_uuid(name):
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
+
+
+CONF = nova.conf.CONF
+
+
+class Guests(dict):
+    """uuid -> FakeInstance, kept in a file: guests outlive a restart of nova-compute."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+        if os.path.exists(path):
+            with open(path) as f:
+                for uid, (name, state) in json.load(f).items():
+                    super().__setitem__(uid, fake.FakeInstance(name, state, uid))
+
+    def save(self):
+        with open(self.path + ".new", "w") as f:
+            json.dump({uid: (g.name, g.state) for uid, g in self.items()}, f)
+        os.replace(self.path + ".new", self.path)
+
+    def __setitem__(self, uid, guest):
+        super().__setitem__(uid, guest)
+        self.save()
+
+    def __delitem__(self, uid):
+        super().__delitem__(uid)
+        self.save()
+
+    def pop(self, *args):
+        guest = super().pop(*args)
+        self.save()
+        return guest
+
+
+class LabDriver(fake.FakeDriver):
+    capabilities = dict(fake.FakeDriver.capabilities, supports_pcpus=True)
+    vcpus = SIZE["cells"] * SIZE["shared"]
+    memory_mb = SIZE["cells"] * SIZE["mem_mb"]
+    local_gb = SIZE["disk_gb"]
+
+    def __init__(self, virtapi, read_only=False):
+        super().__init__(virtapi, read_only)
+        self.instances = Guests(os.path.join(CONF.state_path, "guests.json"))
+
+    def power_off(self, *args, **kwargs):
+        super().power_off(*args, **kwargs)
+        self.instances.save()
+
+    def power_on(self, *args, **kwargs):
+        super().power_on(*args, **kwargs)
+        self.instances.save()
+
+    def _numa(self):
+        per, cells = SIZE["shared"] + SIZE["dedicated"], []
+        for i in range(SIZE["cells"]):
+            first = i * per
+            shared = set(range(first, first + SIZE["shared"]))
+            dedicated = set(range(first + SIZE["shared"], first + per))
+            small_kb = (SIZE["mem_mb"] - SIZE["pages_1g"] * 1024 - SIZE["pages_2m"] * 2) * 1024
+            cells.append(
+                numa.NUMACell(
+                    id=i,
+                    cpuset=shared,
+                    pcpuset=dedicated,
+                    memory=SIZE["mem_mb"],
+                    cpu_usage=0,
+                    memory_usage=0,
+                    pinned_cpus=set(),
+                    siblings=[{c} for c in sorted(shared | dedicated)],
+                    mempages=[
+                        numa.NUMAPagesTopology(size_kb=4, total=small_kb // 4, used=0),
+                        numa.NUMAPagesTopology(size_kb=2048, total=SIZE["pages_2m"], used=0),
+                        numa.NUMAPagesTopology(size_kb=1048576, total=SIZE["pages_1g"], used=0),
+                    ],
+                    network_metadata=network_metadata.NetworkMetadata(physnets=set(), tunneled=False),
+                    socket=i,
+                )
+            )
+        return numa.NUMATopology(cells=cells)
+
+    def _pci(self):
+        devices = []
+        for pf in range(2):
+            parent = "0000:%02x:00.0" % (pf + 1)
+            devices.append(
+                {
+                    "address": parent,
+                    "product_id": "1572",
+                    "vendor_id": "8086",
+                    "status": "available",
+                    "dev_type": obj_fields.PciDeviceType.SRIOV_PF,
+                    "parent_addr": None,
+                    "numa_node": pf,
+                    "label": "label_8086_1572",
+                }
+            )
+            for vf in range(SIZE["vfs"]):
+                devices.append(
+                    {
+                        "address": "0000:%02x:%02x.%d" % (pf + 1, 1 + vf // 8, vf % 8),
+                        "product_id": "154c",
+                        "vendor_id": "8086",
+                        "status": "available",
+                        "dev_type": obj_fields.PciDeviceType.SRIOV_VF,
+                        "parent_addr": parent,
+                        "numa_node": pf,
+                        "label": "label_8086_154c",
+                        "parent_ifname": "%s-ens%d" % (self._host, pf + 1),
+                    }
+                )
+        return devices
+
+    def get_available_resource(self, nodename):
+        status = super().get_available_resource(nodename)
+        status["numa_topology"] = self._numa()._to_json()
+        if "uuid" in status:  # 2023.1 and later: must survive a restart of the service
+            status["uuid"] = node_uuid(nodename)
+        status["pci_passthrough_devices"] = jsonutils.dumps(self._pci())
+        return status
+
+    def get_nodenames_by_uuid(self, refresh=False):
+        return {node_uuid(n): n for n in self.get_available_nodes()}
+
+    def update_provider_tree(self, provider_tree, nodename, allocations=None):
+        super().update_provider_tree(provider_tree, nodename, allocations)
+        inv = dict(provider_tree.data(nodename).inventory)
+        total = SIZE["cells"] * SIZE["dedicated"]
+        inv[orc.PCPU] = {
+            "total": total,
+            "min_unit": 1,
+            "max_unit": total,
+            "step_size": 1,
+            "allocation_ratio": 1.0,
+            "reserved": 0,
+        }
+        provider_tree.update_inventory(nodename, inv)
+
+    def snapshot(self, context, instance, image_id, update_task_state):
+        """The in-tree driver uploads nothing, so the image would stay queued for ever."""
+        super().snapshot(context, instance, image_id, update_task_state)
+        api = glance.API()
+        image = api.get(context, image_id)
+        image.update(status="active", disk_format="raw", container_format="bare")
+        api.update(context, image_id, image, io.BytesIO(b"snapshot of %s\n" % instance.uuid.encode()))
