@@ -6,6 +6,7 @@ import os
 import sqlalchemy as sa
 import structlog
 
+from farsite.api import local_vim
 from farsite.api.context import Context
 from farsite.assurance.healing import Healer
 from farsite.assurance.heartbeats import Heartbeats
@@ -130,12 +131,16 @@ class Farsite:
         self.history.start()
         await self.catalogue.recover()
         # VIMs that are away delay neither the start nor each other.
-        self._opening = asyncio.create_task(self._watch_all(), name="watch-all")
+        self._opening = asyncio.create_task(self._open_vims(), name="open-vims")
         log.info(
             "farsite.started",
             database=self.database.engine.dialect.name,
             data_dir=str(self.settings.data_dir),
         )
+
+    async def _open_vims(self) -> None:
+        await self._watch_all()
+        await local_vim.configure(self.context)
 
     async def _watch_all(self) -> None:
         registered = await self.database.read(vims.everywhere)

@@ -25,6 +25,26 @@ class Settings:
     """Address to listen on. Anything but loopback needs tokens made on purpose and TLS in front."""
     listen_port: int = 9890
     """TCP port of the API."""
+    auth: str = "tokens"
+    """Who callers are: `tokens`, our own; `keystone`, those of a Keystone as well."""
+    keystone_auth_url: str = ""
+    """Address of the Keystone whose tokens count here, e.g. https://keystone.example:5000/v3."""
+    keystone_ca_cert: str = ""
+    """File of CA certificates to trust for that Keystone; empty: the system's."""
+    keystone_cloud: str = ""
+    """Cloud of clouds.yaml as whose user tokens are validated; empty: each token is validated by itself."""
+    keystone_admin_roles: str = "admin"
+    """Roles in Keystone, with commas between them, that make an admin of the token's project here."""
+    keystone_operator_roles: str = "member"
+    """Roles in Keystone that make an operator."""
+    keystone_reader_roles: str = "reader"
+    """Roles in Keystone that make a reader."""
+    keystone_recheck_s: float = 30.0
+    """Seconds that Keystone's word on a token counts: a revoked one works no longer than this."""
+    keystone_grace_s: float = 60.0
+    """Seconds that its word counts while Keystone does not answer."""
+    keystone_timeout_s: float = 10.0
+    """Seconds to wait for Keystone."""
     executor_id: str = "embedded"
     """Name of this process among its equals; a restarted process with the same name takes up its work."""
     sql_threads: int = 4

@@ -1,4 +1,4 @@
-"""Who asks, and what they may do: bearer tokens and one table of roles per route.
+"""Who asks, and what they may do: tokens of ours or of a Keystone, and one table of roles per route.
 
 A token is checked before a byte of the body is read. A caller sees the objects of its own project only;
 those of another project are not found.
@@ -13,14 +13,18 @@ import time
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import Depends, Request
+import structlog
+from fastapi import Depends, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from farsite.api.context import Context
-from farsite.api.problem import problem
+from farsite.api.keystone import KeystoneSilent, KeystoneTokens, keystone_url
+from farsite.api.problem import RETRY_AFTER_S, problem, problem_of
 from farsite.model.access import Caller, Role
 from farsite.model.errors import Forbidden
 from farsite.store import tokens
+
+log = structlog.get_logger()
 
 _KNOWN_FOR_S = 2.0
 _KNOWN_MAX = 10_000
@@ -54,13 +58,25 @@ def role_needed(method: str, route: str) -> Role:
 
 
 class KnownCallers:
-    """Callers by token, remembered for two seconds: a revoked token works no longer than that."""
+    """Callers by token, remembered for two seconds: a revoked token works no longer than that.
+
+    Where a Keystone is configured, tokens that do not begin as ours do are its.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._known: dict[str, tuple[float, Caller]] = {}
+        self.keystone = KeystoneTokens(context.settings) if keystone_url(context.settings) else None
 
     async def caller_of(self, token: str) -> Caller | None:
+        """Whose token it is; None for one that nobody knows.
+
+        Raises:
+            Forbidden: Keystone knows it, but it is of no use here.
+            KeystoneSilent: only Keystone could tell, and it does not answer.
+        """
+        if self.keystone is not None and not token.startswith(tokens.PREFIX):
+            return await self.keystone.caller_of(token)
         now = time.monotonic()
         known = self._known.get(token)
         if known is not None and known[0] > now:
@@ -75,6 +91,8 @@ class KnownCallers:
     def forget(self) -> None:
         """After tokens were revoked."""
         self._known.clear()
+        if self.keystone is not None:
+            self.keystone.forget()
 
     def _look_up(self, token: str) -> Caller | None:
         with self._context.database.transaction() as connection:
@@ -93,23 +111,40 @@ class Authenticate:
             await self._app(scope, receive, send)
             return
         token = token_in(dict(scope["headers"]))
-        caller = await self._known.caller_of(token) if token else None
-        if caller is None:
-            why = "This token is not known; it may have been revoked." if token else "No token was given."
-            refusal = problem(
-                401,
-                f"{why} Send Authorization: Bearer TOKEN. The service left its first token in the file "
-                f"`token` of its data directory; an administrator makes others (farsite token create).",
+        try:
+            caller = await self._known.caller_of(token) if token else None
+        except Forbidden as refusal:
+            await problem_of(refusal, instance=scope["path"])(scope, receive, send)
+            return
+        except KeystoneSilent as silence:
+            log.warning("keystone.silent", reason=str(silence))
+            away = problem(
+                503,
+                f"{silence} Nobody can be let in until it answers; tokens of this service still work.",
+                title="Identity cannot be checked at the moment",
                 instance=scope["path"],
-                headers={
-                    "WWW-Authenticate": 'Bearer realm="farsite"'
-                    + (', error="invalid_token"' if token else "")
-                },
+                headers={"Retry-After": str(RETRY_AFTER_S)},
             )
-            await refusal(scope, receive, send)
+            await away(scope, receive, send)
+            return
+        if caller is None:
+            await self._unknown(token, scope["path"])(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
+
+    def _unknown(self, token: str, path: str) -> Response:
+        why = "This token is not known; it may have been revoked." if token else "No token was given."
+        how = (
+            "Send Authorization: Bearer TOKEN (or X-Auth-Token: TOKEN). The service left its first token in "
+            "the file `token` of its data directory; an administrator makes others (farsite token create)."
+        )
+        challenge = 'Bearer realm="farsite"' + (', error="invalid_token"' if token else "")
+        keystone = self._known.keystone
+        if keystone is not None:
+            how = f"Send X-Auth-Token: TOKEN with a token of the Keystone at {keystone.url}."
+            challenge += f', Keystone uri="{keystone.url}"'
+        return problem(401, f"{why} {how}", instance=path, headers={"WWW-Authenticate": challenge})
 
 
 def token_in(headers: Mapping[bytes, bytes]) -> str:

@@ -204,7 +204,7 @@ async def change(context: Context, before: Vim, wish: Wish) -> Vim:
     if wish.credentials is not None or facts.credentials:
         given = {**(wish.credentials or {}), **facts.credentials}
         if wish.is_over_known or wish.credentials is None:
-            given = laid_over(await asyncio.to_thread(_known, context, before), given)
+            given = laid_over(await asyncio.to_thread(known_credentials, context, before), given)
         credentials = _usable(before.type, given)
     settings = before.settings if wish.settings is None else wish.settings
     auth_url = before.auth_url if wish.auth_url is None else wish.auth_url
@@ -225,7 +225,7 @@ async def change(context: Context, before: Vim, wish: Wish) -> Vim:
     if is_connection or credentials is not None:
         known = credentials
         if known is None:
-            known = await asyncio.to_thread(_known, context, before)
+            known = await asyncio.to_thread(known_credentials, context, before)
         account = await _checked(context, after, known)
         after = replace(after, identity={**_public(known), **account})
     await asyncio.to_thread(_update, context, after, credentials, facts)
@@ -419,7 +419,8 @@ def _put_site(context: Context, connection: Connection, vim: Vim, facts: Facts) 
         vims.put_site(connection, after)
 
 
-def _known(context: Context, vim: Vim) -> dict[str, str]:
+def known_credentials(context: Context, vim: Vim) -> dict[str, str]:
+    """The credentials of a VIM in clear: to compare them and for its driver, never to be shown."""
     with context.database.transaction() as connection:
         secret = vims.secret_of(connection, vim.id)
     return {} if secret is None else context.keys.decrypt(vim.id, secret)

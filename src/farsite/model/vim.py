@@ -105,7 +105,7 @@ def is_registered_twice(one: Vim, other: Vim) -> bool:
     Two regions of one Keystone are two VIMs. Where a VIM has no projects, or the registration does not say as
     whom it asks, nothing can be told and both stand.
     """
-    if one.type != other.type or not one.auth_url or _endpoint(one.auth_url) != _endpoint(other.auth_url):
+    if one.type != other.type or not one.auth_url or endpoint_of(one.auth_url) != endpoint_of(other.auth_url):
         return False
     if not _is_same_project(one.identity, other.identity):
         return False
@@ -127,7 +127,7 @@ def _is_same_project(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     )
 
 
-def _endpoint(auth_url: str) -> str:
+def endpoint_of(auth_url: str) -> str:
     """An authentication URL without what makes no difference: case of the host, default port, version."""
     try:
         parts = urlsplit(auth_url.strip())

@@ -10,6 +10,9 @@ from farsite.model.access import Caller, Role
 from farsite.model.ids import ProjectId
 from farsite.store.tables import tokens
 
+PREFIX = "fst_"
+"""How every token of ours begins."""
+
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
@@ -17,7 +20,7 @@ def _digest(token: str) -> str:
 
 def create(connection: sa.Connection, *, name: str, project_id: ProjectId, role: Role, at: datetime) -> str:
     """Make a token; it is returned once and cannot be read again."""
-    token = "fst_" + secrets.token_urlsafe(32)
+    token = PREFIX + secrets.token_urlsafe(32)
     connection.execute(
         sa.insert(tokens).values(
             digest=_digest(token), name=name, project_id=project_id, role=role.value, created_at=at
