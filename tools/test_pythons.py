@@ -61,7 +61,8 @@ def candidates(name: str) -> Iterator[Path]:
         if found := shutil.which(name, path=place):
             yield Path(found)
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    if versions.is_dir():
+    # Another account's, when the environment came from there.
+    if os.access(versions, os.R_OK | os.X_OK):
         yield from sorted(versions.glob(f"{name.removeprefix('python')}.*/bin/{name}"), reverse=True)
 
 
