@@ -70,6 +70,7 @@ def _not_connected(error: Exception, *, vim: str, what: str) -> FarsiteError:
     return kind(
         f'VIM "{vim}" gave no usable answer when asked to {what}: {trouble or words_of(error)}',
         operator_detail=words_of(error),
+        about={"vim": vim},
     )
 
 

@@ -6,18 +6,19 @@ module is imported by the VIM's threads and never by the event loop.
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import requests
 from keystoneauth1 import access as keystone_access
 from keystoneauth1 import session as keystone_session
+from keystoneauth1.exceptions import EndpointNotFound
 from keystoneauth1.identity import v3
 from openstack.config.cloud_region import CloudRegion
 from openstack.config.defaults import get_defaults
 from openstack.connection import Connection
-from openstack.exceptions import raise_from_response
+from openstack.exceptions import HttpException, ServiceDisabledException, raise_from_response
 from openstack.proxy import Proxy
 
 from farsite.vims.drivers.openstack.access import Access
@@ -25,6 +26,8 @@ from farsite.vims.drivers.openstack.faults import SERVICE_NAMES, BrokenAnswer
 
 _FRESH_FOR_S = 5
 """A 401 that arrives this soon after a token was made belongs to a request with the token before it."""
+_NOT_FOR_US = (401, 403, 404, 406)
+_PAGE = 500
 _HTML = ("text/html", "application/xhtml")
 
 
@@ -65,6 +68,10 @@ class _RenewsOnce:
         self._made_at = time.monotonic()
         self.logins += 1
         return cast("Any", made)
+
+    def forget(self) -> None:
+        """Give the token up."""
+        self.auth_ref = None
 
     def invalidate(self) -> bool:
         if self.auth_ref is not None and time.monotonic() - self._made_at < _FRESH_FOR_S:
@@ -127,6 +134,14 @@ class Sessions:
         """The token with its catalogue, project and roles; logs in if there is none that lasts."""
         return self._plugin.get_access(self._session)
 
+    def renew(self, refused: str) -> keystone_access.AccessInfo:
+        """The token, after another login if the one at hand is the one that was refused."""
+        with self._lock:
+            held = self._plugin.auth_ref
+            if refused and held is not None and held.auth_token == refused:
+                self._plugin.forget()
+        return self.token()
+
     def connection(self, region: str) -> Connection:
         """The SDK connection for a region."""
         with self._lock:
@@ -146,6 +161,10 @@ class Sessions:
                     str(one.get("region_id") or one["region"]) for one in service["endpoints"]
                 )
         return tuple(found)
+
+    def wanted_regions(self) -> tuple[str, ...]:
+        """The regions of the registration, which are those of the VIM unless it confines itself."""
+        return self._access.regions or self.regions()
 
     def catalogue(self) -> list[dict[str, Any]]:
         """The services of the token's catalogue as Keystone gives them: type, name, endpoints."""
@@ -193,6 +212,50 @@ def get_json(proxy: Proxy, path: str, *, microversion: str | None = None) -> dic
     answer = proxy.get(path, microversion=microversion)
     raise_from_response(answer)
     return cast("dict[str, Any]", answer.json())
+
+
+def paged_json(
+    proxy: Proxy, path: str, key: str, query: str = "", *, microversion: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """The entries of a list that is given in pages, by marker; `query` ends in `&`. Errors as with
+    `get_json`."""
+    marker = ""
+    while True:
+        page = get_json(proxy, f"{path}?{query}limit={_PAGE}{marker}", microversion=microversion)
+        yield from page[key]
+        # A service may give less than was asked for, so only its own word says that there is more.
+        if not any(link["rel"] == "next" for link in page.get(f"{key}_links", [])):
+            return
+        marker = f"&marker={page[key][-1]['id']}"
+
+
+def endpoint_of(proxy: Proxy) -> str:
+    """URL of a service, empty if the catalogue has none of it for this project, region and interface."""
+    try:
+        return str(proxy.get_endpoint() or "")
+    except (ServiceDisabledException, EndpointNotFound):
+        return ""
+
+
+def version_of(proxy: Proxy) -> str:
+    """The newest microversion of a service, as it is written; empty if there is none or no service."""
+    if not endpoint_of(proxy):
+        return ""
+    told = proxy.get_endpoint_data()
+    newest = told.max_microversion if told else None
+    return ".".join(map(str, newest)) if newest else ""
+
+
+def readable_json(proxy: Proxy, path: str, *, microversion: str | None = None) -> dict[str, Any] | None:
+    """Like `get_json`; None where our rights do not reach, or the service is too old or not there at all."""
+    if not endpoint_of(proxy):
+        return None
+    try:
+        return get_json(proxy, path, microversion=microversion)
+    except HttpException as refusal:
+        if refusal.status_code in _NOT_FOR_US:
+            return None
+        raise
 
 
 def post_json(proxy: Proxy, path: str, body: Mapping[str, object]) -> dict[str, Any]:

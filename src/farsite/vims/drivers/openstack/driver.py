@@ -1,0 +1,97 @@
+"""The OpenStack driver: one registered project of one OpenStack, with all regions that it may use.
+
+Deployments are Heat stacks in that project, so what we do is seen and owned there. Everything goes through
+one `Cloud`, which keeps the token and turns what the libraries raise into our two outcomes.
+"""
+
+import socket
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from farsite.model.deployment import Deployment, DeploymentStatus, Resource
+from farsite.model.ids import VnfcId
+from farsite.model.vim import Capabilities, VimHealth, Zone
+from farsite.vims.driver import VimConnection
+from farsite.vims.drivers.openstack.abilities import Abilities
+from farsite.vims.drivers.openstack.capacity import Capacity
+from farsite.vims.drivers.openstack.cloud import Cloud
+from farsite.vims.drivers.openstack.deployments import Deployments
+from farsite.vims.drivers.openstack.health import HealthCheck
+from farsite.vims.drivers.openstack.reaching import reach
+from farsite.vims.drivers.openstack.validation import validate
+
+if TYPE_CHECKING:
+    from farsite.vims.drivers.openstack.session import Sessions
+
+
+class OpenStackDriver:
+    """One VIM."""
+
+    def __init__(self, connection: VimConnection) -> None:
+        self._cloud = Cloud(connection)
+        self._health = HealthCheck(self._cloud)
+        self._capacity = Capacity(self._cloud)
+        self._abilities = Abilities(self._cloud)
+        self._deployments = Deployments(self._cloud)
+
+    async def validate(self) -> None:
+        """Check address, certificate, credentials, project, regions and services, in this order."""
+        await validate(self._cloud)
+
+    async def account(self) -> Mapping[str, str]:
+        """As whom, and for which project, Keystone knows us."""
+        return await self._cloud.run(_account, what="say as whom it knows us")
+
+    async def capabilities(self) -> Capabilities:
+        """What the VIM offers to the registered project, kept for some minutes."""
+        return await self._abilities.found()
+
+    async def health(self) -> VimHealth:
+        """Ask Keystone and Heat, and now and then the others.
+
+        Raises:
+            VimFault: Keystone refuses our credentials.
+        """
+        return await self._health.check()
+
+    async def zones(self) -> Sequence[Zone]:
+        """Availability zones of every region; counted again when the last count is some seconds old."""
+        return await self._capacity.zones()
+
+    async def deploy(self, wanted: Deployment) -> None:
+        """Have the stack as wanted; returns once Heat has accepted it."""
+        await self._deployments.deploy(wanted)
+
+    async def watch(self, names: Sequence[str]) -> Sequence[DeploymentStatus]:
+        """State of many deployments, with one request per region."""
+        return await self._deployments.watch(names)
+
+    async def undeploy(self, name: str) -> None:
+        """Remove a stack; returns once Heat has accepted it."""
+        await self._deployments.undeploy(name)
+
+    async def find(self, owner: str) -> Sequence[Resource]:
+        """Everything in the project that is tagged with the owner."""
+        return await self._deployments.find(owner)
+
+    async def reach(self, vnfc_id: VnfcId, port: int) -> socket.socket:
+        """A direct connection to the VNFC's management address, from where Farsite runs."""
+        return await reach(self._cloud, vnfc_id, port)
+
+    async def close(self) -> None:
+        """Let go of threads and connections. What was deployed stays."""
+        await self._health.close()
+        await self._cloud.close()
+
+
+def _account(sessions: "Sessions") -> dict[str, str]:
+    token = sessions.token()
+    told = {
+        "project_id": token.project_id,
+        "project_name": token.project_name,
+        "project_domain_name": token.project_domain_name,
+        "user_id": token.user_id,
+        "username": token.username,
+        "user_domain_name": token.user_domain_name,
+    }
+    return {key: value for key, value in told.items() if value}
