@@ -1,4 +1,5 @@
-"""The sample packages: SOL004 archives of the built-in VNFs, and the NSD of a service that chains them.
+"""The sample packages: SOL004 archives of the built-in VNFs, and the NSD of a service that chains them; and,
+for OpenStack sites, a guest of any image that the site has and an NSD that puts it on several sites.
 
 Their sources lie in `packages/NAME`, as an author would write them, less what a build computes: the hashes
 in the manifest, the checksum of the code behind a `builtin:` image, and the type definitions that an NSD
@@ -17,21 +18,26 @@ from pathlib import Path
 
 _FUNCTIONS = Path(__file__).parent
 _PACKAGES = _FUNCTIONS / "packages"
-_BUILT_WITH: dict[str, tuple[str, ...]] = {"chain-demo": ("firewall", "inspector", "probe", "webserver")}
+_BUILT_WITH: dict[str, tuple[str, ...]] = {
+    "chain-demo": ("firewall", "inspector", "probe", "webserver"),
+    "three-sites": ("guest", "webserver"),
+}
 """Whose type definitions an NSD archive carries too."""
+_FOR_CLOUDS = frozenset(("guest", "three-sites"))
+"""Samples that need an OpenStack site."""
 _DIGEST_MARK = "{{function_digest}}"
 _NOT_CODE = frozenset(("packaging.py",))
 _EPOCH = (2026, 1, 1, 0, 0, 0)
 
 
 def vnf_sample_names() -> tuple[str, ...]:
-    """Names of the VNF packages."""
-    return tuple(name for name in sample_names() if name not in _BUILT_WITH)
+    """Names of the VNF packages of built-in functions."""
+    return tuple(name for name in sample_names() if name not in _FOR_CLOUDS.union(_BUILT_WITH))
 
 
 def nsd_sample_names() -> tuple[str, ...]:
-    """Names of the NSD archives."""
-    return tuple(sorted(_BUILT_WITH))
+    """Names of the NSD archives that need nothing but built-in functions."""
+    return tuple(sorted(_BUILT_WITH.keys() - _FOR_CLOUDS))
 
 
 def sample_names() -> tuple[str, ...]:
