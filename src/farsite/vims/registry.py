@@ -33,6 +33,14 @@ def make_driver(vim_type: str, connection: VimConnection) -> VimDriver:
     return known[vim_type].load()(connection)
 
 
+async def load_driver(vim_type: str, connection: VimConnection) -> VimDriver:
+    """Like `make_driver`, for the event loop: a driver's libraries may take seconds to import."""
+    point = driver_types().get(vim_type)
+    if point is not None:
+        await asyncio.to_thread(point.load)
+    return make_driver(vim_type, connection)
+
+
 class Drivers:
     """The driver objects of this process, made on first use and dropped when a VIM changes.
 
@@ -57,7 +65,7 @@ class Drivers:
         async with self._making.setdefault(vim_id, asyncio.Lock()):
             if vim_id not in self._drivers:
                 vim_type, connection = await self._connect(vim_id)
-                self._drivers[vim_id] = make_driver(vim_type, connection)
+                self._drivers[vim_id] = await load_driver(vim_type, connection)
             return self._drivers[vim_id]
 
     async def forget(self, vim_id: VimId) -> None:
