@@ -22,7 +22,7 @@ from farsite.model.vim import Vim, endpoint_of
 from farsite.store import vims
 from farsite.vims.clouds import CloudAccount, cloud_of_environment
 from farsite.vims.driver import KnowsItsAccount, connection_to
-from farsite.vims.registry import make_driver
+from farsite.vims.registry import load_driver
 
 log = structlog.get_logger()
 
@@ -63,7 +63,7 @@ async def _project_of(context: Context, account: CloudAccount) -> ProjectId:
         state_since=now,
         created_at=now,
     )
-    driver = make_driver("openstack", connection_to(asking, account.credentials, context.settings.run_dir))
+    driver = await load_driver("openstack", connection_to(asking, account.credentials, context.settings.run_dir))
     assert isinstance(driver, KnowsItsAccount)
     try:
         while True:

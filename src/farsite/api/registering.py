@@ -18,7 +18,7 @@ from farsite.model.vim import Site, Vim, VimState
 from farsite.store import vims
 from farsite.store.database import Connection
 from farsite.vims.driver import KnowsItsAccount, VimDriver, connection_to
-from farsite.vims.registry import make_driver
+from farsite.vims.registry import load_driver
 
 SECRET = frozenset({"password", "application_credential_secret", "bearer_token", "client_secret", "token"})
 """Credentials that are never shown."""
@@ -359,7 +359,7 @@ async def _checked(context: Context, vim: Vim, credentials: Mapping[str, str]) -
 
     What the VIM says of us is the answer.
     """
-    driver = make_driver(vim.type, connection_to(vim, credentials, context.settings.run_dir))
+    driver = await load_driver(vim.type, connection_to(vim, credentials, context.settings.run_dir))
     try:
         async with asyncio.timeout(_VALIDATE_TIMEOUT_S):
             await driver.validate()

@@ -105,6 +105,10 @@ class Cloud:
         """Id of the project that everything is deployed in."""
         return await self.run(lambda sessions: sessions.token().project_id or "", what="name the project")
 
+    async def account(self) -> dict[str, str]:
+        """What the token says of us, in the words of a registration; without what it leaves out."""
+        return await self.run(lambda sessions: sessions.account(), what="say who we are")
+
     async def roles(self) -> tuple[str, ...]:
         """Names of the roles that the registered user has in the project."""
         return await self.run(

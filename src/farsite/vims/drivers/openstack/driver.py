@@ -42,6 +42,10 @@ class OpenStackDriver:
         """As whom, and for which project, Keystone knows us."""
         return await self._cloud.run(_account, what="say as whom it knows us")
 
+    async def account(self) -> Mapping[str, str]:
+        """As whom, and for which project, this Keystone knows us."""
+        return await self._cloud.account()
+
     async def capabilities(self) -> Capabilities:
         """What the VIM offers to the registered project, kept for some minutes."""
         return await self._abilities.found()

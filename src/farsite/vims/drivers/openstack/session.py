@@ -134,6 +134,19 @@ class Sessions:
         """The token with its catalogue, project and roles; logs in if there is none that lasts."""
         return self._plugin.get_access(self._session)
 
+    def account(self) -> dict[str, str]:
+        """As whom and for which project the token is."""
+        token = self.token()
+        told = {
+            "project_id": token.project_id,
+            "project_name": token.project_name,
+            "project_domain_name": token.project_domain_name,
+            "user_id": token.user_id,
+            "username": token.username,
+            "user_domain_name": token.user_domain_name,
+        }
+        return {key: value for key, value in told.items() if value}
+
     def renew(self, refused: str) -> keystone_access.AccessInfo:
         """The token, after another login if the one at hand is the one that was refused."""
         with self._lock:
