@@ -63,7 +63,9 @@ async def _project_of(context: Context, account: CloudAccount) -> ProjectId:
         state_since=now,
         created_at=now,
     )
-    driver = await load_driver("openstack", connection_to(asking, account.credentials, context.settings.run_dir))
+    driver = await load_driver(
+        "openstack", connection_to(asking, account.credentials, context.settings.run_dir)
+    )
     assert isinstance(driver, KnowsItsAccount)
     try:
         while True:

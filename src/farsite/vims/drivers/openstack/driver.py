@@ -21,7 +21,7 @@ from farsite.vims.drivers.openstack.reaching import reach
 from farsite.vims.drivers.openstack.validation import validate
 
 if TYPE_CHECKING:
-    from farsite.vims.drivers.openstack.session import Sessions
+    pass
 
 
 class OpenStackDriver:
@@ -37,10 +37,6 @@ class OpenStackDriver:
     async def validate(self) -> None:
         """Check address, certificate, credentials, project, regions and services, in this order."""
         await validate(self._cloud)
-
-    async def account(self) -> Mapping[str, str]:
-        """As whom, and for which project, Keystone knows us."""
-        return await self._cloud.run(_account, what="say as whom it knows us")
 
     async def account(self) -> Mapping[str, str]:
         """As whom, and for which project, this Keystone knows us."""
@@ -86,16 +82,3 @@ class OpenStackDriver:
         """Let go of threads and connections. What was deployed stays."""
         await self._health.close()
         await self._cloud.close()
-
-
-def _account(sessions: "Sessions") -> dict[str, str]:
-    token = sessions.token()
-    told = {
-        "project_id": token.project_id,
-        "project_name": token.project_name,
-        "project_domain_name": token.project_domain_name,
-        "user_id": token.user_id,
-        "username": token.username,
-        "user_domain_name": token.user_domain_name,
-    }
-    return {key: value for key, value in told.items() if value}
