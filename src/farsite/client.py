@@ -21,6 +21,7 @@ from farsite.settings import Settings, read_settings
 ROOT = "/farsite/v1"
 _TIMEOUT_S = 60.0
 _UPLOAD_TIMEOUT_S = 600.0
+_ASKING_VIM_S = 180.0
 _RETURN_WITHIN_S = 60.0
 _LOOK_S = 0.3
 _LOOKS_FOR_LAST_STEPS = 4
@@ -57,6 +58,14 @@ class Zone(TypedDict):
     hosts: int
 
 
+class ServiceHealth(TypedDict):
+    name: str
+    is_vital: bool
+    is_up: bool
+    detail: str
+    latency_ms: float | None
+
+
 class Vim(TypedDict):
     id: str
     name: str
@@ -65,11 +74,16 @@ class Vim(TypedDict):
     description: str
     auth_url: str
     settings: dict[str, object]
+    identity: dict[str, str]
+    extra: dict[str, object]
     is_default: bool
     state: str
     state_reason: str
     state_since: str
+    services: list[ServiceHealth]
+    checked_at: str | None
     created_at: str
+    regions: dict[str, list[str]]
     features: list[str]
     missing: dict[str, str]
     capability_details: dict[str, str]
@@ -504,13 +518,18 @@ class Client:
         return cast("Vim", self._get(f"/vims/{_in_path(key)}"))
 
     def register_vim(self, body: Document) -> Vim:
-        return cast("Vim", self._post("/vims", body))
+        # The VIM is asked meanwhile, and may be far away.
+        return cast("Vim", self.request("POST", f"{ROOT}/vims", body, timeout_s=_ASKING_VIM_S).json())
 
     def change_vim(self, key: str, body: Document) -> Vim:
-        return cast("Vim", self.request("PATCH", f"{ROOT}/vims/{_in_path(key)}", body).json())
+        path = f"{ROOT}/vims/{_in_path(key)}"
+        return cast("Vim", self.request("PATCH", path, body, timeout_s=_ASKING_VIM_S).json())
 
     def delete_vim(self, key: str) -> None:
         self.request("DELETE", f"{ROOT}/vims/{_in_path(key)}")
+
+    def rotate_vim_key(self, key: str) -> None:
+        self._post(f"/vims/{_in_path(key)}/rotate-key")
 
     def vim_resources(self, key: str, *, filter: str = "", limit: int = 0) -> list[Resource]:  # noqa: A002
         path = f"/vims/{_in_path(key)}/resources"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from farsite.api.app import make_app
 from farsite.compose import Farsite
@@ -59,10 +60,11 @@ def serve(
             return 1
         listener = _listen(settings)
         farsite = Farsite(settings)
+        app = make_app(farsite.context)
     except (Refused, OSError) as refusal:
         print(getattr(refusal, "detail", "") or str(refusal), file=sys.stderr)
         return 1
-    asyncio.run(_run(farsite, listener))
+    asyncio.run(_run(farsite, app, listener))
     return 0
 
 
@@ -85,10 +87,10 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-async def _run(farsite: Farsite, listener: socket.socket) -> None:
+async def _run(farsite: Farsite, app: FastAPI, listener: socket.socket) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
-            make_app(farsite.context),
+            app,
             log_level="warning",
             access_log=False,
             lifespan="off",

@@ -5,9 +5,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from farsite.cli import documents, printing
+from farsite.cli import documents, printing, vim_access
 from farsite.cli.printing import Filter, Form, Limit, Output
-from farsite.client import Client, Vim
+from farsite.cli.vim_access import AccessOptions
+from farsite.client import Client, ServiceHealth, Vim
 
 app = App(name="vim", help="VIMs: register, look at, change, forget.", help_epilogue="")
 
@@ -30,32 +31,47 @@ CredentialsFile = Annotated[
     Path | None, Parameter(name="--credentials-file", help="JSON or YAML file of credentials.")
 ]
 
+Extra = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--extra",
+        help="KEY=VALUE of the site and what else to keep: coordinates=LATITUDE,LONGITUDE, risk_groups=A,B, "
+        "jurisdiction=IT. Repeatable.",
+    ),
+]
+
 
 @app.command
 def register(
     name: Annotated[str, Parameter(help="Name of the VIM.")],
     /,
     *,
-    type: Annotated[str, Parameter(help="Driver: linux, simulated, or an installed one.")],  # noqa: A002
+    type: Annotated[str, Parameter(help="Driver: openstack, linux, simulated, or an installed one.")] = "",  # noqa: A002
     site: Annotated[str, Parameter(help="Site it stands in; its own name if left out.")] = "",
     description: str = "",
-    auth_url: str = "",
+    access: AccessOptions = AccessOptions(),  # noqa: B008  (frozen)
     set: Setting = None,  # noqa: A002
     settings_file: SettingsFile = None,
     credential: Credential = None,
     credentials_file: CredentialsFile = None,
+    extra: Extra = None,
     default: Annotated[bool, Parameter(help="The VIM that placement prefers.")] = False,
     output: Output = "table",
 ) -> None:
     """Register a VIM. Its driver checks that it can be used first; nothing is kept if not."""
+    found = vim_access.read(access)
+    settings = documents.settings(set or [], settings_file, option="--set")
+    if found.region:
+        settings["region"] = found.region
     body: dict[str, object] = {
         "name": name,
-        "type": type,
+        "type": type or found.type or "openstack",
         "site": site,
         "description": description,
-        "auth_url": auth_url,
-        "settings": documents.settings(set or [], settings_file, option="--set"),
-        "credentials": _credentials(credential, credentials_file),
+        "auth_url": found.auth_url,
+        "settings": settings,
+        "credentials": found.credentials | _credentials(credential, credentials_file),
+        "extra": found.extra | documents.settings(extra or [], None, option="--extra"),
         "is_default": default,
     }
     with Client() as client:
@@ -95,7 +111,40 @@ def _table(vims: list[Vim], form: Form) -> None:
 def _used(vim: Vim, what: str) -> str:
     taken = sum(int(str(zone.get(f"{what}_used", 0))) for zone in vim["zones"])
     whole = sum(int(str(zone.get(what, 0))) for zone in vim["zones"])
-    return f"{taken}/{whole}" if vim["zones"] else "-"
+    return printing.used(taken, whole) if vim["zones"] else "-"
+
+
+@app.command
+def usage(
+    vim: Annotated[str, Parameter(help="Name or id of a VIM; all if left out.")] = "",
+    /,
+    *,
+    output: Output = "table",
+) -> None:
+    """Show what each zone has and what is used of it, and how old the count is."""
+    with Client() as client:
+        found = [client.vim(vim)] if vim else client.vims()
+        rows = [
+            {"vim": one["name"], "state": one["state"], "age_s": one["inventory_age_s"], **zone}
+            for one in found
+            for zone in one["zones"]
+        ]
+        printing.table(
+            rows,
+            [
+                ("vim", lambda row: row["vim"]),
+                ("state", lambda row: row["state"]),
+                ("region", lambda row: row["region"]),
+                ("zone", lambda row: row["name"]),
+                ("vcpus", lambda row: f"{row['vcpus_used']}/{row['vcpus']}"),
+                ("memory MiB", lambda row: f"{row['memory_mib_used']}/{row['memory_mib']}"),
+                ("disk GiB", lambda row: f"{row['disk_gib_used']}/{row['disk_gib']}"),
+                ("hosts", lambda row: row["hosts"]),
+                ("age s", lambda row: row["age_s"]),
+            ],
+            output,
+            nothing="No VIM has told what it has yet (farsite vim list says why).",
+        )
 
 
 @app.command
@@ -121,8 +170,14 @@ def _show(vim: Vim, form: Form) -> None:
             ("type", vim["type"]),
             ("site", vim["site"]),
             ("description", vim["description"]),
+            ("auth URL", vim["auth_url"]),
+            ("as", vim["identity"]),
             ("state", f"{vim['state']} since {printing.when(vim['state_since'])}: {vim['state_reason']}"),
+            ("services", "\n".join(_service(one) for one in vim["services"])),
+            ("checked", printing.when(vim["checked_at"])),
             ("settings", vim["settings"]),
+            ("extra", vim["extra"]),
+            ("regions", "\n".join(f"{name}: {', '.join(zones)}" for name, zones in vim["regions"].items())),
             ("can", ", ".join(vim["features"])),
             ("cannot", "\n".join(f"{what}: {why}" for what, why in vim["missing"].items())),
             ("details", vim["capability_details"]),
@@ -134,6 +189,14 @@ def _show(vim: Vim, form: Form) -> None:
     )
 
 
+def _service(one: ServiceHealth) -> str:
+    latency = f", {one['latency_ms']:.0f} ms" if one["latency_ms"] is not None else ""
+    vital = ", vital" if one["is_vital"] else ""
+    return f"{one['name']}: {'up' if one['is_up'] else 'DOWN'}{vital}{latency}" + (
+        f" ({one['detail']})" if one["detail"] else ""
+    )
+
+
 @app.command
 def update(
     vim: Key,
@@ -142,30 +205,58 @@ def update(
     name: str | None = None,
     site: str | None = None,
     description: str | None = None,
-    auth_url: str | None = None,
+    access: AccessOptions = AccessOptions(),  # noqa: B008  (frozen)
     set: Setting = None,  # noqa: A002
     settings_file: SettingsFile = None,
     credential: Credential = None,
     credentials_file: CredentialsFile = None,
+    extra: Extra = None,
     default: Annotated[bool | None, Parameter(negative="--no-default")] = None,
+    maintenance: Annotated[str | None, Parameter(help="Take it out of service, for this reason.")] = None,
+    in_service: Annotated[bool, Parameter(help="Take it back into service.")] = False,
     output: Output = "table",
 ) -> None:
-    """Change a registration. What is not given stays; settings given by --set are laid over those it has."""
+    """Change a registration. What is not given stays; settings and credentials are laid over those it has.
+
+    New credentials are tried on the VIM first; if it refuses them, the old ones stay.
+    """
+    found = vim_access.read(access)
     with Client() as client:
         given: dict[str, object] = {
             "name": name,
             "site": site,
             "description": description,
-            "auth_url": auth_url,
+            "auth_url": found.auth_url or None,
             "is_default": default,
+            "maintenance": maintenance,
+            "is_in_service": in_service or None,
         }
         body = {key: value for key, value in given.items() if value is not None}
-        if set or settings_file:
+        if set or settings_file or found.region or access.all_regions:
             changes = documents.settings(set or [], settings_file, option="--set")
-            body["settings"] = {**client.vim(vim)["settings"], **changes}
-        if credential or credentials_file:
-            body["credentials"] = _credentials(credential, credentials_file)
+            if found.region:
+                changes["region"] = found.region
+            before = dict(client.vim(vim)["settings"])
+            if access.all_regions:
+                before.pop("region", None)
+            body["settings"] = {**before, **changes}
+        credentials = found.credentials | _credentials(credential, credentials_file)
+        if credentials:
+            body["credentials"] = credentials
+            body["is_over_known"] = True
+        if extra or found.extra:
+            changes = found.extra | documents.settings(extra or [], None, option="--extra")
+            # Site and region are facts of their own, which this command may be changing.
+            kept = {k: v for k, v in client.vim(vim)["extra"].items() if k not in ("site", "region")}
+            body["extra"] = {**kept, **changes}
         _show(client.change_vim(vim, body), output)
+
+
+@app.command(name="rotate-key")
+def rotate_key(vim: Key, /) -> None:
+    """Encrypt the credentials of a VIM with a new key and forget the old one."""
+    with Client() as client:
+        client.rotate_vim_key(vim)
 
 
 @app.command
