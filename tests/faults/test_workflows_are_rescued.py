@@ -1,5 +1,7 @@
 """Workflows that ended without ending their operation, and processes that are stopped in an orderly way."""
 
+import time
+
 import pytest
 import sqlalchemy as sa
 from fault_lab import Break, Lab, check_nothing_is_stuck, until
@@ -103,3 +105,39 @@ async def test_a_workflow_that_is_gone_is_walked_anew(lab: Lab, monkeypatch: pyt
     await scenario.stands(lab, instance_id)
     await check_nothing_is_stuck(lab)
     await delete(lab, instance_id)
+
+
+async def test_a_workflow_that_breaks_again_and_again_is_taken_up_ever_more_rarely(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What breaks every time is a bug of ours: it must not fill the log and the processor for ever."""
+    scenario = SCENARIOS["instantiate_vnf"]
+    instance_id, operation_id = await scenario.prepare(lab), new_id()
+    whole = runner._Walk._perform  # pyright: ignore[reportPrivateUsage]
+    last = scenario.step_names()[-1]
+    broke: list[str] = []
+
+    async def breaking(self: object, key: str, *arguments: object, **more: object) -> object:
+        if self.operation.id == operation_id and key == f"{last}#1" and len(broke) < 3:  # type: ignore[attr-defined]
+            broke.append(key)
+            raise RuntimeError("a bug (injected)")
+        return await whole(self, key, *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner._Walk, "_perform", breaking)  # pyright: ignore[reportPrivateUsage]
+    await lab.begin(scenario.verb, instance_id, scenario.parameters, operation_id=operation_id)
+    engine = engine_of(lab)
+    for times in (1, 2):
+        await until(lambda: _is_rescued(lab), "something to rescue")
+        await until(lambda times=times: _broke(broke, times + 1), "the walk to break again")
+    (_, not_before) = engine._revived[operation_id]  # pyright: ignore[reportPrivateUsage]
+    assert not_before > time.monotonic()
+    for _ in range(3):
+        assert await engine.rescue() == 0
+    engine._revived.clear()  # pyright: ignore[reportPrivateUsage]  (its time has come)
+    await rescued(lab, operation_id)
+    assert (await lab.operation(operation_id)).state is OperationState.COMPLETED
+    await delete(lab, instance_id)
+
+
+async def _broke(broke: list[str], times: int) -> bool:
+    return len(broke) >= times

@@ -7,6 +7,7 @@ guarantee in one transaction of ours.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -31,6 +32,8 @@ WORKFLOW_VERSION = "1"
 _QUEUE = "operations"
 _WORKFLOW = "operation"
 _RESCUE_PERIOD_S = 15.0
+_RESCUE_MOST_S = 3600.0
+"""An operation whose workflow breaks again and again is taken up ever more rarely, down to this."""
 _CONNECTIONS = 16
 """Connections, and threads that use them, for the checkpoints of all workflows of this process."""
 _ACTIVE = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
@@ -52,6 +55,8 @@ class Engine:
         self._tasks: list[asyncio.Task[None]] = []
         self._walks: set[asyncio.Task[Any]] = set()
         self._is_stopping = False
+        self._revived: dict[str, tuple[int, float]] = {}
+        """Workflow id -> how often it was taken up, and from when on it may be again (monotonic)."""
         serializer = DBOSPortableJSONSerializer()
         self._dbos = DBOS(
             config=DBOSConfig(
@@ -155,19 +160,30 @@ class Engine:
         do what the checkpoints would have done.
         """
         live = await self._database.read(operations.live_workflows)
+        self._revived = {one: self._revived[one] for one in live if one in self._revived}
         rescued = 0
         for first in range(0, len(live), _LOOKED_UP_AT_ONCE):
             batch = live[first : first + _LOOKED_UP_AT_ONCE]
             known = await DBOS.list_workflows_async(workflow_ids=batch, load_input=False, load_output=False)
             states = {one.workflow_id: one.status for one in known}
             for workflow_id in batch:
-                if states.get(workflow_id) in _ACTIVE:
+                if states.get(workflow_id) in _ACTIVE or not self._may_revive(workflow_id):
                     continue
                 try:
                     rescued += await self._revive(workflow_id, has_history=workflow_id in states)
                 except Exception:
                     log.exception("rescue.failed", workflow_id=workflow_id)
         return rescued
+
+    def _may_revive(self, workflow_id: str) -> bool:
+        """Whether it is time to take it up once more; counts that it is done."""
+        times, not_before = self._revived.get(workflow_id, (0, 0.0))
+        now = time.monotonic()
+        if now < not_before:
+            return False
+        pause_s = min(_RESCUE_PERIOD_S * 2**times, _RESCUE_MOST_S) if times else 0.0
+        self._revived[workflow_id] = (times + 1, now + pause_s)
+        return True
 
     async def _revive(self, workflow_id: str, *, has_history: bool) -> bool:
         if not has_history:
