@@ -4,11 +4,14 @@ The questions go behind its back: to the tables, and to the journals of the simu
 """
 
 import asyncio
+import hashlib
+import io
 import json
 import os
 import signal
 import sqlite3
 import time
+import zipfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,12 +21,12 @@ import sqlalchemy as sa
 import structlog
 
 import farsite.compose
-from farsite.functions.packaging import build_sample
+from farsite.functions.packaging import build_sample, sample_files
 from farsite.lifecycle import requests, sizing
 from farsite.lifecycle.create_ns import create_ns
 from farsite.lifecycle.create_vnf import create_vnf
 from farsite.lifecycle.verbs import VERBS
-from farsite.model.deployment import Deployment, ResourceKind
+from farsite.model.deployment import Deployment, NetworkSpec, ResourceKind
 from farsite.model.ids import DEFAULT_PROJECT, OperationId, VimId, derived_id, new_id
 from farsite.model.operation import TERMINAL, CancelMode, Control, Operation, OperationState
 from farsite.model.vim import Vim
@@ -32,7 +35,7 @@ from farsite.settings import Settings
 from farsite.store import instances, operations, tables, vims
 from farsite.store.database import Database
 from farsite.store.encoding import encode
-from farsite.vims.driver import VimConnection
+from farsite.vims.driver import Networks, VimConnection, ability
 from farsite.vims.drivers.simulated.driver import SimulatedDriver, world_path
 from farsite.vims.drivers.simulated.effects import Effect
 from farsite.vims.drivers.simulated.state import State, duplicates
@@ -43,6 +46,10 @@ BOUND_S = 30.0
 
 SITES = ("north", "south")
 SAMPLES = ("firewall", "inspector", "webserver", "probe")
+SIDES = ("side-a", "side-b")
+"""Networks that each VIM has, whoever asks."""
+NEXT_INSPECTOR = "2e34b97f-0000-5e6a-bb28-3a524899d1c0"
+"""VNFD of a later package of the inspector."""
 RUNNING = frozenset({OperationState.STARTING, OperationState.PROCESSING, OperationState.ROLLING_BACK})
 
 
@@ -183,6 +190,8 @@ class Lab:
             await self.farsite.catalogue.upload_package(
                 DEFAULT_PROJECT, package.id, _one_piece(build_sample(name))
             )
+        package = await self.farsite.catalogue.create_package(DEFAULT_PROJECT)
+        await self.farsite.catalogue.upload_package(DEFAULT_PROJECT, package.id, _one_piece(next_inspector()))
         nsd = await self.farsite.catalogue.create_nsd(DEFAULT_PROJECT)
         await self.farsite.catalogue.upload_nsd(
             DEFAULT_PROJECT, nsd.id, _one_piece(build_sample("chain-demo"))
@@ -190,13 +199,18 @@ class Lab:
 
     async def register(self, site: str, *, type_: str = "simulated", **knobs: object) -> VimId:
         now = self.clock.now()
-        knobs = ({"deploy_delay_s": 0.02} | knobs) if type_ == "simulated" else knobs
+        if type_ == "simulated":
+            knobs = {"deploy_delay_s": 0.02, "provider_networks": list(SIDES)} | knobs
         vim = Vim(
             id=vim_id(site), name=site, type=type_, site=site, project_id=DEFAULT_PROJECT,
             settings=knobs, state_since=now, created_at=now,
         )  # fmt: skip
         await self.database.run(vims.insert, vim, None)
         await self.farsite.watch_vim(vim.id)
+        if type_ != "simulated":
+            driver = await self.farsite.drivers.of(vim.id)
+            for side in SIDES:
+                await ability(driver, Networks, "networks").ensure_network(NetworkSpec(id=side, owner=side))
         return vim.id
 
     async def watched(self) -> None:
@@ -289,6 +303,31 @@ def is_at_rest(operation: Operation) -> bool:
     if operation.state in TERMINAL:
         return True
     return operation.state is OperationState.FAILED_TEMP and operation.control is None
+
+
+def next_inspector() -> bytes:
+    """A later package of the inspector: another version of another product, which starts otherwise."""
+    files = sample_files("inspector")
+    manifest = "inspector.mf"
+    head = files.pop(manifest).partition(b"\nSource:")[0]
+    changes = (
+        (b"1d23a86f-9d31-5e6a-bb28-3a524899d1c0", NEXT_INSPECTOR.encode()),
+        (b"Farsite inspector", b"Farsite inspector next"),
+        (b"'1.0'", b"'2.0'"),
+        (b'"name": "eicar"', b'"name": "eicar-next"'),
+    )
+    for old, new in changes:
+        head = head.replace(old, new)
+        files = {path: content.replace(old, new) for path, content in files.items()}
+    entries = b"".join(
+        f"\nSource: {path}\nAlgorithm: SHA-256\nHash: {hashlib.sha256(content).hexdigest()}\n".encode()
+        for path, content in files.items()
+    )
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as archive:
+        for path, content in {**files, manifest: head + entries}.items():
+            archive.writestr(path, content)
+    return written.getvalue()
 
 
 async def _one_piece(content: bytes) -> Any:
@@ -390,7 +429,14 @@ async def picture(lab: Lab, instance_id: str) -> Picture:
         owners = {instance_id, *_keys(drawn["vnfs"])}
         drawn[f"deployments on {site}"] = {
             name: sorted(
-                (one.vnfc_id, one.incarnation, bool(one.died), one.zone, str(sorted(map(str, one.ports))))
+                (
+                    one.vnfc_id,
+                    one.incarnation,
+                    bool(one.died),
+                    one.is_stopped,
+                    one.zone,
+                    str(sorted(map(str, one.ports))),
+                )
                 for one in held.vnfcs.values()
             )
             for name, held in state.deployments.items()
@@ -655,6 +701,7 @@ async def check_against_driver(lab: Lab) -> None:
         wrong[:] = books.faults(0)
         for site in SITES:
             found = await (await lab.farsite.drivers.of(vim_id(site))).find("")
+            found = [one for one in found if one.owner not in SIDES]
             standing = sorted(
                 (str(one.vnfc_id), one.incarnation) for one in found if one.kind is ResourceKind.COMPUTE
             )
@@ -683,8 +730,17 @@ def _members(books: _Books, chain: Mapping[str, Any]) -> set[str]:
 def _differences(site: str, vnf: VnfInstance, held: Any, now: float) -> list[str]:
     deployment = vnf.deployment
     assert isinstance(deployment, Deployment)
-    ours = {(one.id, one.incarnation) for one in deployment.vnfcs}
-    theirs = sorted((one.vnfc_id, one.incarnation) for one in held.vnfcs.values())
+    ours = {(one.id, one.incarnation, one.is_stopped, one.image) for one in deployment.vnfcs}
+    theirs = sorted((one.vnfc_id, one.incarnation, one.is_stopped, one.image) for one in held.vnfcs.values())
+    wires = {
+        (one.vnfc_id, port.name): (port.network_id, port.addresses)
+        for one in held.vnfcs.values()
+        for port in one.ports
+    }
+    for one in deployment.vnfcs:
+        for port in one.ports:
+            if wires.get((one.id, port.name)) not in (None, (port.network_id, port.addresses)):
+                return [f"{site}: port {port.name} of {one.id} is {wires[one.id, port.name]}"]
     wrong = [] if sorted(ours) == theirs else [f"{site}: {vnf.id} is {theirs} instead of {sorted(ours)}"]
     if held.revision != deployment.revision:
         wrong.append(f"{site}: {vnf.id} is at revision {held.revision} instead of {deployment.revision}")

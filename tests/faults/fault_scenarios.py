@@ -7,16 +7,19 @@ A registered verb without a scenario fails `test_every_registered_verb_has_a_sce
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from fault_lab import Lab, inject, vim_id
+from fault_lab import NEXT_INSPECTOR, SIDES, Lab, inject, vim_id
 
+from farsite.lifecycle.change_vnf_connectivity import ChangeVnfConnectivity
+from farsite.lifecycle.change_vnf_package import ChangeVnfPackage
 from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_ns import InstantiateNs
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
+from farsite.lifecycle.operate_vnf import OperateVnf, StopType
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_ns import TerminateNs
 from farsite.lifecycle.terminate_vnf import TerminateVnf
 from farsite.lifecycle.verbs import VERBS
-from farsite.model.vnf import InstantiationState
+from farsite.model.vnf import CpConfig, ExternalLink, InstantiationState, IpAddresses, IpType, VnfState
 from farsite.store import instances
 from farsite.workflow.saga import Step
 
@@ -36,6 +39,8 @@ class Scenario:
     """Calls of the driver that the verb makes."""
     may_renew: bool = False
     """A rollback cannot bring a replaced VNFC back, so its incarnation may have grown."""
+    is_on_postgresql: bool = True
+    """Whether it is also killed on PostgreSQL: a verb that asks nothing new of the store need not be."""
 
     @property
     def steps(self) -> tuple[Step[object], ...]:
@@ -93,6 +98,47 @@ async def it_is_healed(lab: Lab, vnf_id: str) -> None:
     assert {one.incarnation for one in vnf.deployment.vnfcs} != {0}
 
 
+async def a_connected_vnf(lab: Lab) -> str:
+    vnf_id = await lab.create_vnf("Farsite web server")
+    link = ExternalLink(cp="data", network_id=SIDES[0], cidr_v4="192.0.2.0/24")
+    want = InstantiateVnf(level_id="pair", vim="north", external_links=(link,))
+    await lab.done("instantiate_vnf", vnf_id, want)
+    return vnf_id
+
+
+MOVED = ChangeVnfConnectivity(
+    external_links=(
+        ExternalLink(
+            cp="data",
+            network_id=SIDES[1],
+            cidr_v4="198.51.100.0/24",
+            cidr_v6="2001:db8::/64",
+            configs=(
+                CpConfig(
+                    mac="02:00:00:00:00:77",
+                    ips=(
+                        IpAddresses(fixed=("198.51.100.77", "198.51.100.78")),
+                        IpAddresses(type=IpType.IPV6, first="2001:db8::20", last="2001:db8::2f"),
+                    ),
+                ),
+            ),
+        ),
+    )
+)
+
+
+async def it_is_moved(lab: Lab, vnf_id: str) -> None:
+    await it_runs(lab, vnf_id)
+    vnf = await lab.vnf(vnf_id)
+    assert vnf.deployment is not None
+    first, second = (one.ports[0] for one in vnf.deployment.vnfcs)
+    assert (first.network_id, second.network_id) == (SIDES[1], SIDES[1])
+    assert first.mac == "02:00:00:00:00:77"
+    assert first.addresses == ("198.51.100.77/24", "198.51.100.78/24", "2001:db8::20/64")
+    assert second.addresses == ("198.51.100.2/24", "2001:db8::21/64")
+    assert {one.incarnation for one in vnf.deployment.vnfcs} == {0}
+
+
 # -- a service
 
 
@@ -117,6 +163,33 @@ async def a_chained_pair(lab: Lab) -> str:
     vnf_id = await a_chained_vnf(lab)
     await lab.done("scale_vnf", vnf_id, ScaleVnf(type=ScaleType.SCALE_OUT, aspect_id="workers"))
     return vnf_id
+
+
+async def a_stopped_pair(lab: Lab) -> str:
+    vnf_id = await a_chained_pair(lab)
+    await lab.done("operate_vnf", vnf_id, OperateVnf(state=VnfState.STOPPED))
+    return vnf_id
+
+
+async def it_is_stopped(lab: Lab, vnf_id: str) -> None:
+    await it_runs(lab, vnf_id)
+    vnf = await lab.vnf(vnf_id)
+    assert vnf.deployment is not None
+    assert vnf.vnf_state is VnfState.STOPPED
+    assert {one.is_stopped for one in vnf.resources if one.vnfc_id} == {True}
+    ns = await lab.database.run(instances.get_ns, None, str(vnf.ns_id))
+    chained = {one.vnfc_id for chain in ns.chains for hop in chain.hops for one in hop.instances}
+    assert not {one.id for one in vnf.deployment.vnfcs} & chained
+
+
+async def it_is_of_the_next_package(lab: Lab, vnf_id: str) -> None:
+    await it_is_chained(2)(lab, vnf_id)
+    vnf = await lab.vnf(vnf_id)
+    assert vnf.deployment is not None
+    assert (vnf.vnfd_id, vnf.software_version) == (NEXT_INSPECTOR, "2.0")
+    assert 0 not in {one.incarnation for one in vnf.deployment.vnfcs}
+    for one in vnf.deployment.vnfcs:
+        assert "eicar-next" in str(one.configuration)
 
 
 def it_is_chained(count: int) -> Callable[[Lab, str], Awaitable[None]]:
@@ -169,6 +242,27 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario(
             name="heal_vnf", verb="heal_vnf", prepare=a_hurt_vnf, parameters=HealVnf(), stands=it_is_healed,
             methods=("deploy", "watch"), may_renew=True,
+        ),
+        Scenario(
+            name="stop_vnf", verb="operate_vnf", prepare=a_chained_pair,
+            parameters=OperateVnf(
+                state=VnfState.STOPPED, stop_type=StopType.GRACEFUL, graceful_timeout_s=5
+            ),
+            stands=it_is_stopped, methods=("deploy", "watch", "apply_chain"), is_on_postgresql=False,
+        ),
+        Scenario(
+            name="start_vnf", verb="operate_vnf", prepare=a_stopped_pair,
+            parameters=OperateVnf(state=VnfState.STARTED), stands=it_is_chained(2), methods=("deploy",),
+            is_on_postgresql=False,
+        ),
+        Scenario(
+            name="change_vnf_connectivity", verb="change_vnf_connectivity", prepare=a_connected_vnf,
+            parameters=MOVED, stands=it_is_moved, methods=("deploy", "watch"), is_on_postgresql=False,
+        ),
+        Scenario(
+            name="change_vnf_package", verb="change_vnf_package", prepare=a_chained_pair,
+            parameters=ChangeVnfPackage(package_id=NEXT_INSPECTOR), stands=it_is_of_the_next_package,
+            methods=("deploy", "watch", "reach", "apply_chain"), may_renew=True, is_on_postgresql=False,
         ),
         Scenario(
             name="terminate_vnf", verb="terminate_vnf", prepare=a_running_vnf, parameters=TerminateVnf(),

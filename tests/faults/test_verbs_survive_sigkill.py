@@ -69,6 +69,8 @@ def points(steps: Sequence[str]) -> list[tuple[str, str]]:
     return list(product(steps, ("before", "after")))
 
 
+ON_POSTGRESQL = [name for name, scenario in SCENARIOS.items() if scenario.is_on_postgresql]
+
 # -- steps
 
 AT_STEPS = [
@@ -90,7 +92,7 @@ def test_a_kill_at_a_step_is_survived(grounds: Grounds, name: str, step: str, wh
 
 @pytest.mark.slow
 @pytest.mark.parametrize("grounds", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", ON_POSTGRESQL)
 def test_an_operation_that_is_killed_at_every_step_ends(grounds: Grounds, name: str) -> None:
     """A machine that keeps failing delays an operation; it does not break it."""
     operation_id = new_id()
@@ -150,7 +152,7 @@ def test_a_kill_at_an_undo_is_survived(grounds: Grounds, name: str, step: str, w
 
 @pytest.mark.slow
 @pytest.mark.parametrize("grounds", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("name", UNDONE)
+@pytest.mark.parametrize("name", [name for name in UNDONE if name in ON_POSTGRESQL])
 def test_a_rollback_that_is_killed_at_every_undo_ends(grounds: Grounds, name: str) -> None:
     """As for the way forward."""
     _rolled_back(grounds, name, points(SCENARIOS[name].undo_names()))
@@ -161,17 +163,15 @@ def test_a_rollback_that_is_killed_at_every_undo_ends(grounds: Grounds, name: st
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("grounds", "when"),
-    [("sqlite", "before"), ("sqlite", "after"), ("postgresql", "after")],
-    indirect=["grounds"],
-)
-@pytest.mark.parametrize(
-    ("name", "method"),
+    ("name", "method", "grounds", "when"),
     [
-        pytest.param(name, method, id=f"{name}-{method}")
+        pytest.param(name, method, store, when, id=f"{name}-{method}-{store}-{when}")
         for name, one in SCENARIOS.items()
         for method in one.methods
+        for store, when in (("sqlite", "before"), ("sqlite", "after"), ("postgresql", "after"))
+        if store == "sqlite" or one.is_on_postgresql
     ],
+    indirect=["grounds"],
 )
 def test_a_kill_inside_a_call_of_the_driver_is_survived(
     grounds: Grounds, name: str, method: str, when: str

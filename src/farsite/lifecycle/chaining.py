@@ -83,20 +83,31 @@ def _end(vnfs: list[VnfInstance], profile: str, cp: str, path: str) -> ChainEnd:
 
 
 def _hop(index: int, hop: PathHop, vnfs: list[VnfInstance], leaving: frozenset[str]) -> ChainHop:
+    """The hop's instances, less those that leave or were stopped; all of them where none would be left, so
+    that the agents do what the path says of a hop where nobody lives."""
+    standing = [
+        (vnfc.is_stopped or vnfc.id in leaving, instance)
+        for vnf in vnfs
+        if vnf.profile == hop.profile and vnf.deployment is not None
+        for vnfc in vnf.deployment.vnfcs
+        if (instance := _instance(vnf, vnfc.id, hop)) is not None
+    ]
+    serving = [instance for is_out, instance in standing if not is_out]
     return ChainHop(
         name=f"{index + 1}-{hop.profile}",
-        instances=tuple(
-            ChainInstance(
-                vnfc_id=VnfcId(vnfc.id),
-                vim_id=vnf.vim_id,
-                ingress_port=vdu_cp(vnf, vnfc.id, hop.ingress_cp),
-                egress_port=vdu_cp(vnf, vnfc.id, hop.egress_cp),
-            )
-            for vnf in vnfs
-            if vnf.profile == hop.profile and vnf.deployment is not None and vnf.vim_id is not None
-            for vnfc in vnf.deployment.vnfcs
-            if vnfc.id not in leaving and vdu_cp(vnf, vnfc.id, hop.ingress_cp)
-        ),
+        instances=tuple(serving or [instance for _, instance in standing]),
+    )
+
+
+def _instance(vnf: VnfInstance, vnfc_id: VnfcId, hop: PathHop) -> ChainInstance | None:
+    ingress = vdu_cp(vnf, vnfc_id, hop.ingress_cp)
+    if not ingress or vnf.vim_id is None:
+        return None
+    return ChainInstance(
+        vnfc_id=vnfc_id,
+        vim_id=vnf.vim_id,
+        ingress_port=ingress,
+        egress_port=vdu_cp(vnf, vnfc_id, hop.egress_cp),
     )
 
 

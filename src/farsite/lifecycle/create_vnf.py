@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from farsite.model.clock import Clock
 from farsite.model.errors import Conflict
-from farsite.model.ids import ProjectId, VnfInstanceId, new_id
+from farsite.model.ids import ProjectId, VnfdId, VnfInstanceId, new_id
 from farsite.model.package import OnboardingState, OperationalState, VnfPackage
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.store import alarms, instances, packages
@@ -43,6 +43,28 @@ def instance_of(
     Raises:
         Conflict: the package is in no state to be used.
     """
+    vnfd_id = check_usable(package)
+    return VnfInstance(
+        id=vnf_id,
+        project_id=package.project_id,
+        name=name,
+        description=description,
+        package_id=package.id,
+        vnfd_id=vnfd_id,
+        provider=package.provider,
+        product_name=package.product_name,
+        software_version=package.software_version,
+        vnfd_version=package.vnfd_version,
+        created_at=clock.now(),
+    )
+
+
+def check_usable(package: VnfPackage) -> VnfdId:
+    """The VNFD of a package that instances may be of.
+
+    Raises:
+        Conflict: the package is in no state to be used.
+    """
     if package.state is not OnboardingState.ONBOARDED or package.vnfd_id is None:
         raise Conflict(f"Package {package.id} is {package.state}; only an ONBOARDED one can be used.")
     if package.operational_state is not OperationalState.ENABLED:
@@ -50,19 +72,7 @@ def instance_of(
             f"Package {package.id} ({package.product_name}) is DISABLED. Enable it: "
             f"farsite package enable {package.id}."
         )
-    return VnfInstance(
-        id=vnf_id,
-        project_id=package.project_id,
-        name=name,
-        description=description,
-        package_id=package.id,
-        vnfd_id=package.vnfd_id,
-        provider=package.provider,
-        product_name=package.product_name,
-        software_version=package.software_version,
-        vnfd_version=package.vnfd_version,
-        created_at=clock.now(),
-    )
+    return package.vnfd_id
 
 
 def delete_vnf(connection: Connection, vnf: VnfInstance, *, clock: Clock) -> None:

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, replace
 
 from farsite.lifecycle.world import Op, World
-from farsite.model.deployment import Deployment, DeploymentState, DeploymentStatus, Resource
+from farsite.model.deployment import Deployment, DeploymentState, DeploymentStatus, Resource, ResourceKind
 from farsite.model.errors import VimFault
 from farsite.model.ids import VimId, VnfcId, VnfInstanceId
 from farsite.model.vnf import InstantiationState, VnfInstance
@@ -47,8 +47,9 @@ async def send(op: Op, vim_id: VimId, wanted: Deployment) -> None:
     op.world.watch.kick(vim_id)
 
 
-async def wait_until_ready(op: Op, *, only: frozenset[VnfcId] | None = None) -> object:
-    """Wait until the VIM holds the recorded deployment; a retried wait first replaces what failed.
+async def wait_until_ready(op: Op, *, only: frozenset[VnfcId] | None = None, renews: bool = True) -> object:
+    """Wait until the VIM holds the recorded deployment; a retried wait first replaces what failed, unless
+    the caller does so itself (`renews`).
 
     With `only`, until these VNFCs run, whatever became of the others meanwhile. A VIM that does not list
     the deployment is asked for it again: its list lags, or somebody else removed it.
@@ -56,7 +57,7 @@ async def wait_until_ready(op: Op, *, only: frozenset[VnfcId] | None = None) -> 
     Raises:
         VimFault: the VIM failed, with its own words and the failing resource.
     """
-    if op.attempt > 1:
+    if op.attempt > 1 and renews:
         await _replace_failed(op)
         await deploy(op)
     vnf = await recorded(op)
@@ -65,7 +66,9 @@ async def wait_until_ready(op: Op, *, only: frozenset[VnfcId] | None = None) -> 
     pause_s = op.world.settings.vim_poll_first_s
     while True:
         status = await _until_settled(op, vnf.vim_id, vnf.deployment.name, vnf.deployment.revision)
-        if status.state is DeploymentState.READY or (only is not None and only <= _alive(status)):
+        if status.state is DeploymentState.READY or (
+            only is not None and only <= _as_wished(status, vnf.deployment)
+        ):
             return {"resources": [encode(one) for one in status.resources]}
         if status.state is DeploymentState.ABSENT:
             op.waits_for(f"The VIM does not list {vnf.deployment.name}; it was asked for it again.")
@@ -103,6 +106,20 @@ def _fault(status: DeploymentStatus) -> VimFault:
 
 def _alive(status: DeploymentStatus) -> frozenset[VnfcId]:
     return frozenset(one.vnfc_id for one in status.resources if one.vnfc_id is not None and one.is_alive)
+
+
+def _as_wished(status: DeploymentStatus, wanted: Deployment) -> frozenset[VnfcId]:
+    """VNFCs that stand as the wish says: of its incarnation, alive, stopped or running."""
+    computes = {
+        one.vnfc_id: one for one in status.resources if one.kind is ResourceKind.COMPUTE and one.is_alive
+    }
+    return frozenset(
+        one.id
+        for one in wanted.vnfcs
+        if (held := computes.get(one.id)) is not None
+        and held.incarnation >= one.incarnation
+        and held.is_stopped is one.is_stopped
+    )
 
 
 async def _until_settled(op: Op, vim_id: VimId, name: str, revision: str) -> DeploymentStatus:
@@ -197,6 +214,14 @@ def record_resources(connection: Connection, op: Op, waited: OutsideAction[World
         connection,
         replace(vnf, state=InstantiationState.INSTANTIATED, resources=standing.resources),
     )
+
+
+def wish_from_before(connection: Connection, op: Op, before: Deployment) -> None:
+    """Undo of a decision: record the wish from before, unless `previous_again` has done so already."""
+    vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+    assert vnf.deployment is not None
+    if vnf.deployment.revision != before.revision:
+        instances.save_vnf(connection, replace(vnf, deployment=before))
 
 
 async def previous_again(op: Op, before: Deployment, *, may_lack: bool = False) -> None:

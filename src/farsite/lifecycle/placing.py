@@ -25,16 +25,23 @@ def demand_of(
     zone: str = "",
     features: frozenset[str] = frozenset(),
     standing: tuple[WantedVnfc, ...] = (),
+    is_growth: bool = False,
 ) -> Demand:
     """What one VNF asks of placement for `vnfcs`; those of it that stand already count in its groups.
 
-    The units of what stands come first in the demand, and so do their zones in the answer.
+    The units of what stands come first in the demand, and so do their zones in the answer. With
+    `is_growth`, `vnfcs` are what standing ones grow by, each in its own zone.
     """
     return Demand(
         id=demand_id,
         units=(
             *(replace(_unit(one, flavour), stands_in=one.zone) for one in standing),
-            *(_unit(one, flavour) for one in vnfcs),
+            *(
+                replace(_unit(one, flavour), grows_in=one.zone, zone_group="")
+                if is_growth
+                else _unit(one, flavour)
+                for one in vnfcs
+            ),
         ),
         features=features
         | requirements.features_of(vnfcs)

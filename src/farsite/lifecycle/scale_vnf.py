@@ -17,7 +17,7 @@ from farsite.model.deployment import Deployment, WantedVnfc
 from farsite.model.errors import Conflict, Invalid
 from farsite.model.ids import VnfcId
 from farsite.model.operation import InstanceKind
-from farsite.model.vnf import InstantiationState, VnfInstance
+from farsite.model.vnf import InstantiationState, VnfInstance, VnfState
 from farsite.store import instances, packages, vims
 from farsite.store.database import Connection
 from farsite.store.encoding import decode, encode
@@ -78,6 +78,8 @@ def decide(connection: Connection, op: Op) -> object:
         )
         assignment = placing.decide(connection, op, (demand,)).of(demand.id)
         added = sizing.with_zones(added, assignment.zones[len(standing) :])
+        if vnf.vnf_state is VnfState.STOPPED:
+            added = tuple(replace(one, is_stopped=True) for one in added)
         added = with_addresses(connection, added, owner=vnf, networks=prefixes_of(vnf, flavour))
         wanted = sizing.merged(added, wanted)
     staying = {one.id for one in wanted}

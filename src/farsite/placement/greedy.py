@@ -227,7 +227,10 @@ def _zone_for(
         return unit.stands_in
     refusals: list[_Refusal] = []
     # The zone of the units before first, then the one with most room.
-    preferred = sorted(left.values(), key=lambda room: (room.zone not in zones[-1:], -room.vcpus, room.zone))
+    open_ = [room for room in left.values() if unit.grows_in in ("", room.zone)]
+    if not open_:
+        return _Refusal("zone", f"has no zone {unit.grows_in} any more")
+    preferred = sorted(open_, key=lambda room: (room.zone not in zones[-1:], -room.vcpus, room.zone))
     for room in preferred:
         if unit.zone_group and room.zone in used_zones.get(unit.zone_group, set()):
             refusals.append(_Refusal("anti-affinity", f"fewer zones than {unit.zone_group} needs"))

@@ -23,6 +23,8 @@ class Unit:
     disk_gib: int
     host_group: str = ""
     zone_group: str = ""
+    grows_in: str = ""
+    """The only zone it can be in, because it makes larger what stands there."""
     stands_in: str = ""
     """Zone it stands in already: it takes nothing more there, but its groups count it."""
 

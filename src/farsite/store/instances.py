@@ -254,6 +254,14 @@ def take_address(
     )
 
 
+def addresses_of(connection: sa.Connection, owner: str, ports: Sequence[str]) -> set[tuple[str, str]]:
+    """Network and address of all that an instance holds under the named ports."""
+    query = sa.select(addresses.c.network_id, addresses.c.address).where(
+        addresses.c.owner == owner, addresses.c.port.in_(ports)
+    )
+    return {(row.network_id, row.address) for row in connection.execute(query)}
+
+
 def release_addresses(connection: sa.Connection, owner: str, *, ports: Sequence[str] | None = None) -> None:
     """Give back what an instance holds: all, or that of the named ports only."""
     query = sa.delete(addresses).where(addresses.c.owner == owner)

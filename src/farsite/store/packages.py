@@ -11,12 +11,13 @@ from sqlalchemy.exc import IntegrityError
 from farsite.model.errors import Conflict, NotFound
 from farsite.model.ids import ProjectId
 from farsite.model.nsd import Nsd
+from farsite.model.operation import TERMINAL
 from farsite.model.package import NsdInfo, OnboardingState, UsageState, VnfPackage
 from farsite.model.query import Ask, Page
 from farsite.model.vnfd import Vnfd
 from farsite.store.encoding import decode, encode
 from farsite.store.selection import select_page
-from farsite.store.tables import ns_instances, nsd_infos, vnf_instances, vnf_packages
+from farsite.store.tables import ns_instances, nsd_infos, operations, vnf_instances, vnf_packages
 
 PACKAGE_ATTRIBUTES = {
     "id": vnf_packages.c.id,
@@ -171,7 +172,17 @@ def package_usage(connection: sa.Connection, package_id: str) -> UsageState:
     used = connection.execute(
         sa.select(vnf_instances.c.id).where(vnf_instances.c.package_id == package_id).limit(1)
     ).first()
-    return UsageState.IN_USE if used else UsageState.NOT_IN_USE
+    # A change of package needs both packages until it has ended, for it may be rolled back.
+    changing = connection.execute(
+        sa.select(operations.c.id)
+        .where(
+            operations.c.state.not_in([state.value for state in TERMINAL]),
+            operations.c.verb == "change_vnf_package",
+            operations.c.parameters["package_id"].as_string() == package_id,
+        )
+        .limit(1)
+    ).first()
+    return UsageState.IN_USE if used or changing else UsageState.NOT_IN_USE
 
 
 def delete_package(connection: sa.Connection, package: VnfPackage) -> None:

@@ -76,6 +76,9 @@ def deploy(tx: Transaction, wanted: Deployment, creation: Creation, zones: Seque
             tx.emit("vnfc.removed", _key(vnfc.vnfc_id, vnfc.incarnation), {"resource_id": vnfc.resource_id})
         else:
             standing[vnfc.vnfc_id] = vnfc
+    for vnfc in standing.values():
+        if ids[vnfc.vnfc_id].incarnation == vnfc.incarnation:
+            _change(tx, vnfc, ids[vnfc.vnfc_id], delay_s=creation.delay_s)
     missing = [vnfc for vnfc in wanted.vnfcs if vnfc.id not in standing or creation.is_naive]
     failing = _failing(missing, creation.failure)
     for vnfc in missing:
@@ -109,6 +112,29 @@ def _want(tx: Transaction, wanted: Deployment, region: str) -> None:
     )
     if known != asked:
         tx.emit("deployment.changed", f"deployment:{wanted.name}", body)
+
+
+def _change(tx: Transaction, held: HeldVnfc, wanted: WantedVnfc, *, delay_s: float) -> None:
+    """What a VNFC that stays takes on: other ports, stopped or started."""
+    ports = _ports(wanted)
+    known = [[port.name, port.mac, list(port.addresses), port.network_id] for port in held.ports]
+    if (known, held.is_stopped) == (ports, wanted.is_stopped):
+        return
+    begins = held.is_stopped and not wanted.is_stopped
+    body = {
+        "resource_id": held.resource_id,
+        "ports": ports,
+        "is_stopped": wanted.is_stopped,
+        "ready_at": tx.now + delay_s if begins else held.ready_at,
+    }
+    tx.emit("vnfc.changed", _key(held.vnfc_id, held.incarnation), body)
+
+
+def _ports(vnfc: WantedVnfc) -> list[list[object]]:
+    return [
+        [port.name, port.mac or derived_mac(vnfc.id, port.name), list(port.addresses), port.network_id]
+        for port in vnfc.ports
+    ]
 
 
 def _failing(missing: Sequence[WantedVnfc], failure: Fault | None) -> str:
@@ -156,10 +182,8 @@ def _create(
             "memory_mib": vnfc.memory_mib,
             "disk_gib": vnfc.disk_gib,
             "group": vnfc.anti_affinity_group,
-            "ports": [
-                [port.name, port.mac or derived_mac(vnfc.id, port.name), port.addresses, port.network_id]
-                for port in vnfc.ports
-            ],
+            "ports": _ports(vnfc),
+            "is_stopped": vnfc.is_stopped,
             "configuration": dict(vnfc.configuration),
             "ready_at": tx.now + delay_s,
             "fails": failure.words("reason", "Build of the instance aborted (simulated).") if failure else "",

@@ -465,7 +465,7 @@ def _put_up(tx: Transaction, kind: str, target: str, settings: Mapping[str, obje
 
 
 def _answers(vnfc: HeldVnfc, now: float) -> bool:
-    return vnfc.ready_at <= now and vnfc.is_alive(now)
+    return vnfc.ready_at <= now and vnfc.runs(now)
 
 
 def _management(

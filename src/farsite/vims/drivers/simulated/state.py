@@ -63,10 +63,14 @@ class HeldVnfc:
     fails_resource: str = ""
     died: str = ""
     passes_packets: bool = True
+    is_stopped: bool = False
     has_told_start: bool = False
 
     def is_alive(self, now: float) -> bool:
         return not self.died and not (self.fails and self.ready_at <= now)
+
+    def runs(self, now: float) -> bool:
+        return self.is_alive(now) and not self.is_stopped
 
     def resources(self, now: float) -> list[Resource]:
         is_alive = self.is_alive(now)
@@ -81,6 +85,7 @@ class HeldVnfc:
                 host=self.host,
                 zone=self.zone,
                 is_alive=is_alive,
+                is_stopped=self.is_stopped,
                 addresses=tuple(address for port in self.ports for address in port.addresses),
                 mac=self.ports[0].mac if self.ports else "",
                 details={
@@ -103,6 +108,7 @@ class HeldVnfc:
                 host=self.host,
                 zone=self.zone,
                 is_alive=is_alive and port.is_up,
+                is_stopped=self.is_stopped,
                 addresses=port.addresses,
                 mac=port.mac,
                 details={"network": port.network_id},
@@ -297,7 +303,7 @@ class State:
             (
                 "vnfc",
                 f"{vnfc.vnfc_id}/{vnfc.incarnation}",
-                "ALIVE" if vnfc.is_alive(now) else "DEAD",
+                "STOPPED" if vnfc.is_stopped else "ALIVE" if vnfc.is_alive(now) else "DEAD",
                 vnfc.host,
             )
             for vnfc in self.vnfcs.values()
@@ -317,7 +323,7 @@ class State:
         found: list[HopCounters] = []
         for hop, vnfc_id in chain.instances(vim_id):
             vnfc = self.vnfc(vnfc_id)
-            is_alive = vnfc is not None and vnfc.passes_packets and vnfc.is_alive(now)
+            is_alive = vnfc is not None and vnfc.passes_packets and vnfc.runs(now)
             counted = chain.counters.get((hop, vnfc_id), {})
             found.append(
                 HopCounters(chain_id=chain_id, hop=hop, vnfc_id=vnfc_id, is_alive=is_alive, **counted)
@@ -407,11 +413,7 @@ class State:
 
     def vnfc_created(self, effect: Effect, body: Body) -> None:
         """`vnfc.created`: the fields of HeldVnfc, ports as [name, mac, addresses, network id]."""
-        ports = tuple(
-            HeldPort(name=name, mac=mac, addresses=tuple(addresses), network_id=network_id)
-            for name, mac, addresses, network_id in body["ports"]
-        )
-        fields: Body = {**body, "ports": ports, "created_at": effect.at}
+        fields: Body = {**body, "ports": _held_ports(body), "created_at": effect.at}
         vnfc = HeldVnfc(**fields)
         held = self.deployments[vnfc.deployment]
         held.vnfcs[vnfc.resource_id] = vnfc
@@ -420,6 +422,18 @@ class State:
         self.vnfcs[vnfc.resource_id] = vnfc
         self.by_vnfc.setdefault(vnfc.vnfc_id, []).append(vnfc.resource_id)
         self._account(vnfc, 1)
+        heapq.heappush(self.due, (vnfc.ready_at, vnfc.deployment))
+
+    def vnfc_changed(self, effect: Effect, body: Body) -> None:
+        """`vnfc.changed`: resource_id, ports as on creation, is_stopped, ready_at."""
+        vnfc = self.vnfcs[body["resource_id"]]
+        links = {port.name: port.is_up for port in vnfc.ports}
+        vnfc.ports = _held_ports(body)
+        for port in vnfc.ports:
+            port.is_up = links.get(port.name, True)
+        vnfc.is_stopped, vnfc.ready_at = body["is_stopped"], body["ready_at"]
+        vnfc.has_told_start = vnfc.has_told_start and vnfc.ready_at <= effect.at and not vnfc.is_stopped
+        self.deployments[vnfc.deployment].change()
         heapq.heappush(self.due, (vnfc.ready_at, vnfc.deployment))
 
     def vnfc_refused(self, effect: Effect, body: Body) -> None:
@@ -553,6 +567,13 @@ class State:
                 del self.groups[vnfc.group]
 
 
+def _held_ports(body: Body) -> tuple[HeldPort, ...]:
+    return tuple(
+        HeldPort(name=name, mac=mac, addresses=tuple(addresses), network_id=network_id)
+        for name, mac, addresses, network_id in body["ports"]
+    )
+
+
 def _network(body: Mapping[str, Any]) -> HeldNetwork:
     return HeldNetwork(
         id=body["id"],
@@ -571,6 +592,7 @@ _HANDLERS: Mapping[str, Callable[[State, Effect, Body], None]] = {
     "deployment.settled": State.deployment_settled,
     "deployment.removed": State.deployment_removed,
     "vnfc.created": State.vnfc_created,
+    "vnfc.changed": State.vnfc_changed,
     "vnfc.refused": State.vnfc_refused,
     "vnfc.started": State.vnfc_started,
     "vnfc.configured": State.vnfc_configured,

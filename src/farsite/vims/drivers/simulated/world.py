@@ -79,7 +79,7 @@ class Transaction:
         if held is None or held.told:
             return
         for vnfc in held.vnfcs.values():
-            if not vnfc.has_told_start and vnfc.ready_at <= self.now and vnfc.is_alive(self.now):
+            if not vnfc.has_told_start and vnfc.ready_at <= self.now and vnfc.runs(self.now):
                 key = f"vnfc:{vnfc.vnfc_id}/{vnfc.incarnation}"
                 self.emit("vnfc.started", key, {"resource_id": vnfc.resource_id})
         state, reason, resource = held.state(self.now)
