@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from farsite.cli import documents, printing
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.cli.waiting import Timeout, Wait, accepted
-from farsite.client import Client, Vnf
+from farsite.client import Client, Port, Vnf
 from farsite.model.errors import Invalid
 
 app = App(name="vnf", help="VNF instances: create, instantiate, scale, heal, terminate.", help_epilogue="")
@@ -56,6 +56,14 @@ def instantiate(
     feature: Annotated[
         list[str] | None, Parameter(help="Capability that the VIM must have. Repeatable.")
     ] = None,
+    image: Annotated[
+        list[str] | None,
+        Parameter(help="NAME=VIM-IMAGE: image of the VIM for one of the descriptor. Repeatable."),
+    ] = None,
+    compute_flavour: Annotated[
+        list[str] | None,
+        Parameter(help="VDU=VIM-FLAVOUR: compute flavour of the VIM for a VDU. Repeatable."),
+    ] = None,
     configuration: Annotated[
         Path | None, Parameter(help="JSON or YAML file laid over the initial configuration.")
     ] = None,
@@ -73,6 +81,8 @@ def instantiate(
         "external_links": [_link(one) for one in link or []],
         "unbound_cps": unbound or [],
         "features": feature or [],
+        "images": documents.pairs(image or [], option="--image"),
+        "compute_flavours": documents.pairs(compute_flavour or [], option="--compute-flavour"),
         "configuration": documents.read(configuration) if configuration else {},
     }
     return _start(vnf, "instantiate", body, wait, timeout, output)
@@ -205,13 +215,22 @@ def show(vnf: Key, /, *, output: Output = "table") -> None:
         _show(found, on, output)
 
 
+def _addresses(vnf: Vnf, vnfc_id: str, port: Port) -> str:
+    """Addresses of a port as the VIM has them, else as they were wished, else its MAC."""
+    for one in vnf["resources"] or ():
+        if (one["kind"], one["vnfc_id"], one["name"]) == ("LINKPORT", vnfc_id, port["name"]):
+            return ", ".join(one["addresses"]) or one["mac"]
+    return ", ".join(port["addresses"]) or port["mac"]
+
+
 def _show(vnf: Vnf, vim: str, form: Form) -> None:
     lines: list[str] = []
     for one in vnf["vnfcs"]:
         alive = {True: "alive", False: "DEAD", None: "not seen yet"}[one["is_alive"]]
         again = f", incarnation {one['incarnation']}" if one["incarnation"] else ""
-        lines.append(f"{one['id']}: {one['vdu']}, {one['image']}, {alive}{again}")
-        lines += [f"  {port['name']}: {', '.join(port['addresses']) or port['mac']}" for port in one["ports"]]
+        zone = f" in {one['zone']}" if one["zone"] else ""
+        lines.append(f"{one['id']}: {one['vdu']}, {one['image']}, {alive}{zone}{again}")
+        lines += [f"  {port['name']}: {_addresses(vnf, one['id'], port)}" for port in one["ports"]]
     size = ", ".join(f"{aspect} {level}" for aspect, level in vnf["scale_levels"].items())
     printing.facts(
         vnf,
