@@ -81,7 +81,7 @@ class Project:
         """What may be left: its word, how it is listed, how one is removed. Users of a thing come first."""
         c = self.admin
         own = {"project_id": self.project_id}
-        yield "stack", lambda: c.orchestration.stacks(), lambda x: c.orchestration.delete_stack(x)
+        yield "stack", self._stacks, lambda x: c.orchestration.delete_stack(x)
         yield "server", lambda: c.compute.servers(details=False), lambda x: c.compute.delete_server(x)
         yield (
             "server group",
@@ -135,6 +135,11 @@ class Project:
             ),
             lambda x: self._root.compute.delete_flavor(x),
         )
+
+    def _stacks(self) -> list[Any]:
+        # Heat lists an administrator the stacks of all projects; whose they are shows in their links only.
+        mine = f"/{self.project_id}/stacks/"
+        return [one for one in self.admin.orchestration.stacks() if mine in one.links[0]["href"]]
 
     def _ports(self) -> Iterator[Any]:
         # A router's own ports go with its interfaces.
