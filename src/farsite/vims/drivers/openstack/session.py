@@ -5,7 +5,6 @@ module is imported by the VIM's threads and never by the event loop.
 """
 
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -24,8 +23,6 @@ from openstack.proxy import Proxy
 from farsite.vims.drivers.openstack.access import Access
 from farsite.vims.drivers.openstack.faults import SERVICE_NAMES, BrokenAnswer
 
-_FRESH_FOR_S = 5
-"""A 401 that arrives this soon after a token was made belongs to a request with the token before it."""
 _NOT_FOR_US = (401, 403, 404, 406)
 _PAGE = 500
 _HTML = ("text/html", "application/xhtml")
@@ -60,23 +57,31 @@ class _RenewsOnce:
     takes the new one. Without this each would log in again."""
 
     auth_ref: keystone_access.AccessInfo | None
-    _made_at: float = 0
     logins: int = 0
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._given = threading.local()
 
     def get_auth_ref(self, session: keystone_session.Session, **more: Any) -> Any:
         made = super().get_auth_ref(session, **more)  # type: ignore[misc]
-        self._made_at = time.monotonic()
         self.logins += 1
         return cast("Any", made)
+
+    def get_token(self, session: keystone_session.Session) -> str | None:
+        self._given.token = token = cast("str | None", super().get_token(session))  # type: ignore[misc]
+        return token
+
+    def invalidate(self) -> bool:
+        """Give the token up that this thread was given, unless another one has taken its place."""
+        held = self.auth_ref
+        if held is not None and held.auth_token != getattr(self._given, "token", None):
+            return True
+        return cast("bool", super().invalidate())  # type: ignore[misc]
 
     def forget(self) -> None:
         """Give the token up."""
         self.auth_ref = None
-
-    def invalidate(self) -> bool:
-        if self.auth_ref is not None and time.monotonic() - self._made_at < _FRESH_FOR_S:
-            return True
-        return cast("bool", super().invalidate())  # type: ignore[misc]
 
 
 class Password(_RenewsOnce, v3.Password):  # type: ignore[misc]

@@ -130,7 +130,12 @@ def by_tag(connection: Connection, vnf_id: str) -> list[Stack]:
 
 
 def _listed(connection: Connection, query: list[tuple[str, str]]) -> list[Stack]:
-    return [_stack(one) for one in entries(get(connection.orchestration, "/stacks", query), "stacks")]
+    # Heat lists an administrator the stacks of all projects; whose they are shows in their links only.
+    mine = f"/{connection.current_project_id}/stacks/"
+    listed = entries(get(connection.orchestration, "/stacks", query), "stacks")
+    return [
+        _stack(one) for one in listed if any(mine in text(link, "href") for link in entries(one, "links"))
+    ]
 
 
 def _stack(document: Json) -> Stack:
