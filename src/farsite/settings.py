@@ -93,6 +93,11 @@ class Settings:
         return self.database_url or f"sqlite:///{self.data_dir / 'farsite.db'}"
 
     @property
+    def images_dir(self) -> Path:
+        """Disk images of packages: a directory per package's digest, in it the files by their own digest."""
+        return self.data_dir / "images"
+
+    @property
     def run_dir(self) -> Path:
         """Where site agents keep what outlives this process."""
         return self.data_dir / "run"

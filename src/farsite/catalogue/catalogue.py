@@ -10,15 +10,16 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from farsite.catalogue.fetching import fetch
-from farsite.descriptors.archive import open_archive
+from farsite.descriptors.archive import Archive, open_archive
 from farsite.descriptors.faults import ArchiveRefused
 from farsite.descriptors.nsd_archive import NsdContent, read_nsd_archive
 from farsite.descriptors.vnf_package import VnfPackageContent, read_vnf_package
@@ -26,6 +27,7 @@ from farsite.model.clock import Clock
 from farsite.model.errors import Conflict, FarsiteError, Invalid, NotFound
 from farsite.model.ids import NsdInfoId, ProjectId, VnfPackageId, new_id
 from farsite.model.package import Fault, NsdInfo, OnboardingState, OperationalState, VnfPackage
+from farsite.model.vnfd import SwImage
 from farsite.notifications.destinations import Destinations
 from farsite.settings import Settings
 from farsite.store import packages
@@ -42,6 +44,7 @@ class Catalogue:
         self._database = database
         self._clock = clock
         self._archives = settings.data_dir / "archives"
+        self._images = settings.images_dir
         self._destinations = Destinations(settings.allowed_destinations)
         self._under_way: set[asyncio.Task[object]] = set()
 
@@ -199,7 +202,27 @@ class Catalogue:
 
     def _read_package(self, package: VnfPackage) -> VnfPackageContent:
         with self._path(package.digest).open("rb") as file:
-            return read_vnf_package(open_archive(file), package.image_map)
+            archive = open_archive(file)
+            content = read_vnf_package(archive, package.image_map)
+            self._unpack_images(archive, content, self._images / package.digest)
+            return content
+
+    def _unpack_images(self, archive: Archive, content: VnfPackageContent, folder: Path) -> None:
+        """Lay the package's disk images where a driver can read them, each under its digest.
+
+        Unpacked once here: an upload to a VIM must not unpack gigabytes while an operation waits.
+        """
+        for image in _images_of(content):
+            target = folder / image.sha256
+            if target.exists():
+                continue
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            partial = folder / f"partial-{image.sha256}"
+            with partial.open("wb") as file:
+                file.writelines(archive.chunks(image.artifact_path))
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(target)
 
     async def create_nsd(self, project_id: ProjectId) -> NsdInfo:
         """Record an NSD without content."""
@@ -372,11 +395,12 @@ class Catalogue:
         await asyncio.to_thread(self._sweep, known)
 
     def _sweep(self, known: set[str]) -> None:
-        if not self._archives.exists():
-            return
-        for path in self._archives.iterdir():
+        for path in self._archives.iterdir() if self._archives.exists() else ():
             if not path.name.startswith("partial-") and path.name not in known:
                 path.unlink(missing_ok=True)
+        for folder in self._images.iterdir() if self._images.exists() else ():
+            if folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)
 
     async def _take_in(self, content: AsyncIterator[bytes]) -> str:
         """Write an upload under its digest; nothing is left of one that breaks off."""
@@ -428,3 +452,11 @@ def _modify(
     )
     packages.put_package(connection, package)
     return package
+
+
+def _images_of(content: VnfPackageContent) -> Iterator[SwImage]:
+    """Images whose files the package holds."""
+    for flavour in content.vnfd.flavours.values():
+        for holder in (*flavour.vdus.values(), *flavour.storages.values()):
+            if holder.image is not None and holder.image.sha256:
+                yield holder.image

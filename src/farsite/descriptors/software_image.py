@@ -40,11 +40,12 @@ class Images:
         name = _text(stated, "name") or (_file_name(artifact) if artifact else "")
         self.names.add(name)
         checksum = stated.get("checksum")
+        path = self._path(node, name, artifact, checksum)
         return SwImage(
             name=name,
             version=_text(stated, "version"),
             reference=self._reference(name, artifact),
-            artifact_path=self._path(node, name, artifact, checksum),
+            artifact_path=path,
             checksum_algorithm=_checksum(checksum)[0],
             checksum=_checksum(checksum)[1],
             container_format=_text(stated, "container_format"),
@@ -52,6 +53,7 @@ class Images:
             min_disk_gib=_size(stated, "min_disk", GIB),
             min_ram_mib=_size(stated, "min_ram", MIB),
             size_gib=_size(stated, "size", GIB),
+            sha256=self._digest(path),
         )
 
     def check_other_artifacts(self, node: NodeTemplate, topology: Topology) -> None:
@@ -110,6 +112,15 @@ class Images:
             return ""
         self._verify(node, path, checksum)
         return path
+
+    def _digest(self, path: str) -> str:
+        if not path:
+            return ""
+        try:
+            return self.archive.digest(path)
+        except ArchiveRefused as refused:
+            self.log.extend(refused)
+            return ""
 
     def _verify(self, node: NodeTemplate, path: str, checksum: Tree | None) -> None:
         algorithm, value = _checksum(checksum)

@@ -5,9 +5,10 @@ top-level template, and one template per flavour that substitutes the VNF's node
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from farsite.descriptors.archive import Archive
+from farsite.descriptors.base_template import read_base_templates
 from farsite.descriptors.csar import read_frame
 from farsite.descriptors.faults import ArchiveRefused, FaultLog
 from farsite.descriptors.flavour import read_flavour
@@ -48,6 +49,12 @@ def read_vnf_package(archive: Archive, image_map: Mapping[str, str] | None = Non
     templates = load(archive, frame.entry, log)
     images = Images(archive=archive, image_map=image_map or {}, log=log)
     vnfd = _Reader(templates, images).read()
+    if vnfd is not None:
+        bases = read_base_templates(archive, vnfd.flavours, log)
+        flavours = {
+            name: replace(flavour, base_template=bases.get(name)) for name, flavour in vnfd.flavours.items()
+        }
+        vnfd = replace(vnfd, flavours=flavours)
     images.check_map(frame.entry)
     described = {*templates.files, *frame.metadata}
     artifacts = tuple(_artifacts(archive, described, log))

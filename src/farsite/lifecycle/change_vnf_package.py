@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from farsite.lifecycle import addressing, binding, deploying, placing, rolling, sizing
+from farsite.lifecycle.artefacts import with_artefacts
 from farsite.lifecycle.create_vnf import check_usable
 from farsite.lifecycle.instantiate_vnf import prefixes_of
 from farsite.lifecycle.rolling import Swap
@@ -130,8 +131,10 @@ def decide(connection: Connection, op: Op) -> object:
         held={(one.id, port.name): port for one in before.vnfcs for port in one.ports},
     )
     swaps = [Swap(old=older.id, new=newer) for older, newer in zip(before.vnfcs, newest, strict=True)]
-    after = replace(after, deployment=sizing.deployment_of(
-        after, flavour, newest, revision=op.id, region=before.region,
+    after = replace(after, deployment=with_artefacts(
+        sizing.deployment_of(after, flavour, newest, revision=op.id, region=before.region),
+        after, package, flavour, images_dir=op.world.settings.images_dir,
+        parameters=before.template.parameters if before.template else {},
     ))  # fmt: skip
     return encode(
         Decision(

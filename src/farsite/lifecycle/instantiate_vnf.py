@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from farsite.lifecycle import binding, deploying, placing, sizing
 from farsite.lifecycle.addressing import Prefixes, with_addresses
+from farsite.lifecycle.artefacts import with_artefacts
 from farsite.lifecycle.world import Op, World
 from farsite.model.errors import Conflict, Invalid
 from farsite.model.ids import VnfcId
@@ -38,6 +39,8 @@ class InstantiateVnf:
     compute_flavours: Mapping[str, str] = field(default_factory=dict[str, str])
     unbound_cps: tuple[str, ...] = ()
     configuration: Mapping[str, object] = field(default_factory=dict[str, object])
+    parameters: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Values for the package's own template, e.g. below `nfv`."""
 
 
 def place(connection: Connection, op: Op) -> object:
@@ -77,7 +80,10 @@ def place(connection: Connection, op: Op) -> object:
     vnfcs = sizing.with_zones(vnfcs, assignment.zones)
     vnfcs = tuple(replace(one, incarnation=remains.get(one.id, 0)) for one in vnfcs)
     vnfcs = with_addresses(connection, vnfcs, owner=vnf, networks=prefixes_of(vnf, flavour))
-    deployment = sizing.deployment_of(vnf, flavour, vnfcs, revision=op.id, region=assignment.region)
+    deployment = with_artefacts(
+        sizing.deployment_of(vnf, flavour, vnfcs, revision=op.id, region=assignment.region),
+        vnf, package, flavour, images_dir=op.world.settings.images_dir, parameters=want.parameters,
+    )  # fmt: skip
     vims.allocate(
         connection,
         project_id=vnf.project_id,

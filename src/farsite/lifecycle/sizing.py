@@ -64,6 +64,7 @@ def _wanted(
         anti_affinity_group=f"{vnf.id}:{apart}" if apart else "",
         affinity_group=f"{vnf.id}:{together}" if together else "",
         flavour=vnf.compute_flavours.get(vdu.id, ""),
+        flavour_hints=vdu.requested_capabilities,
         requirements=requirements.requirements_of(flavour, vdu),
         volumes=_volumes(vnf, package, flavour, vdu),
         user_data=vdu.boot_data,

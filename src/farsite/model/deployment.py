@@ -116,6 +116,8 @@ class WantedVnfc:
     """VNFCs of one group stand on the same host."""
     flavour: str = ""
     """Name or id of a flavour of the VIM; empty: found or made by vCPUs, memory, disk and `requirements`."""
+    flavour_hints: tuple[str, ...] = ()
+    """Names in the descriptor that may be flavours of the VIM; one that is none means nothing here."""
     requirements: Mapping[str, str] = field(default_factory=dict[str, str])
     """Enhanced platform awareness, in the words of Nova's extra specs: `hw:cpu_policy` -> `dedicated`."""
     volumes: tuple[Volume, ...] = ()

@@ -43,6 +43,17 @@ class SwImage:
     min_disk_gib: float = 0
     min_ram_mib: float = 0
     size_gib: float = 0
+    sha256: str = ""
+    """Digest of the file at `artifact_path`; empty when the package has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseHot:
+    """A Heat template that the package brings for a flavour, with the nested ones by the names under which
+    it refers to them. Texts as they lie in the archive."""
+
+    main: str
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +193,8 @@ class DeploymentFlavour:
     affinity: tuple[AffinityRule, ...] = ()
     lifecycle_scripts: tuple[str, ...] = ()
     """Lifecycle interfaces that name a script or artefact: never run, listed as unsupported."""
+    base_template: BaseHot | None = None
+    """Used on an OpenStack VIM in place of a template made from the VDUs."""
 
     def scale_levels(self, level: str = "") -> dict[str, int]:
         """Scale level per aspect in an instantiation level (the default one when empty)."""
