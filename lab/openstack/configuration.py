@@ -1,7 +1,8 @@
 """The configuration files of a site's services, and why they say what they say.
 
-Intervals are short, so that a fault is noticed in seconds. No agent runs: ports are bound by a mechanism driver of
-ours, guests and volumes by fake drivers. `keystonemiddleware` keeps tokens for five minutes, as in the field.
+Intervals are short, so that a fault is noticed in seconds. No agent runs: ports are bound by a mechanism
+driver of ours, guests and volumes by fake drivers. `keystonemiddleware` keeps tokens for five minutes, as in
+the field.
 """
 
 import json
@@ -115,10 +116,11 @@ class Configuration:
             "database": self._connection("keystone"),
             "token": {"provider": "fernet", "expiration": 14400},
             "fernet_tokens": {"key_repository": self._state / "fernet"},
+            "fernet_receipts": {"key_repository": self._state / "fernet"},
             "credential": {"key_repository": self._state / "credential"},
             "identity": {"password_hash_rounds": 4},
-            # oslo_cache.dict gives out what it holds, and Keystone changes it: credentials of Heat's users could
-            # not be deleted any more (KeyError encrypted_blob).
+            # oslo_cache.dict gives out what it holds, and Keystone changes it: credentials of Heat's users
+            # could not be deleted any more (KeyError encrypted_blob).
             "cache": {"enabled": "true", "backend": "dogpile.cache.memory_pickle"},
             "oslo_messaging_notifications": SILENT,
         }

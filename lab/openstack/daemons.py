@@ -1,7 +1,7 @@
 """What runs at a site: which programs, in which order, and how each is started.
 
-Since 2026 every API is a WSGI application, which uWSGI serves; before, most brought an eventlet server of their
-own. `neutron`'s RPC and periodic workers are left out: only agents talk to them, and there are none.
+Since 2026 every API is a WSGI application, which uWSGI serves; before, most brought an eventlet server of
+their own. `neutron`'s RPC and periodic workers are left out: only agents talk to them, and there are none.
 """
 
 import base64
@@ -33,7 +33,8 @@ class SiteDaemons:
     def start_keystone(self) -> None:
         """Start Keystone, with its keys and its first administrator, and wait until it answers."""
         site = self._site
-        if not (self._layout.state(site) / "fernet").exists():
+        done = self._layout.state(site) / "keystone.done"
+        if not done.exists():
             self._write_keys()
             urls = [
                 word
@@ -47,6 +48,7 @@ class SiteDaemons:
                 *("bootstrap", "--bootstrap-password", ADMIN_PASSWORD),
                 *("--bootstrap-region-id", site.name, *urls),
             )
+            done.touch()
         self._wsgi(
             "keystone",
             "keystone.server.wsgi:initialize_public_application",
@@ -59,7 +61,7 @@ class SiteDaemons:
     def _write_keys(self) -> None:
         for directory in ("fernet", "credential"):
             place = self._layout.state(self._site) / directory
-            place.mkdir(mode=0o700)
+            place.mkdir(mode=0o700, exist_ok=True)
             for name in "01":
                 (place / name).write_bytes(base64.urlsafe_b64encode(os.urandom(32)))
 
@@ -185,17 +187,15 @@ class SiteDaemons:
             (str(uuid.uuid4()), "cell1", bus.url(self._layout, site), database.url(site, "nova")),
         )
         statements = [f"USE {name_of(site, 'nova_api')}"]
+        columns = "created_at, uuid, name, transport_url, database_connection, disabled"
         for cell in cells:
             values = ", ".join(f"'{value}'" for value in cell)
-            statements.append(
-                "INSERT INTO cell_mappings"  # noqa: S608 - our own words
-                f" (created_at, uuid, name, transport_url, database_connection, disabled) VALUES (NOW(), {values}, 0)"
-            )
-        for number in range(1, max(self._layout.computes, COMPUTES_MAX) + 1):
-            statements.append(
-                "INSERT INTO host_mappings (created_at, cell_id, host)"  # noqa: S608
-                f" SELECT NOW(), id, '{site.compute(number)}' FROM cell_mappings WHERE name = 'cell1'"
-            )
+            statements += [f"INSERT INTO cell_mappings ({columns}) VALUES (NOW(), {values}, 0)"]
+        statements += [
+            "INSERT INTO host_mappings (created_at, cell_id, host)"
+            f" SELECT NOW(), id, '{site.compute(number)}' FROM cell_mappings WHERE name = 'cell1'"
+            for number in range(1, max(self._layout.computes, COMPUTES_MAX) + 1)
+        ]
         database.execute("; ".join(statements))
 
     def _main(

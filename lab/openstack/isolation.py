@@ -1,8 +1,9 @@
 """A network namespace for each site, so that it can be cut off by a rule of the kernel.
 
-All namespaces of a laboratory hang on one bridge, with the database and the bus on the bridge's own address. A
-site that is cut off still reaches those two, which belong to its inside: what is cut is what an orchestrator, or
-another site, would use. Without `reject` packets vanish, open connections too; with it they are answered.
+All namespaces of a laboratory hang on one bridge, with the database and the bus on the bridge's own address.
+A site that is cut off still reaches those two, which belong to its inside: what is cut is what an
+orchestrator, or another site, would use. Without `reject` packets vanish, open connections too; with it they
+are answered.
 """
 
 import subprocess
@@ -49,7 +50,7 @@ def remove(layout: Layout) -> None:
 
 
 def cut(layout: Layout, site: Site, *, reject: bool = False) -> None:
-    """Cut the site off. `reject` answers with resets, else nothing comes back. Cutting twice is cutting once."""
+    """Cut the site off; `reject` answers with resets, else nothing comes back. Twice is as good as once."""
     ports = f"{{ {layout.database_port}, {layout.bus_port} }}"
     verdict = "reject with tcp reset" if reject else "drop"
     other = "reject" if reject else "drop"

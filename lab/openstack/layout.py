@@ -1,7 +1,7 @@
 """Where everything of a laboratory lies: its directory, the sites in it, their addresses and ports.
 
-The layout is decided by `up` and kept in the laboratory's directory, so that every later command, and every test,
-knows it from there and from nowhere else.
+The layout is decided by `up` and kept in the laboratory's directory, so that every later command, and every
+test, knows it from there and from nowhere else.
 """
 
 import dataclasses
@@ -31,9 +31,9 @@ PORTS = {
 # The third would reach into the range from which the kernel takes ports of outgoing connections.
 PORT_BASES = (10000, 20000, 3000)
 SITES_MAX = len(PORT_BASES)
-ADMIN_PASSWORD = "adminpass"  # noqa: S105 - loopback and namespaces of this machine only
-MEMBER_PASSWORD = "nfvpass"  # noqa: S105
-SERVICE_PASSWORD = "lab"  # noqa: S105 - of services, in Keystone, in the database and on the bus
+ADMIN_PASSWORD = "adminpass"
+MEMBER_PASSWORD = "nfvpass"
+SERVICE_PASSWORD = "lab"
 
 
 class LaboratoryFault(Exception):
@@ -83,9 +83,9 @@ class Layout:
     """What a laboratory consists of.
 
     `independent` sites have a Keystone each; `regions` more share the first one's. `zones` is how many
-    availability zones a site's compute hosts are spread over (one is `nova`, the next `edge`). With `isolated`
-    each site has a network namespace of its own. `port_offset` is added to every port, so that laboratories can
-    run side by side.
+    availability zones a site's compute hosts are spread over (one is `nova`, the next `edge`). With
+    `isolated` each site has a network namespace of its own. `port_offset` is added to every port, so that
+    laboratories can run side by side.
     """
 
     directory: Path

@@ -1,8 +1,8 @@
 """The processes of a laboratory: started, killed, frozen and looked for by process id, never by name.
 
 A process is known by its id and its time of start, since ids are used again. Each is the leader of its own
-session, so that a signal to its group reaches what it forked. How it was started is kept beside, so that it can
-be started again by another program and on another day.
+session, so that a signal to its group reaches what it forked. How it was started is kept beside, so that it
+can be started again by another program and on another day.
 """
 
 import json
@@ -236,7 +236,7 @@ def _answers(place: str) -> bool:
             attempt.settimeout(1)
             return attempt.connect_ex((host, int(port))) == 0
     try:
-        with urllib.request.urlopen(place, timeout=5) as answer:  # noqa: S310 - our own address
+        with urllib.request.urlopen(place, timeout=5) as answer:
             answer.read()
     except urllib.error.HTTPError as error:
         return error.code in WELL

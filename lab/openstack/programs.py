@@ -1,11 +1,20 @@
-"""How OpenStack's own programs are called: by their main functions, without the scripts that packages install."""
+"""How OpenStack's own programs are called: by their main functions, not by scripts that packages install."""
 
 import json
 import os
 import subprocess
 from collections.abc import Sequence
 
-from lab.openstack.layout import INSIDE, LaboratoryFault, Layout, Site
+from lab.openstack.layout import (
+    ADMIN_PASSWORD,
+    INSIDE,
+    MEMBER_PASSWORD,
+    PORTS,
+    SERVICE_PASSWORD,
+    LaboratoryFault,
+    Layout,
+    Site,
+)
 
 MANAGERS = {
     "keystone": ("keystone.cmd.manage:main", "keystone-manage", "keystone.conf"),
@@ -53,9 +62,7 @@ def bootstrap(layout: Layout, site: Site, what: str) -> None:
 
 
 def _facts(layout: Layout, site: Site) -> dict[str, object]:
-    from lab.openstack import layout as constants
-
-    served = [name for name in constants.PORTS if name in ("heat-cfn", *layout.projects)]
+    served = [name for name in PORTS if name in ("heat-cfn", *layout.projects)]
     computes = [site.compute(number) for number in range(1, layout.computes + 1)]
     return {
         "number": site.number,
@@ -65,9 +72,9 @@ def _facts(layout: Layout, site: Site) -> dict[str, object]:
         "urls": {name: site.url(name) for name in served if name != "keystone"},
         "computes": computes,
         "zones": {"edge": computes[1::2]} if layout.zones > 1 else {},
-        "admin_password": constants.ADMIN_PASSWORD,
-        "member_password": constants.MEMBER_PASSWORD,
-        "service_password": constants.SERVICE_PASSWORD,
+        "admin_password": ADMIN_PASSWORD,
+        "member_password": MEMBER_PASSWORD,
+        "service_password": SERVICE_PASSWORD,
     }
 
 

@@ -1,7 +1,7 @@
 """Bringing a laboratory up and taking it down, in the order that OpenStack's services need.
 
-Each part that is done once leaves a mark, so that `up` goes on where a run before it was broken off, and brings
-up a laboratory whose processes were all killed, with its data.
+Each part that is done once leaves a mark, so that `up` goes on where a run before it was broken off, and
+brings up a laboratory whose processes were all killed, with its data.
 """
 
 import shutil

@@ -1,8 +1,9 @@
 """The databases' schemas, and empty ones kept so that they need not be migrated again.
 
-Migrating takes longer than everything else together. A schema depends on nothing but the release's packages, so
-what was migrated once is kept under `.build`, in a directory per set of versions. It is not kept in the
-repository: that would save seven seconds of a fresh run, and put a binary file there that every new pin spoils.
+Migrating takes longer than everything else together. A schema depends on nothing but the release's packages,
+so what was migrated once is kept under `.build`, in a directory per set of versions. It is not kept in the
+repository: that would save seven seconds of a fresh run, and put a binary file there that every new pin
+spoils.
 """
 
 import hashlib

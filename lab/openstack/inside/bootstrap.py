@@ -1,7 +1,7 @@
-"""Fill a site that has only its schemas: bootstrap.py identity|tenant|ready FACTS, by OpenStack's interpreter.
+"""Fill a site that has nothing but schemas: bootstrap.py identity|tenant|ready FACTS.
 
-FACTS is JSON from `lab.openstack.raising`. `identity` goes before the other services start, because the
-scheduler ends when Placement is not in the catalogue yet.
+Run by OpenStack's interpreter. FACTS is JSON from `lab.openstack.programs`. `identity` goes before the other
+services start, because the scheduler ends when Placement is not in the catalogue yet.
 """
 
 import json

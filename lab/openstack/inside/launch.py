@@ -7,6 +7,7 @@ launch.py wsgi MODULE:FACTORY HOST:PORT PROGRAM [ARGUMENT...]      a WSGI applic
 import importlib
 import os
 import sys
+from pathlib import Path
 
 
 def load(name):
@@ -27,7 +28,7 @@ def main():
 
     application = load(name)()
     host, _, port = address.rpartition(":")
-    with open(os.devnull, "w") as silent:
+    with Path(os.devnull).open("w") as silent:
         eventlet.wsgi.server(
             eventlet.listen((host, int(port)), backlog=256), application, log=silent, keepalive=True
         )

@@ -1,9 +1,9 @@
-"""nova-compute with labnova importable as nova.virt.labnova (nova loads drivers only from there)."""
+"""nova-compute with labnova importable as `nova.virt.labnova`: Nova loads drivers from there only."""
 
-import os
+from pathlib import Path
 
-import nova.virt
-from nova.cmd import compute  # monkey-patches first
+from nova import virt
+from nova.cmd import compute
 
-nova.virt.__path__.append(os.path.dirname(os.path.abspath(__file__)))
+virt.__path__.append(str(Path(__file__).resolve().parent))
 main = compute.main

@@ -1,12 +1,15 @@
-"""Fake virt driver for the lab: NUMA cells, dedicated CPUs, huge pages, SR-IOV VFs.
+"""A virt driver without hypervisor, but with NUMA cells, dedicated CPUs, huge pages and SR-IOV functions.
 
-Sizes come from LAB_COMPUTE (JSON) so that tests can make a small site.
+Nova's own fake driver has none of these, leaves snapshots queued for ever, forgets its guests with every
+restart, and reports another node each time, so that nova-compute refuses its second start (2023.1). Sizes
+come from LAB_COMPUTE (JSON), so that a test can have a small site.
 """
 
 import io
 import json
 import os
 import uuid
+from pathlib import Path
 
 import nova.conf
 import os_resource_classes as orc
@@ -29,34 +32,40 @@ SIZE = {
 }
 SIZE.update(json.loads(os.environ.get("LAB_COMPUTE", "{}")))
 
-pci_utils.get_mac_by_pci_address = lambda addr, pf_interface=False: (
-    "52:54:00:" + ":".join(addr.replace(".", ":").split(":")[1:])[:8]
-)
-pci_utils.get_vf_num_by_pci_address = lambda addr: int(addr.rsplit(".", 1)[1])
+CONF = nova.conf.CONF
+
+
+def mac_of(address, **_):
+    """The MAC of a device that no kernel knows, made of its address on the bus."""
+    return "52:54:00:" + ":".join(address.replace(".", ":").split(":")[1:])[:8]
+
+
+def function_number(address):
+    return int(address.rsplit(".", 1)[1])
+
+
+pci_utils.get_mac_by_pci_address = mac_of
+pci_utils.get_vf_num_by_pci_address = function_number
 
 
 def node_uuid(name):
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
 
 
-CONF = nova.conf.CONF
-
-
 class Guests(dict):
-    """uuid -> FakeInstance, kept in a file: guests outlive a restart of nova-compute."""
+    """Guests by their UUID, kept in a file: they outlive a restart of nova-compute, as real ones do."""
 
     def __init__(self, path):
         super().__init__()
         self.path = path
-        if os.path.exists(path):
-            with open(path) as f:
-                for uid, (name, state) in json.load(f).items():
-                    super().__setitem__(uid, fake.FakeInstance(name, state, uid))
+        if path.exists():
+            for uid, (name, state) in json.loads(path.read_text()).items():
+                super().__setitem__(uid, fake.FakeInstance(name, state, uid))
 
     def save(self):
-        with open(self.path + ".new", "w") as f:
-            json.dump({uid: (g.name, g.state) for uid, g in self.items()}, f)
-        os.replace(self.path + ".new", self.path)
+        part = self.path.with_suffix(".new")
+        part.write_text(json.dumps({uid: (guest.name, guest.state) for uid, guest in self.items()}))
+        part.replace(self.path)
 
     def __setitem__(self, uid, guest):
         super().__setitem__(uid, guest)
@@ -73,14 +82,16 @@ class Guests(dict):
 
 
 class LabDriver(fake.FakeDriver):
-    capabilities = dict(fake.FakeDriver.capabilities, supports_pcpus=True)
+    """What nova-compute drives at every host of the laboratory."""
+
+    capabilities = fake.FakeDriver.capabilities | {"supports_pcpus": True}
     vcpus = SIZE["cells"] * SIZE["shared"]
     memory_mb = SIZE["cells"] * SIZE["mem_mb"]
     local_gb = SIZE["disk_gb"]
 
     def __init__(self, virtapi, read_only=False):
         super().__init__(virtapi, read_only)
-        self.instances = Guests(os.path.join(CONF.state_path, "guests.json"))
+        self.instances = Guests(Path(CONF.state_path) / "guests.json")
 
     def power_off(self, *args, **kwargs):
         super().power_off(*args, **kwargs)
@@ -119,36 +130,28 @@ class LabDriver(fake.FakeDriver):
         return numa.NUMATopology(cells=cells)
 
     def _pci(self):
-        devices = []
-        for pf in range(2):
-            parent = "0000:%02x:00.0" % (pf + 1)
-            devices.append(
-                {
-                    "address": parent,
-                    "product_id": "1572",
-                    "vendor_id": "8086",
-                    "status": "available",
-                    "dev_type": obj_fields.PciDeviceType.SRIOV_PF,
-                    "parent_addr": None,
-                    "numa_node": pf,
-                    "label": "label_8086_1572",
-                }
-            )
-            for vf in range(SIZE["vfs"]):
-                devices.append(
-                    {
-                        "address": "0000:%02x:%02x.%d" % (pf + 1, 1 + vf // 8, vf % 8),
-                        "product_id": "154c",
-                        "vendor_id": "8086",
-                        "status": "available",
-                        "dev_type": obj_fields.PciDeviceType.SRIOV_VF,
-                        "parent_addr": parent,
-                        "numa_node": pf,
-                        "label": "label_8086_154c",
-                        "parent_ifname": "%s-ens%d" % (self._host, pf + 1),
-                    }
-                )
-        return devices
+        return [device for port in (1, 2) for device in self._functions(port)]
+
+    def _functions(self, port):
+        """A physical function and its virtual ones, which hang on the NUMA cell of that number."""
+        physical = f"0000:{port:02x}:00.0"
+        shared = {"vendor_id": "8086", "status": "available", "numa_node": port - 1}
+        yield shared | {
+            "address": physical,
+            "product_id": "1572",
+            "dev_type": obj_fields.PciDeviceType.SRIOV_PF,
+            "parent_addr": None,
+            "label": "label_8086_1572",
+        }
+        for number in range(SIZE["vfs"]):
+            yield shared | {
+                "address": f"0000:{port:02x}:{1 + number // 8:02x}.{number % 8}",
+                "product_id": "154c",
+                "dev_type": obj_fields.PciDeviceType.SRIOV_VF,
+                "parent_addr": physical,
+                "label": "label_8086_154c",
+                "parent_ifname": f"{self._host}-ens{port}",
+            }
 
     def get_available_resource(self, nodename):
         status = super().get_available_resource(nodename)
@@ -158,7 +161,7 @@ class LabDriver(fake.FakeDriver):
         status["pci_passthrough_devices"] = jsonutils.dumps(self._pci())
         return status
 
-    def get_nodenames_by_uuid(self, refresh=False):
+    def get_nodenames_by_uuid(self, refresh=False):  # noqa: ARG002 - Nova's signature
         return {node_uuid(n): n for n in self.get_available_nodes()}
 
     def update_provider_tree(self, provider_tree, nodename, allocations=None):
