@@ -13,7 +13,7 @@ def describe_vdu(
     vdu: Vdu, *, default_zone: str, log: Path, datapath: PathState, is_up: Callable[[str], bool]
 ) -> list[Resource]:
     """A VDU as one compute resource and one per port; `is_up` tells of host-side interfaces."""
-    is_alive = vdu.state is not VduState.DEAD
+    is_alive, is_stopped = vdu.state is not VduState.DEAD, vdu.state is VduState.STOPPED
     zone = vdu.vnfc.zone or default_zone
     compute = Resource(
         id=f"{vdu.vnfc.id}@{vdu.vnfc.incarnation}",
@@ -25,6 +25,7 @@ def describe_vdu(
         host=platform.node(),
         zone=zone,
         is_alive=is_alive,
+        is_stopped=is_stopped,
         addresses=tuple(a.partition("/")[0] for port in vdu.vnfc.ports for a in port.addresses),
         details={
             "pid": str(vdu.pid),
@@ -47,7 +48,8 @@ def describe_vdu(
             vnfc_id=vdu.vnfc.id,
             incarnation=vdu.vnfc.incarnation,
             zone=zone,
-            is_alive=is_alive and is_up(vdu.devices[port.name]),
+            is_alive=is_alive and (is_stopped or is_up(vdu.devices[port.name])),
+            is_stopped=is_stopped,
             addresses=tuple(address.partition("/")[0] for address in port.addresses),
             mac=mac_of(vdu.vnfc.id, port),
             details={

@@ -77,14 +77,19 @@ class Launcher:
         self._socket = ours
         self._socket.settimeout(10)
 
-    def start(self, wanted: Launch, *, control: int, log: int, ready: int, lifeline: int) -> int:
+    def start(
+        self, wanted: Launch, *, control: int, log: int, ready: int, lifeline: int, network: int | None = None
+    ) -> int:
         """Fork a VDU; returns its process id. It reports on `control` from then on.
+
+        With `network` it joins that network namespace, whose ports are there already, in place of a new one.
 
         Raises:
             OSError: the launcher is gone or could not fork.
         """
         message = json.dumps(asdict(wanted)).encode()
-        socket.send_fds(self._socket, [message], [control, log, ready, lifeline])
+        joined = [] if network is None else [network]
+        socket.send_fds(self._socket, [message], [control, log, ready, lifeline, *joined])
         answer = json.loads(self._socket.recv(_MESSAGE_LIMIT) or b"{}")
         if "pid" not in answer:
             raise OSError(f"The launcher could not start a VDU: {answer.get('error', 'it is gone')}")
@@ -98,7 +103,7 @@ def _serve(agent: socket.socket) -> NoReturn:
     namespaces.become_subreaper()
     while True:
         try:
-            message, descriptors, _, _ = socket.recv_fds(agent, _MESSAGE_LIMIT, 4)
+            message, descriptors, _, _ = socket.recv_fds(agent, _MESSAGE_LIMIT, 5)
         except OSError:
             os._exit(0)
         if not message:
@@ -137,12 +142,17 @@ def _report(agent: socket.socket, answer: Mapping[str, object]) -> None:
 
 
 def _become(wanted: dict[str, object], descriptors: list[int]) -> NoReturn:
-    control, log, ready, lifeline = descriptors
+    control, log, ready, lifeline, *network = descriptors
     try:
         launch = Launch(**wanted)  # pyright: ignore[reportArgumentType]
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        namespaces.unshare(_NAMESPACES)
+        if network:
+            namespaces.enter(network[0], namespaces.CLONE_NEWNET)
+            namespaces.unshare(_NAMESPACES & ~namespaces.CLONE_NEWNET)
+            os.close(network[0])
+        else:
+            namespaces.unshare(_NAMESPACES)
         os.write(control, b"unshared")
         if os.read(control, 16) != b"go":
             os._exit(0)

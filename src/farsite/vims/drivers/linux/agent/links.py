@@ -37,6 +37,7 @@ VXLAN_PORT = 4789
 _RTM_GETLINK = 18
 _RTM_SETLINK = 19
 _RTM_NEWADDR = 20
+_RTM_DELADDR = 21
 _RTM_NEWNEIGH = 28
 _RTM_DELNEIGH = 29
 _RTM_GETNEIGH = 30
@@ -211,6 +212,26 @@ class Links:
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise
+
+    def delete_address(self, index: int, address: str) -> None:
+        """Take an address with prefix length away; an absent one is well."""
+        interface = ipaddress.ip_interface(address)
+        family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
+        packed = interface.ip.packed
+        payload = struct.pack("=BBBBI", family, interface.network.prefixlen, 0, 0, index)
+        try:
+            self._netlink.request(
+                Message(_RTM_DELADDR, 0, payload + attribute(1, packed) + attribute(2, packed))
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+
+    def set_mac(self, index: int, mac: str) -> None:
+        """Give an interface another MAC address."""
+        self._netlink.request(
+            Message(_RTM_SETLINK, 0, _link(index) + attribute(_IFLA_ADDRESS, mac_bytes(mac)))
+        )
 
     def vxlan_id(self, index: int) -> int:
         """VXLAN id of a tunnel; 0 when it is none."""

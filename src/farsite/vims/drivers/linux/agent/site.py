@@ -114,7 +114,7 @@ class Site:
         lost = self._vdus.adopt()
         self._read_devices()
         self._chains.restore()
-        adopted = [vdu for vdu in self._vdus if vdu.state is VduState.RUNNING]
+        adopted = [vdu for vdu in self._vdus if vdu.state is not VduState.DEAD]
         swept = self._sweep()
         self.journal.tell(
             VimEventKind.AGENT_STARTED,
@@ -290,6 +290,7 @@ class Site:
         self._deployments[wanted.name] = wanted
         _write(self._deployment_records, wanted.name, wanted)
         if before != wanted:
+            self._vdus.hurry(wanted.name)
             self._tell_deployment(wanted, "was stated anew" if before else "was stated")
         # A VNFC that never served may be tried again: nothing depended on it.
         self._retrying.add(wanted.name)
@@ -299,6 +300,7 @@ class Site:
         """Remove a deployment and all it holds. An absent one is well."""
         deployment = self._deployments.pop(name, None)
         (self._deployment_records / _file(name)).unlink(missing_ok=True)
+        self._vdus.hurry(name)
         self._converge_soon(name)
         await self._converging[name]
         if name in self._failures:
@@ -316,13 +318,7 @@ class Site:
         resources = tuple(self._deployment_resources(name))
         is_busy = name in self._converging
         failed = self._failed(wanted, standing)
-        current = {
-            vnfc.id
-            for vnfc in wanted.vnfcs
-            if vnfc.id in standing
-            and standing[vnfc.id].vnfc.incarnation >= vnfc.incarnation
-            and standing[vnfc.id].state is VduState.RUNNING
-        }
+        current = {vnfc.id for vnfc in wanted.vnfcs if _is_as_wanted(standing.get(vnfc.id), vnfc)}
         reason = resource = ""
         if name in self._failures and not is_busy:
             state, reason = DeploymentState.FAILED, self._failures[name]
@@ -416,10 +412,29 @@ class Site:
         self._converge_networks(name, wanted)
         if wanted is None:
             return
+        others = [vnfc for vnfc in wanted.vnfcs if _is_otherwise(self._vdus.get(vnfc.id), vnfc)]
+        await asyncio.gather(*(self._change(vnfc) for vnfc in others))
         missing = [vnfc for vnfc in wanted.vnfcs if self._vdus.get(vnfc.id) is None]
         await asyncio.gather(*(self._launch(wanted, vnfc) for vnfc in missing))
-        if surplus or missing:
+        if surplus or missing or others:
             self._worked_on.add(name)
+
+    async def _change(self, vnfc: WantedVnfc) -> None:
+        """What a VDU that stays takes on: other ports, stopped or started."""
+        vdu = self._vdus.get(vnfc.id)
+        assert vdu is not None
+        if vdu.vnfc.ports != vnfc.ports:
+            self._vdus.rewire(vnfc.id, vnfc, lambda port: self._bridge_of(vnfc, port))
+        if vnfc.is_stopped and vdu.state is VduState.RUNNING:
+            self._vdus.leave(vnfc.id)
+            self._chains.changed(vnfc.id, "it is being stopped")
+            try:
+                await self._vdus.stop(vnfc.id, vnfc)
+            except OSError:
+                self._chains.changed(vnfc.id, "it was not stopped")
+                raise
+        elif not vnfc.is_stopped and vdu.state is VduState.STOPPED:
+            await self._vdus.start_again(vnfc.id, vnfc, profiles=self._profile_directories())
 
     def _is_surplus(self, vdu: Vdu, wanted: WantedVnfc | None, is_retry: bool) -> bool:
         if wanted is None or wanted.incarnation > vdu.vnfc.incarnation:
@@ -500,7 +515,7 @@ class Site:
         for hop in chain.hops if chain else ():
             for instance in hop.instances:
                 vdu = self._vdus.get(instance.vnfc_id)
-                if vdu is None or vdu.state is not VduState.RUNNING:
+                if vdu is None or vdu.state not in (VduState.RUNNING, VduState.STOPPED):
                     continue
                 for port in vdu.vnfc.ports:
                     device, bridge = (
@@ -662,6 +677,26 @@ async def _end_of(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+def _is_as_wanted(vdu: Vdu | None, wanted: WantedVnfc) -> bool:
+    state = VduState.STOPPED if wanted.is_stopped else VduState.RUNNING
+    return (
+        vdu is not None
+        and vdu.state is state
+        and vdu.vnfc.incarnation >= wanted.incarnation
+        and (vdu.vnfc.incarnation > wanted.incarnation or vdu.vnfc.ports == wanted.ports)
+    )
+
+
+def _is_otherwise(vdu: Vdu | None, wanted: WantedVnfc) -> bool:
+    """Whether a VDU stands that shall stay, with other ports or in the other state."""
+    return (
+        vdu is not None
+        and vdu.state in (VduState.RUNNING, VduState.STOPPED)
+        and vdu.vnfc.incarnation == wanted.incarnation
+        and not _is_as_wanted(vdu, wanted)
+    )
 
 
 def _used(vnfcs: Iterable[WantedVnfc]) -> dict[str, float]:

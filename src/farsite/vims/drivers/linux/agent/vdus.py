@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -22,7 +23,7 @@ from farsite.model.deployment import Port, WantedVnfc
 from farsite.model.errors import VimFault
 from farsite.model.ids import VnfcId
 from farsite.vims.drivers.linux import paths, wire
-from farsite.vims.drivers.linux.agent import daemon, images, namespaces
+from farsite.vims.drivers.linux.agent import daemon, images, namespaces, rewiring
 from farsite.vims.drivers.linux.agent.launcher import LIFELINE_DESCRIPTOR, READY_DESCRIPTOR, Launch, Launcher
 from farsite.vims.drivers.linux.agent.limits import Limits
 from farsite.vims.drivers.linux.agent.links import Links
@@ -30,6 +31,8 @@ from farsite.vims.drivers.linux.agent.links import Links
 READY_WITHIN_S = 5.0
 _AT_ONCE = 8
 _LOGS_KEPT = 200
+_KEEPER = images.Program(arguments=(shutil.which("sleep", path="/usr/bin:/bin") or "/bin/sleep", "infinity"))
+"""What stands for a function that is stopped: it does nothing and has the namespaces."""
 _INTERFACE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 
 
@@ -38,6 +41,8 @@ class VduState(StrEnum):
 
     STARTING = "STARTING"
     RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    """Stopped on purpose: a process that does nothing keeps its network namespace and ports."""
     DEAD = "DEAD"
 
 
@@ -108,6 +113,7 @@ class Vdus:
         self._lifelines: dict[VnfcId, int] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._leaving: set[VnfcId] = set()
+        self._hurried: dict[VnfcId, asyncio.Event] = {}
 
     def __iter__(self) -> Iterator[Vdu]:
         return iter(tuple(self._found.values()))
@@ -159,7 +165,7 @@ class Vdus:
         self._found[wanted.id] = vdu
         async with self._slots:
             try:
-                program = images.resolve(wanted, profiles)
+                program = _KEEPER if wanted.is_stopped else images.resolve(wanted, profiles)
                 await self._start(vdu, program, bridge_of)
             except TimeoutError:
                 await self._give_up(wanted.id, f"It was not ready within {READY_WITHIN_S:g} s.")
@@ -167,7 +173,15 @@ class Vdus:
                 await self._give_up(wanted.id, str(error))
         return self._found[wanted.id]
 
-    async def _start(self, vdu: Vdu, program: images.Program, bridge_of: Callable[[Port], int]) -> None:
+    async def _start(
+        self,
+        vdu: Vdu,
+        program: images.Program,
+        bridge_of: Callable[[Port], int],
+        *,
+        network: int | None = None,
+    ) -> None:
+        """Start the program in namespaces of its own, or in network namespace `network` with its ports."""
         loop = asyncio.get_running_loop()
         directory = self._prepare(vdu, program)
         control, theirs = socket.socketpair()
@@ -184,6 +198,7 @@ class Vdus:
                     log=log,
                     ready=ready_end,
                     lifeline=lifeline_end,
+                    network=network,
                 )
             finally:
                 theirs.close()
@@ -193,7 +208,9 @@ class Vdus:
                 said = await loop.sock_recv(control, 4096)
                 if said != b"unshared":
                     raise VimFault(f"The VDU could not get its namespaces: {said.decode(errors='replace')}")
-                vdu = self._move_ports_in(replace(vdu, pid=pid), bridge_of)
+                vdu = replace(vdu, pid=pid, started=daemon.start_time(pid))
+                if network is None:
+                    vdu = self._move_ports_in(vdu, bridge_of)
                 self._limits.apply(f"farsite-{vdu.key}", vdu.vnfc, pid)
                 self._keep(vdu)
                 self._watch(vdu, lifeline=os.dup(lifeline))
@@ -206,10 +223,140 @@ class Vdus:
             control.close()
             os.close(ready)
             os.close(lifeline)
-        if self._found[vdu.vnfc.id].state is VduState.STARTING:
-            vdu = replace(vdu, state=VduState.RUNNING, has_served=True)
-            self._keep(vdu)
-            self._changed(vdu)
+        if self._found[vdu.vnfc.id].state is not VduState.STARTING:
+            return
+        if program is _KEEPER:
+            self._keep(replace(vdu, state=VduState.STOPPED))
+            self._switch_ports(vdu, is_up=False)
+            return
+        vdu = replace(vdu, state=VduState.RUNNING, has_served=True)
+        self._keep(vdu)
+        self._changed(vdu)
+
+    def _switch_ports(self, vdu: Vdu, *, is_up: bool) -> None:
+        """Switch our ends of its ports, so that nobody answers on the networks for one that is stopped."""
+        for device in vdu.devices.values():
+            index = self._links.index(device)
+            if index and is_up:
+                self._links.set_up(index)
+            elif index:
+                self._links.set_down(index)
+
+    # -- stopping and starting ------------------------------------------------------------------------------
+
+    async def stop(self, vnfc_id: VnfcId, wanted: WantedVnfc) -> None:
+        """End the function of a VDU that `leave` was called for; its network namespace, ports and addresses
+        stay. It gets SIGTERM and `stop_grace_s` to end by itself.
+
+        Raises:
+            OSError: the process that keeps the namespace cannot be started; the function runs on.
+        """
+        vdu = self._found[vnfc_id]
+        self._hurried[vnfc_id] = asyncio.Event()
+        ended = self._ended[vnfc_id]
+        try:
+            keeper = await self._keep_namespace(vdu)
+            # From here on an agent that comes after us finds it stopped, and sweeps the function.
+            self._keep(
+                replace(
+                    vdu, vnfc=wanted, state=VduState.STOPPED, pid=keeper, started=daemon.start_time(keeper)
+                )
+            )
+            if wanted.stop_grace_s:
+                await self._terminate(vnfc_id, ended, wanted.stop_grace_s)
+            await self._kill(vnfc_id)
+            stopped = self._found[vnfc_id]
+            self._switch_ports(stopped, is_up=False)
+            self._watch(stopped, lifeline=None)
+        finally:
+            del self._hurried[vnfc_id]
+            self._leaving.discard(vnfc_id)
+
+    async def _terminate(self, vnfc_id: VnfcId, ended: asyncio.Event, grace_s: float) -> None:
+        with contextlib.suppress(ProcessLookupError, KeyError):
+            signal.pidfd_send_signal(self._pidfds[vnfc_id], signal.SIGTERM)
+        waits = [asyncio.ensure_future(one.wait()) for one in (ended, self._hurried[vnfc_id])]
+        try:
+            await asyncio.wait(waits, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+
+    def hurry(self, deployment: str) -> None:
+        """Wait no longer for functions of a deployment that are ending by themselves."""
+        for vnfc_id, hurried in self._hurried.items():
+            if self._found[vnfc_id].deployment == deployment:
+                hurried.set()
+
+    async def _keep_namespace(self, vdu: Vdu) -> int:
+        """Start the process that keeps a VDU's network namespace; its process id."""
+        control, theirs = socket.socketpair()
+        control.setblocking(False)
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        network = os.open(f"/proc/{vdu.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            directory = self._work / vdu.key
+            pid = self._launcher.start(
+                replace(self._launch_of(vdu, _KEEPER, directory), ports=()),
+                control=theirs.fileno(), log=nothing, ready=nothing, lifeline=nothing, network=network,
+            )  # fmt: skip
+            theirs.close()
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(READY_WITHIN_S):
+                said = await loop.sock_recv(control, 4096)
+                if said == b"unshared":
+                    await loop.sock_sendall(control, b"go")
+                    said = await loop.sock_recv(control, 4096)
+            if said:
+                raise OSError(f"{vdu.vnfc.id} cannot be stopped: {said.decode(errors='replace')}")
+            return pid
+        finally:
+            theirs.close()
+            control.close()
+            os.close(nothing)
+            os.close(network)
+
+    async def start_again(self, vnfc_id: VnfcId, wanted: WantedVnfc, *, profiles: Sequence[Path]) -> Vdu:
+        """Start the function of a stopped VDU again, with the ports it has; what became of it is in the
+        answer."""
+        stopped = self._found[vnfc_id]
+        keeper = os.pidfd_open(stopped.pid)
+        network = os.open(f"/proc/{stopped.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._unwatch(vnfc_id)
+        self._found[vnfc_id] = starting = replace(stopped, vnfc=wanted, state=VduState.STARTING)
+        try:
+            async with self._slots:
+                self._switch_ports(starting, is_up=True)
+                program = images.resolve(wanted, profiles)
+                await self._start(starting, program, lambda _port: 0, network=network)
+        except TimeoutError:
+            await self._give_up(vnfc_id, f"It was not ready within {READY_WITHIN_S:g} s.")
+        except (OSError, VimFault) as error:
+            await self._give_up(vnfc_id, str(error))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(keeper, signal.SIGKILL)
+            os.close(keeper)
+            os.close(network)
+        return self._found[vnfc_id]
+
+    def rewire(self, vnfc_id: VnfcId, wanted: WantedVnfc, bridge_of: Callable[[Port], int]) -> None:
+        """Give a VDU's ports the addresses, MACs and bridges that are wanted now.
+
+        Raises:
+            VimFault: its ports cannot be changed so.
+            OSError: the kernel refuses.
+        """
+        vdu = self._found[vnfc_id]
+        rewiring.rewire(
+            vdu.vnfc, wanted, pid=vdu.pid,
+            interface_of=lambda port: interface_name(port.name), mac_of=lambda port: mac_of(vnfc_id, port),
+        )  # fmt: skip
+        for port in wanted.ports:
+            index = self._links.index(vdu.devices[port.name])
+            if index:
+                self._links.set_master(index, bridge_of(port))
+        self._keep(replace(vdu, vnfc=replace(vdu.vnfc, ports=wanted.ports)))
 
     def _prepare(self, vdu: Vdu, program: images.Program) -> Path:
         directory = paths.make_private(self._work / vdu.key)
@@ -323,6 +470,13 @@ class Vdus:
             self._lifelines[vnfc_id] = lifeline
             loop.add_reader(lifeline, self._on_lifeline, vnfc_id)
 
+    def _unwatch(self, vnfc_id: VnfcId) -> None:
+        descriptor = self._pidfds.pop(vnfc_id, None)
+        if descriptor is not None:
+            asyncio.get_running_loop().remove_reader(descriptor)
+            os.close(descriptor)
+        self._drop_lifeline(vnfc_id)
+
     def _on_lifeline(self, vnfc_id: VnfcId) -> None:
         """The VDU let go of its lifeline: because it dies, or because its program closes what it inherits."""
         self._drop_lifeline(vnfc_id)
@@ -353,7 +507,7 @@ class Vdus:
         # One that is still starting is waited for by its launch, which hears of the end as well.
         if vdu is None or vnfc_id in self._leaving or vdu.state is VduState.STARTING:
             return
-        if vdu.state is VduState.RUNNING:
+        if vdu.state in (VduState.RUNNING, VduState.STOPPED):
             vdu = self._declare_dead(vdu)
         self._keep(replace(vdu, reason=f"{vdu.reason} {self._last_words(vdu)}".strip()))
         self._clean(vdu)
@@ -438,7 +592,7 @@ class Vdus:
             except ValueError:
                 path.unlink()
                 continue
-            if vdu.state is VduState.RUNNING and self._is_alive(vdu):
+            if vdu.state in (VduState.RUNNING, VduState.STOPPED) and self._is_alive(vdu):
                 self._found[vdu.vnfc.id] = vdu
                 self._watch(vdu, lifeline=_open_lifeline(vdu.pid))
                 continue
@@ -448,7 +602,7 @@ class Vdus:
                 path.unlink()
                 continue
             self._found[vdu.vnfc.id] = vdu
-            if vdu.state is VduState.RUNNING:
+            if vdu.state in (VduState.RUNNING, VduState.STOPPED):
                 self._end_process(vdu)
                 self._keep(replace(vdu, state=VduState.DEAD, reason="It died while the site had no agent."))
                 self._clean(vdu)
@@ -496,7 +650,7 @@ class Vdus:
             VimFault: the VNFC is not there or dead, or nothing accepts the connection.
         """
         vdu = self.get(vnfc_id)
-        if vdu is None or vdu.state is VduState.DEAD:
+        if vdu is None or vdu.state in (VduState.DEAD, VduState.STOPPED):
             raise VimFault(f'VNFC "{vnfc_id}" does not run on this site.', about={"vnfc_id": vnfc_id})
         try:
             namespace = os.open(f"/proc/{vdu.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
