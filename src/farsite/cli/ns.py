@@ -42,7 +42,18 @@ def instantiate(
     /,
     *,
     vim: Annotated[
-        list[str] | None, Parameter(help="PROFILE=VIM: put a VNF profile on this VIM. Repeatable.")
+        list[str] | None,
+        Parameter(help="PROFILE=VIM[/REGION[/ZONE]]: put a VNF profile on this VIM. Repeatable."),
+    ] = None,
+    network: Annotated[
+        list[str] | None,
+        Parameter(
+            help="LINK[@VIM]=NETWORK: a virtual link is this network, which the VIM has already. Repeatable."
+        ),
+    ] = None,
+    compute_flavour: Annotated[
+        list[str] | None,
+        Parameter(help="PROFILE/VDU=FLAVOUR: compute flavour of the VIM for a VDU. Repeatable."),
     ] = None,
     flavour: Annotated[str, Parameter(help="Deployment flavour; the default one if left out.")] = "",
     level: Annotated[str, Parameter(help="Instantiation level; the default one if left out.")] = "",
@@ -56,15 +67,37 @@ def instantiate(
 ) -> int:
     """Place and deploy all functions of a service, join and chain them."""
     files = documents.pairs(configuration or [], option="--configuration")
+    networks = documents.pairs(network or [], option="--network")
+    flavours = documents.pairs(compute_flavour or [], option="--compute-flavour")
     body: dict[str, object] = {
         "flavour_id": flavour,
         "level_id": level,
-        "vims": documents.pairs(vim or [], option="--vim"),
+        **_places(documents.pairs(vim or [], option="--vim")),
+        "networks": _nested(networks, "@"),
+        "compute_flavours": _nested(flavours, "/"),
         "configurations": {profile: documents.read(Path(file)) for profile, file in files.items()},
     }
     with Client() as client:
         operation = client.start("ns", ns, "instantiate", body)
         return accepted(client, operation, wait=wait, form=output, timeout_s=timeout)
+
+
+def _places(given: dict[str, str]) -> dict[str, dict[str, str]]:
+    """VIM, region and zone of each profile, as far as they are given."""
+    places = {profile: [*place.split("/", 2), "", ""] for profile, place in given.items()}
+    return {
+        word: {profile: place[number] for profile, place in places.items() if place[number]}
+        for number, word in enumerate(("vims", "regions", "zones"))
+    }
+
+
+def _nested(given: dict[str, str], separator: str) -> dict[str, dict[str, str]]:
+    """`{"a@b": "c", "a": "d"}` as `{"a": {"b": "c", "": "d"}}`."""
+    found: dict[str, dict[str, str]] = {}
+    for key, value in given.items():
+        outer, _, inner = key.partition(separator)
+        found.setdefault(outer, {})[inner] = value
+    return found
 
 
 @app.command

@@ -30,12 +30,18 @@ from farsite.workflow.saga import Saga, step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstantiateNs:
-    """`vims` pins a VNF profile to a VIM (name or id); `configurations` is laid over the initial
-    configuration of a profile's functions."""
+    """`vims` pins a VNF profile to a VIM (name or id), `regions` and `zones` to one there; `networks` says of
+    a virtual link which network it is on a VIM (name or id; empty: on each) that has it already;
+    `compute_flavours` gives a profile's VDUs flavours of their VIM; `configurations` is laid over the
+    initial configuration of a profile's functions."""
 
     flavour_id: str = ""
     level_id: str = ""
     vims: Mapping[str, str] = field(default_factory=dict[str, str])
+    regions: Mapping[str, str] = field(default_factory=dict[str, str])
+    zones: Mapping[str, str] = field(default_factory=dict[str, str])
+    networks: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    compute_flavours: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     configurations: Mapping[str, Mapping[str, object]] = field(
         default_factory=dict[str, Mapping[str, object]]
     )
@@ -57,7 +63,7 @@ def place(connection: Connection, op: Op) -> object:
     if ns.state is InstantiationState.INSTANTIATED or ns.vnfs:
         raise Conflict(f"NS instance {ns.id} is instantiated already.", about={"ns": ns.id})
     flavour = ns_flavour(connection, ns, want.flavour_id)
-    _check_profiles(want, flavour)
+    check(want, flavour)
     chosen = _members(connection, op, ns, flavour, want)
     placement = placing.decide(
         connection, op, tuple(one.demand for one in chosen), rules=_rules(flavour, chosen)
@@ -75,7 +81,7 @@ def place(connection: Connection, op: Op) -> object:
         vims.allocate(
             connection, project_id=one.vnf.project_id, vnf_id=one.vnf.id, vim_id=assignment.vim_id, held=held
         )
-    networks = _networks(connection, ns, flavour, tuple(placed))
+    networks = _networks(connection, ns, flavour, tuple(placed), want)
     instances.save_ns(connection, replace(ns, flavour_id=flavour.id, vnfs=tuple(placed), networks=networks))
     return {one.vnf_id: one.vim_id for one in placed}
 
@@ -95,21 +101,30 @@ def ns_flavour(connection: Connection, ns: NsInstance, flavour_id: str) -> NsFla
     return nsd.flavours[name]
 
 
-def _check_profiles(want: InstantiateNs, flavour: NsFlavour) -> None:
-    for given in (*want.vims, *want.configurations):
+def check(want: InstantiateNs, flavour: NsFlavour) -> None:
+    """See that the request fits the flavour, as far as no VIM need be known.
+
+    Raises:
+        Invalid: names what the flavour has not.
+    """
+    if want.level_id and want.level_id not in flavour.levels:
+        known = ", ".join(sorted(flavour.levels)) or "none"
+        raise Invalid(f'The service has no instantiation level "{want.level_id}". Levels: {known}.')
+    for given in (*want.vims, *want.regions, *want.zones, *want.compute_flavours, *want.configurations):
         if given not in flavour.profiles:
             raise Invalid(
                 f'The service has no VNF profile "{given}". Profiles: {", ".join(sorted(flavour.profiles))}.'
             )
+    for link in want.networks:
+        if link not in flavour.virtual_links:
+            known = ", ".join(sorted(flavour.virtual_links)) or "none"
+            raise Invalid(f'The service has no virtual link "{link}". Virtual links: {known}.')
 
 
 def _members(
     connection: Connection, op: Op, ns: NsInstance, flavour: NsFlavour, want: InstantiateNs
 ) -> list[_Member]:
     counts = flavour.levels.get(want.level_id or flavour.default_level, {})
-    if want.level_id and want.level_id not in flavour.levels:
-        known = ", ".join(sorted(flavour.levels)) or "none"
-        raise Invalid(f'The service has no instantiation level "{want.level_id}". Levels: {known}.')
     on_paths = {profile for path in flavour.paths for profile in (path.source_profile, path.target_profile)}
     on_paths |= {hop.profile for path in flavour.paths for hop in path.hops}
     found: list[_Member] = []
@@ -139,10 +154,13 @@ def _demand(
     is_chained: bool,
 ) -> Demand:
     vnfcs = sizing.wanted_vnfcs(vnf, package, flavour, flavour.vnfc_counts(profile.level_id))
-    features = frozenset(
-        {"chains", "networks"} if is_chained else {"networks"} if profile.links else set[str]()
-    )
-    return placing.demand_of(vnf.name, vnfcs, flavour, vim=want.vims.get(profile.id, ""), features=features)
+    vim = want.vims.get(profile.id, "")
+    is_made = any(not {"", vim} & want.networks.get(link, {}).keys() for link in profile.links.values())
+    features = frozenset({"chains", "networks"} if is_chained else {"networks"} if is_made else set[str]())
+    return placing.demand_of(
+        vnf.name, vnfcs, flavour, vim=vim, region=want.regions.get(profile.id, ""),
+        zone=want.zones.get(profile.id, ""), features=features,
+    )  # fmt: skip
 
 
 def _rules(flavour: NsFlavour, chosen: list[_Member]) -> tuple[Rule, ...]:
@@ -155,17 +173,26 @@ def _rules(flavour: NsFlavour, chosen: list[_Member]) -> tuple[Rule, ...]:
 
 
 def _networks(
-    connection: Connection, ns: NsInstance, flavour: NsFlavour, placed: tuple[NsVnf, ...]
+    connection: Connection,
+    ns: NsInstance,
+    flavour: NsFlavour,
+    placed: tuple[NsVnf, ...],
+    want: InstantiateNs,
 ) -> tuple[NsNetwork, ...]:
     networks: list[NsNetwork] = []
     for link in flavour.virtual_links.values():
         users = {one.vim_id for one in placed if link.id in flavour.profiles[one.profile].links.values()}
+        said = want.networks.get(link.id, {})
+        named = {vim_id: said[""] for vim_id in users if "" in said}
+        named |= {vims.get(connection, ns.project_id, vim).id: said[vim] for vim in said if vim}
+        named = {vim_id: network for vim_id, network in named.items() if vim_id in users}
         network_id = derived_id(ns.id, "link", link.id)
         vni = instances.take_vnis(connection, project_id=ns.project_id, owner=f"{ns.id}/{link.id}", count=1)
         spec = NetworkSpec(
             id=network_id, name=link.id, vni=vni, cidr_v4=link.cidr_v4, cidr_v6=link.cidr_v6, owner=ns.id
         )
-        networks.append(NsNetwork(link=link.id, spec=spec, vims=tuple(sorted(users))))
+        made = tuple(sorted(users - named.keys()))
+        networks.append(NsNetwork(link=link.id, spec=spec, vims=made, named=named))
     return tuple(networks)
 
 
@@ -217,7 +244,8 @@ def _check_tunnels(network: NsNetwork, endpoints: Mapping[str, str]) -> None:
     if without:
         raise NotSupported(
             f'Virtual link "{network.link}" spans {len(network.vims)} VIMs, but {", ".join(without)} has no '
-            f"tunnel endpoint. Place its functions on one VIM, or see farsite vim show."
+            f"tunnel endpoint. Place its functions on one VIM, or name a network of each VIM that joins them "
+            f"(--network {network.link}@VIM=NETWORK)."
         )
 
 
@@ -248,7 +276,7 @@ def create_vnfs(connection: Connection, op: Op) -> object:
 
 def _instantiation(ns: NsInstance, flavour: NsFlavour, want: InstantiateNs, member: NsVnf) -> InstantiateVnf:
     profile = flavour.profiles[member.profile]
-    specs = {network.link: network.spec for network in ns.networks}
+    networks = {network.link: network for network in ns.networks}
     # A hop is a bump in the wire: both its ports on one bridge would be a loop, so only the chain feeds
     # them.
     fed_by_chain = {
@@ -262,16 +290,25 @@ def _instantiation(ns: NsInstance, flavour: NsFlavour, want: InstantiateNs, memb
         flavour_id=profile.flavour_id,
         level_id=profile.level_id,
         vim=member.vim_id,
+        region=want.regions.get(profile.id, ""),
+        zone=want.zones.get(profile.id, ""),
         external_links=tuple(
-            ExternalLink(
-                cp=cp, network_id=specs[link].id, cidr_v4=specs[link].cidr_v4, cidr_v6=specs[link].cidr_v6
-            )
+            _external_link(cp, networks[link], member.vim_id)
             for cp, link in profile.links.items()
             if cp not in fed_by_chain
         ),
+        compute_flavours=dict(want.compute_flavours.get(profile.id, {})),
         unbound_cps=tuple(sorted(fed_by_chain)),
         configuration=dict(want.configurations.get(profile.id, {})),
     )
+
+
+def _external_link(cp: str, network: NsNetwork, vim_id: VimId) -> ExternalLink:
+    # Addresses on a network of the VIM's own are the VIM's to choose.
+    if vim_id in network.named:
+        return ExternalLink(cp=cp, network_id=network.named[vim_id])
+    spec = network.spec
+    return ExternalLink(cp=cp, network_id=spec.id, cidr_v4=spec.cidr_v4, cidr_v6=spec.cidr_v6)
 
 
 async def delete_vnfs(op: Op) -> None:

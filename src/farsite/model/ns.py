@@ -25,6 +25,9 @@ class NsNetwork:
     link: str
     spec: NetworkSpec
     vims: tuple[VimId, ...]
+    """Where we make it."""
+    named: Mapping[VimId, str] = field(default_factory=dict[VimId, str])
+    """Where it is a network that the VIM has already: its name or id there. We neither make nor delete it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,12 +47,18 @@ class CreateNs(Wire):
 
 
 class Instantiate(Wire):
-    """`vims` pins a VNF profile to a VIM; `configurations` is laid over the initial configuration of a
-    profile's functions."""
+    """`vims` pins a VNF profile to a VIM, `regions` and `zones` to one there; `configurations` is laid over
+    the initial configuration of a profile's functions."""
 
     flavour_id: Label = ""
     level_id: Label = ""
     vims: dict[Label, Label] = Field(default_factory=dict)
+    regions: dict[Label, Label] = Field(default_factory=dict)
+    zones: dict[Label, Label] = Field(default_factory=dict)
+    networks: dict[Label, dict[Label, Name]] = Field(default_factory=dict)
+    """Virtual link -> VIM -> network that it is there; an empty VIM means each."""
+    compute_flavours: dict[Label, dict[Label, Name]] = Field(default_factory=dict)
+    """Profile -> VDU -> flavour of the VIM."""
     configurations: dict[Label, Document] = Field(default_factory=dict)
 
 
@@ -190,6 +196,10 @@ def instantiate(
         flavour_id=given.flavour_id,
         level_id=given.level_id,
         vims=given.vims,
+        regions=given.regions,
+        zones=given.zones,
+        networks=given.networks,
+        compute_flavours=given.compute_flavours,
         configurations=given.configurations,
     )
     return accepted(starting.instantiate_ns(context, caller, ns, want), response)
