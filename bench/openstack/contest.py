@@ -1,0 +1,112 @@
+"""Contenders that instantiate and terminate the same package, turn about, and what comes of comparing them.
+
+Every contender is watched by a client that looks every 0.2 s with one request for all that is in flight, so
+nobody's own clock counts. They take turns within a round, and who begins changes from round to round, so that
+all see the same machine; what is compared are ratios within a round.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from bench.figures import Figure, NotMeasured, percentile
+
+POLL_S = 0.2
+_BOUND_S = 300.0
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One turn of one contender: seconds from the first request to the last instance's end."""
+
+    instantiate_s: float
+    terminate_s: float
+    first_instantiate_s: float
+    """When the first of several was done."""
+    accepted_s: float
+    """Until all requests to instantiate were answered."""
+
+
+class Contender(Protocol):
+    """Somebody who instantiates and terminates."""
+
+    @property
+    def name(self) -> str: ...
+
+    def turn(self, count: int) -> Turn:
+        """Instantiate so many at once, then terminate them at once; nothing is left."""
+        ...
+
+
+def at_once(work: Callable[[T], R], things: Sequence[T]) -> list[R]:
+    """Do the same for all of them at the same moment."""
+    with ThreadPoolExecutor(max(1, len(things))) as threads:
+        return list(threads.map(work, things))
+
+
+def watch(names: Sequence[str], look: Callable[[Sequence[str]], set[str]], began: float) -> list[float]:
+    """Look every 0.2 s until all are done; `look` says which of those in flight are. Seconds since `began`
+    (monotonic) at which each was seen, in order.
+
+    Raises:
+        NotMeasured: some are not done in five minutes.
+    """
+    left, seen = set(names), list[float]()
+    while True:
+        done = look(sorted(left))
+        seen += [time.monotonic() - began] * len(done)
+        left -= done
+        if not left:
+            return seen
+        if time.monotonic() - began > _BOUND_S:
+            raise NotMeasured(f"{len(left)} of {len(names)} not done after {_BOUND_S:g} s: {min(left)}")
+        time.sleep(POLL_S)
+
+
+def rounds(contenders: Sequence[Contender], count: int, number: int) -> Iterator[Mapping[str, Turn]]:
+    """So many rounds in which each contender has a turn; who begins rotates."""
+    for index in range(number):
+        shift = index % len(contenders)
+        order = [*contenders[shift:], *contenders[:shift]]
+        yield {one.name: one.turn(count) for one in order}
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median with the least and the most."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+
+
+def compared(
+    title: str, taken: Sequence[Mapping[str, Turn]], *, floor: str, goals: Mapping[str, float]
+) -> Iterator[Figure]:
+    """For each verb the floor's seconds and everybody else's ratio to it, the median over rounds.
+
+    `goals` are ratios to reach by contender.
+    """
+    for verb in ("instantiate", "terminate"):
+        seconds = {
+            name: [getattr(one[name], f"{verb}_s") for one in taken] for name in taken[0]
+        }  # fmt: skip
+        yield Figure(
+            what=f"{title}, {verb}: {floor}",
+            value=statistics.median(seconds[floor]),
+            unit="s",
+            note=f"median of {len(taken)}; {min(seconds[floor]):.2f}-{max(seconds[floor]):.2f}",
+        )
+        for name in (one for one in seconds if one != floor):
+            ratios = [ours / theirs for ours, theirs in zip(seconds[name], seconds[floor], strict=True)]
+            medians = statistics.median(seconds[name]) / statistics.median(seconds[floor])
+            yield Figure(
+                what=f"{title}, {verb}: {name} / {floor}",
+                value=statistics.median(ratios),
+                unit="x",
+                to_reach=goals.get(name),
+                note=f"pairs p25 {percentile(ratios, 25):.2f} p75 {percentile(ratios, 75):.2f}; of medians "
+                f"{medians:.2f}; {name} {spread(seconds[name])} s",
+            )

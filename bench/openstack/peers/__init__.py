@@ -1,0 +1,1 @@
+"""Other orchestrators, set up beside the laboratory for the length of a benchmark."""
