@@ -16,9 +16,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import cast
-
-from openstack.connection import Connection
+from typing import TYPE_CHECKING, cast
 
 from farsite.descriptors.archive import Limits
 from farsite.descriptors.faults import ArchiveRefused, FaultLog
@@ -28,6 +26,9 @@ from farsite.model.errors import VimFault
 from farsite.vims.drivers.openstack import hot, stacks
 from farsite.vims.drivers.openstack.hot import Chosen, Json
 from farsite.vims.drivers.openstack.standing import SERVER, VOLUME, Server, Standing
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 _NFV = "nfv"
 _GROUPS = ("OS::Heat::AutoScalingGroup", "OS::Heat::ResourceGroup", "OS::Heat::InstanceGroup")
@@ -89,7 +90,7 @@ def read(wanted: Deployment, chosen: Chosen) -> Made:
 
 
 def mark(
-    connection: Connection, held: Standing, replaced: Sequence[Server], surplus: Sequence[Server]
+    connection: "Connection", held: Standing, replaced: Sequence[Server], surplus: Sequence[Server]
 ) -> None:
     """Tell Heat which resources of a package's template it shall replace or drop with the next update.
 

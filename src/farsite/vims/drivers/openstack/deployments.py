@@ -12,8 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-
-from openstack.connection import Connection
+from typing import TYPE_CHECKING
 
 from farsite.model.deployment import Deployment, DeploymentState, DeploymentStatus, Resource
 from farsite.model.errors import VimFault, VimUnreachable
@@ -25,6 +24,9 @@ from farsite.vims.drivers.openstack.hot import Chosen, Json
 from farsite.vims.drivers.openstack.images import Images
 from farsite.vims.drivers.openstack.stacks import Stack, text
 from farsite.vims.drivers.openstack.standing import Server, Standing
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 REMOVED = "removed"
 """Revision of a status that tells of a removal: who waits for absence waits for no other revision."""
@@ -306,7 +308,7 @@ class Deployments:
                 )
             await asyncio.sleep(_PAUSE_S)
 
-    async def _call(self, region: str, work: Callable[[Connection], T], what: str) -> T:
+    async def _call(self, region: str, work: "Callable[[Connection], T]", what: str) -> T:
         return await self._cloud.call(region, work, what=what)
 
     # -- flights
@@ -407,7 +409,7 @@ class Deployments:
 # -- in a thread of the pool
 
 
-def _find(connection: Connection, owner: str) -> list[Resource]:
+def _find(connection: "Connection", owner: str) -> list[Resource]:
     found: list[Resource] = []
     seen: set[str] = set()
     for stack in stacks.by_tag(connection, owner):
@@ -424,14 +426,14 @@ def _find(connection: Connection, owner: str) -> list[Resource]:
     return found
 
 
-def _delete_servers(connection: Connection, servers: Sequence[Server]) -> None:
+def _delete_servers(connection: "Connection", servers: Sequence[Server]) -> None:
     for one in servers:
         response = connection.compute.delete(f"/servers/{one.resource.physical_id}")
         if response.status_code != 404:
             stacks.answer(response)
 
 
-def _are_gone(connection: Connection, servers: Sequence[Server]) -> bool:
+def _are_gone(connection: "Connection", servers: Sequence[Server]) -> bool:
     for one in servers:
         response = connection.compute.get(f"/servers/{one.resource.physical_id}")
         if response.status_code != 404:
@@ -440,7 +442,7 @@ def _are_gone(connection: Connection, servers: Sequence[Server]) -> bool:
     return True
 
 
-def _power(connection: Connection, servers: Sequence[tuple[Server, str]]) -> None:
+def _power(connection: "Connection", servers: Sequence[tuple[Server, str]]) -> None:
     for one, action in servers:
         response = connection.compute.post(f"/servers/{one.resource.physical_id}/action", json={action: None})
         # Nova refuses while another action is under way; the next look asks again.

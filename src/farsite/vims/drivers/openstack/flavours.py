@@ -1,4 +1,7 @@
-"""Flavours: the one that a VNFC names, else one of exactly its size and features, else a new one.
+"""Flavours: the one that a VNFC names, else one of its size and exactly its features, else a new one.
+
+Descriptors count in decimal units, flavours in binary ones, and authors mean the same by both: a flavour
+that is larger by no more than that difference is of the same size.
 
 A new one needs the rights of an administrator; without them the refusal names the nearest flavours. Its
 name is derived from its specification, so two deployments that want the same at once make one. Flavours
@@ -11,10 +14,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-from openstack import exceptions
-from openstack.connection import Connection
-from openstack.utils import maximum_supported_microversion
+from typing import TYPE_CHECKING
 
 from farsite.model.deployment import WantedVnfc
 from farsite.model.errors import VimFault
@@ -22,8 +22,13 @@ from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.hot import Json
 from farsite.vims.drivers.openstack.stacks import answer, entries, get, inner, text
 
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
 _KEPT_S = 60.0
 """How long a list of flavours is believed; one that vanished meanwhile is found out by the refusal."""
+_DECIMAL = 1024**3 / 1000**3
+"""A GB of a descriptor is so much less than a GiB of a flavour."""
 _EXTRA_SPECS_SINCE = "2.61"
 """Compute microversion that lists extra specs together with flavours; older ones need a request each."""
 
@@ -71,9 +76,20 @@ def derived_name(wanted: Flavour) -> str:
 
 
 def match(wanted: Flavour, offered: Sequence[Flavour]) -> Flavour | None:
-    """The flavour of exactly this specification; of several the first by name."""
-    same = [one for one in offered if one.specification == wanted.specification]
-    return min(same, key=lambda one: (one.name, one.id), default=None)
+    """The flavour of this size and exactly these features; of several the smallest, the first by name."""
+    fitting = [
+        one
+        for one in offered
+        if one.vcpus == wanted.vcpus
+        and dict(one.extra_specs) == dict(wanted.extra_specs)
+        and _is_about(one.memory_mib, wanted.memory_mib)
+        and _is_about(one.disk_gib, wanted.disk_gib)
+    ]
+    return min(fitting, key=lambda one: (one.memory_mib, one.disk_gib, one.name, one.id), default=None)
+
+
+def _is_about(has: int, wants: int) -> bool:
+    return wants <= has <= wants * _DECIMAL
 
 
 def nearest(wanted: Flavour, offered: Sequence[Flavour], count: int = 3) -> list[Flavour]:
@@ -104,7 +120,18 @@ class Flavours:
         Raises:
             VimFault: a VNFC needs a flavour that is not there and that we may not make.
         """
-        return {vnfc.id: vnfc.flavour or await self._of_size(region, needed(vnfc), vnfc) for vnfc in vnfcs}
+        return {vnfc.id: await self._choose(region, vnfc) for vnfc in vnfcs}
+
+    async def _choose(self, region: str, vnfc: WantedVnfc) -> str:
+        if vnfc.flavour:
+            return vnfc.flavour
+        # What the descriptor demands beyond a name must hold, whatever the name promises.
+        if vnfc.flavour_hints and not vnfc.requirements:
+            names = {one.name: one.id for one in await self._list(region)}
+            hinted = [names[hint] for hint in vnfc.flavour_hints if hint in names]
+            if hinted:
+                return hinted[0]
+        return await self._of_size(region, needed(vnfc), vnfc)
 
     def forget(self, region: str) -> None:
         """Ask the VIM again next time: what we believed was wrong."""
@@ -139,7 +166,9 @@ class Flavours:
         return offered
 
 
-def _offered(connection: Connection) -> list[Flavour]:
+def _offered(connection: "Connection") -> list[Flavour]:
+    from openstack.utils import maximum_supported_microversion
+
     usable = maximum_supported_microversion(connection.compute, _EXTRA_SPECS_SINCE)
     version = usable if usable == _EXTRA_SPECS_SINCE else None
     found: list[Flavour] = []
@@ -153,7 +182,7 @@ def _offered(connection: Connection) -> list[Flavour]:
         marker = text(page[-1], "id")
 
 
-def _flavour(connection: Connection, document: Json, *, has_extra_specs: bool) -> Flavour:
+def _flavour(connection: "Connection", document: Json, *, has_extra_specs: bool) -> Flavour:
     if not has_extra_specs:
         document = {**document, **get(connection.compute, f"/flavors/{document['id']}/os-extra_specs")}
     extra_specs = {key: str(value) for key, value in inner(document, "extra_specs").items()}
@@ -167,7 +196,7 @@ def _flavour(connection: Connection, document: Json, *, has_extra_specs: bool) -
     )
 
 
-def _make(connection: Connection, wanted: Flavour) -> str:
+def _make(connection: "Connection", wanted: Flavour) -> str:
     """Make a flavour; its id, empty when our rights do not allow it.
 
     Made by somebody else at the same moment, or half made by us before: completed and taken.
@@ -177,14 +206,14 @@ def _make(connection: Connection, wanted: Flavour) -> str:
         "name": name, "vcpus": wanted.vcpus, "ram": wanted.memory_mib, "disk": wanted.disk_gib,
         "os-flavor-access:is_public": True,
     }  # fmt: skip
-    try:
-        made = answer(connection.compute.post("/flavors", json={"flavor": body}))
-        flavour_id = text(inner(made, "flavor"), "id")
-    except exceptions.ForbiddenException:
+    response = connection.compute.post("/flavors", json={"flavor": body})
+    if response.status_code == 403:
         return ""
-    except exceptions.ConflictException:
+    if response.status_code == 409:
         page = entries(get(connection.compute, "/flavors/detail"), "flavors")
         flavour_id = next((text(one, "id") for one in page if one.get("name") == name), "")
+    else:
+        flavour_id = text(inner(answer(response), "flavor"), "id")
     if flavour_id and wanted.extra_specs:
         answer(
             connection.compute.post(

@@ -12,10 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
-
-from openstack import exceptions
-from openstack.connection import Connection
+from typing import TYPE_CHECKING, BinaryIO
 
 from farsite.model.deployment import ImageFile
 from farsite.model.errors import VimFault, VimUnreachable
@@ -23,6 +20,9 @@ from farsite.model.ids import derived_id
 from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.hot import Json
 from farsite.vims.drivers.openstack.stacks import answer, text
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 DIGEST = "farsite_sha256"
 """Property that holds the digest of the file."""
@@ -111,12 +111,12 @@ class Images:
             await asyncio.sleep(_PAUSE_S)
 
 
-def _image(connection: Connection, image_id: str) -> Json | None:
+def _image(connection: "Connection", image_id: str) -> Json | None:
     response = connection.image.get(f"/images/{image_id}")
     return None if response.status_code == 404 else answer(response)
 
 
-def _create(connection: Connection, image_id: str, file: ImageFile) -> bool:
+def _create(connection: "Connection", image_id: str, file: ImageFile) -> bool:
     """Make an image without content; whether one of this id is there and ours to see."""
     body = {
         "id": image_id,
@@ -128,14 +128,14 @@ def _create(connection: Connection, image_id: str, file: ImageFile) -> bool:
         "visibility": "private",
         DIGEST: file.sha256,
     }
-    try:
-        answer(connection.image.post("/images", json=body))
-    except exceptions.ConflictException:
+    response = connection.image.post("/images", json=body)
+    if response.status_code == 409:
         return _image(connection, image_id) is not None
+    answer(response)
     return True
 
 
-def _upload(connection: Connection, image_id: str, file: ImageFile) -> None:
+def _upload(connection: "Connection", image_id: str, file: ImageFile) -> None:
     """Send the content and compare what Glance stored with it. Somebody else's upload is left alone."""
     path = Path(file.path)
     if not path.is_file():
@@ -153,7 +153,7 @@ def _upload(connection: Connection, image_id: str, file: ImageFile) -> None:
     _compare(connection, image_id, file, sent)
 
 
-def _compare(connection: Connection, image_id: str, file: ImageFile, sent: "_Sent") -> None:
+def _compare(connection: "Connection", image_id: str, file: ImageFile, sent: "_Sent") -> None:
     if sent.digests["sha256"].hexdigest() != file.sha256:
         _delete(connection, image_id)
         raise VimFault(
@@ -167,7 +167,7 @@ def _compare(connection: Connection, image_id: str, file: ImageFile, sent: "_Sen
         raise VimUnreachable(f'Glance stored image "{file.name}" with another content than we sent.')
 
 
-def _delete(connection: Connection, image_id: str) -> None:
+def _delete(connection: "Connection", image_id: str) -> None:
     response = connection.image.delete(f"/images/{image_id}")
     if response.status_code != 404:
         answer(response)

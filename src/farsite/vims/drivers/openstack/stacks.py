@@ -7,15 +7,15 @@ follow badly for DELETE.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, unquote, urlsplit
 
-import requests
-from keystoneauth1.adapter import Adapter
-from openstack import exceptions
-from openstack.connection import Connection
-
 from farsite.vims.drivers.openstack.hot import Json
+
+if TYPE_CHECKING:
+    import requests
+    from keystoneauth1.adapter import Adapter
+    from openstack.connection import Connection
 
 OURS = "farsite"
 """Tag of every stack of ours."""
@@ -82,13 +82,15 @@ def tags(vnf_id: str, revision: str, content: str, more: Mapping[str, str]) -> s
     return ",".join([OURS, *(one for one in stated if len(one) <= _TAG_MAX and "," not in one)])
 
 
-def answer(response: requests.Response) -> Json:
+def answer(response: "requests.Response") -> Json:
     """The JSON of a response; an error of the SDK for a refusal."""
+    from openstack import exceptions  # in a thread: its import takes longer than the event loop may wait
+
     exceptions.raise_from_response(response)
     return cast(Json, response.json()) if response.content else {}
 
 
-def get(adapter: Adapter, path: str, params: object = None, *, microversion: str | None = None) -> Json:
+def get(adapter: "Adapter", path: str, params: object = None, *, microversion: str | None = None) -> Json:
     """GET a document."""
     return answer(adapter.get(path, params=params, microversion=microversion))
 
@@ -110,7 +112,7 @@ def text(document: Json, key: str) -> str:
     return "" if value is None else str(value)
 
 
-def named(connection: Connection, names: Sequence[str]) -> list[Stack]:
+def named(connection: "Connection", names: Sequence[str]) -> list[Stack]:
     """Those stacks of the project that have one of these names: one request, for up to 40 names."""
     found: list[Stack] = []
     for first in range(0, len(names), _NAMES_PER_LIST):
@@ -119,17 +121,17 @@ def named(connection: Connection, names: Sequence[str]) -> list[Stack]:
     return found
 
 
-def tagged(connection: Connection, tag: str) -> list[Stack]:
+def tagged(connection: "Connection", tag: str) -> list[Stack]:
     """All stacks of the project with a tag."""
     return _listed(connection, [("tags", tag)])
 
 
-def by_tag(connection: Connection, vnf_id: str) -> list[Stack]:
+def by_tag(connection: "Connection", vnf_id: str) -> list[Stack]:
     """Stacks of one VNF instance; an empty id means every stack of ours."""
     return tagged(connection, f"{OURS}-vnf={vnf_id}" if vnf_id else OURS)
 
 
-def _listed(connection: Connection, query: list[tuple[str, str]]) -> list[Stack]:
+def _listed(connection: "Connection", query: list[tuple[str, str]]) -> list[Stack]:
     # Heat lists an administrator the stacks of all projects; whose they are shows in their links only.
     mine = f"/{connection.current_project_id}/stacks/"
     listed = entries(get(connection.orchestration, "/stacks", query), "stacks")
@@ -153,54 +155,46 @@ def _stack(document: Json) -> Stack:
     )
 
 
-def create(connection: Connection, name: str, body: Json) -> bool:
+def create(connection: "Connection", name: str, body: Json) -> bool:
     """Ask for a new stack; whether there was none of this name. Heat allows one per name and project."""
-    try:
-        answer(
-            connection.orchestration.post(
-                "/stacks", json={**body, "stack_name": name, "disable_rollback": True}
-            )
-        )
-    except exceptions.ConflictException:
+    asked = {**body, "stack_name": name, "disable_rollback": True}
+    response = connection.orchestration.post("/stacks", json=asked)
+    if response.status_code == 409:
         return False
+    answer(response)
     return True
 
 
-def update(connection: Connection, stack: Stack, body: Json) -> bool:
+def update(connection: "Connection", stack: Stack, body: Json) -> bool:
     """Ask for a change to the whole of `body`; whether Heat took it (it refuses while it is busy)."""
-    try:
-        answer(
-            connection.orchestration.put(
-                stack.path, json={**body, "disable_rollback": True}, headers=_AS_JSON
-            )
-        )
-    except (exceptions.ConflictException, exceptions.NotFoundException):
+    asked = {**body, "disable_rollback": True}
+    response = connection.orchestration.put(stack.path, json=asked, headers=_AS_JSON)
+    if response.status_code in (404, 409):
         return False
+    answer(response)
     return True
 
 
-def delete(connection: Connection, stack: Stack) -> None:
+def delete(connection: "Connection", stack: Stack) -> None:
     """Ask for the removal of a stack; absent is success."""
     response = connection.orchestration.delete(stack.path)
     if response.status_code != 404:
         answer(response)
 
 
-def parameters(connection: Connection, stack: Stack) -> Json:
+def parameters(connection: "Connection", stack: Stack) -> Json:
     """The parameters a stack was last given; a JSON parameter is its text."""
     document = get(connection.orchestration, stack.path, {"resolve_outputs": "false"})
     return inner(inner(document, "stack"), "parameters")
 
 
-def resources(connection: Connection, stack: Stack) -> list[StackResource]:
+def resources(connection: "Connection", stack: Stack) -> list[StackResource]:
     """All resources of a stack and of those nested in it."""
-    try:
-        document = get(
-            connection.orchestration, f"{stack.path}/resources", {"nested_depth": str(_NESTED_DEPTH)}
-        )
-    except exceptions.NotFoundException:
+    query = {"nested_depth": str(_NESTED_DEPTH)}
+    response = connection.orchestration.get(f"{stack.path}/resources", params=query)
+    if response.status_code == 404:
         return []
-    return _with_parents(entries(document, "resources"))
+    return _with_parents(entries(answer(response), "resources"))
 
 
 def _with_parents(documents: list[Json]) -> list[StackResource]:
@@ -244,13 +238,11 @@ def _stack_id(document: Json) -> str:
     return unquote(_stack_path(document).rpartition("/")[2])
 
 
-def last_event(connection: Connection, stack: Stack) -> Event | None:
+def last_event(connection: "Connection", stack: Stack) -> Event | None:
     """The newest event of a stack, nested ones included."""
     query = {"sort_dir": "desc", "limit": "1", "nested_depth": str(_NESTED_DEPTH)}
-    try:
-        found = entries(get(connection.orchestration, f"{stack.path}/events", query), "events")
-    except exceptions.NotFoundException:
-        return None
+    response = connection.orchestration.get(f"{stack.path}/events", params=query)
+    found = [] if response.status_code == 404 else entries(answer(response), "events")
     if not found:
         return None
     newest = found[0]
@@ -258,7 +250,7 @@ def last_event(connection: Connection, stack: Stack) -> Event | None:
     return Event(id=text(newest, "id"), text=f"{text(newest, 'event_time')} {what}")
 
 
-def mark_unhealthy(connection: Connection, resource: StackResource, reason: str) -> None:
+def mark_unhealthy(connection: "Connection", resource: StackResource, reason: str) -> None:
     """Have the next update replace a resource. One that is gone needs no mark."""
     response = connection.orchestration.patch(
         f"{resource.path}/resources/{quote(resource.name, safe='')}",

@@ -8,15 +8,16 @@ written into the server's metadata, where it outlives us.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
-
-from openstack.connection import Connection
+from typing import TYPE_CHECKING, cast
 
 from farsite.model.deployment import Resource, ResourceKind
 from farsite.model.ids import VnfcId
 from farsite.vims.drivers.openstack import hot, stacks
 from farsite.vims.drivers.openstack.hot import Json
 from farsite.vims.drivers.openstack.stacks import Stack, StackResource, answer, entries, get, inner, text
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 SERVER, PORT, VOLUME, NETWORK = (
     "OS::Nova::Server",
@@ -100,7 +101,7 @@ def _json(value: object) -> Json:
     return cast(Json, value) if isinstance(value, dict) else {}
 
 
-def look(connection: Connection, stack: Stack, *, with_ports: bool = True) -> Standing:
+def look(connection: "Connection", stack: Stack, *, with_ports: bool = True) -> Standing:
     """All that stands of a stack now. Servers of a scaling group that are nobody's yet get their VNFC."""
     record = read_record(stacks.parameters(connection, stack))
     found = stacks.resources(connection, stack)
@@ -118,7 +119,7 @@ def look(connection: Connection, stack: Stack, *, with_ports: bool = True) -> St
     return Standing(record=record, resources=tuple(found), servers=tuple(servers), ports=tuple(ports))
 
 
-def _servers(connection: Connection, found: Iterable[StackResource]) -> list[Server]:
+def _servers(connection: "Connection", found: Iterable[StackResource]) -> list[Server]:
     resources = [one for one in found if one.type == SERVER]
     ids = {one.physical_id for one in resources if one.physical_id}
     documents: dict[str, Json] = {}
@@ -132,7 +133,7 @@ def _servers(connection: Connection, found: Iterable[StackResource]) -> list[Ser
     return [Server(resource=one, document=documents.get(one.physical_id, {})) for one in resources]
 
 
-def servers_of_project(connection: Connection) -> list[Json]:
+def servers_of_project(connection: "Connection") -> list[Json]:
     """All servers of the project, with details."""
     found: list[Json] = []
     query = {"limit": "500"}
@@ -144,7 +145,7 @@ def servers_of_project(connection: Connection) -> list[Json]:
     return found
 
 
-def _ports(connection: Connection, server_ids: Sequence[str]) -> list[Json]:
+def _ports(connection: "Connection", server_ids: Sequence[str]) -> list[Json]:
     found: list[Json] = []
     for first in range(0, len(server_ids), 40):
         query = [("device_id", one) for one in server_ids[first : first + 40]]
@@ -203,7 +204,7 @@ def vdu_of(resource: StackResource, vdus: Iterable[str]) -> str:
     return ""
 
 
-def _claim(connection: Connection, server: Server, vnf_id: str, vnfc_id: str, record: Record) -> None:
+def _claim(connection: "Connection", server: Server, vnf_id: str, vnfc_id: str, record: Record) -> None:
     labels = {
         hot.VNF: vnf_id,
         hot.VNFC: vnfc_id,
@@ -244,13 +245,13 @@ def _is_as_wanted(server: Server, record: Record) -> bool:
 def described(standing: Standing, vnf_id: str) -> tuple[Resource, ...]:
     """What stands in our words, servers first."""
     return (
-        *(_compute(one, vnf_id) for one in standing.servers if one.vnfc_id),
+        *(_compute(one, standing.record, vnf_id) for one in standing.servers if one.vnfc_id),
         *_ports_described(standing, vnf_id),
         *_others_described(standing, vnf_id),
     )
 
 
-def _compute(server: Server, vnf_id: str) -> Resource:
+def _compute(server: Server, record: Record, vnf_id: str) -> Resource:
     document = server.document
     addresses = [
         text(cast(Json, one), "addr")
@@ -273,7 +274,8 @@ def _compute(server: Server, vnf_id: str) -> Resource:
         incarnation=server.incarnation,
         host=text(document, "OS-EXT-SRV-ATTR:host") or text(document, "hostId"),
         zone=text(document, "OS-EXT-AZ:availability_zone"),
-        is_alive=server.state == _RUNNING,
+        is_alive=_is_as_wanted(server, record),
+        is_stopped=server.vnfc_id in record.stopped and server.state == _STOPPED,
         addresses=tuple(addresses),
         details={key: value for key, value in details.items() if value},
     )
@@ -285,7 +287,7 @@ def orphan(document: Json, vnf_id: str) -> Resource:
     resource = StackResource(
         name=text(document, "name"), type=SERVER, physical_id=text(document, "id"), action="", status=""
     )
-    return _compute(Server(resource=resource, document=document, vnfc_id=vnfc_id), vnf_id)
+    return _compute(Server(resource=resource, document=document, vnfc_id=vnfc_id), Record(), vnf_id)
 
 
 def _ports_described(standing: Standing, vnf_id: str) -> Iterable[Resource]:
