@@ -67,6 +67,10 @@ def instantiate(
     configuration: Annotated[
         Path | None, Parameter(help="JSON or YAML file laid over the initial configuration.")
     ] = None,
+    parameters: Annotated[
+        Path | None,
+        Parameter(help="JSON or YAML file with values for the package's own template (base HOT)."),
+    ] = None,
     wait: Wait = False,
     timeout: Timeout = None,
     output: Output = "table",
@@ -84,6 +88,7 @@ def instantiate(
         "images": documents.pairs(image or [], option="--image"),
         "compute_flavours": documents.pairs(compute_flavour or [], option="--compute-flavour"),
         "configuration": documents.read(configuration) if configuration else {},
+        "parameters": documents.read(parameters) if parameters else {},
     }
     return _start(vnf, "instantiate", body, wait, timeout, output)
 

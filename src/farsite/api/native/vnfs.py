@@ -69,6 +69,8 @@ class Instantiate(Wire):
     compute_flavours: dict[Label, Name] = Field(default_factory=dict)
     """VDU -> flavour of the VIM."""
     configuration: Document = Field(default_factory=dict)
+    parameters: Document = Field(default_factory=dict)
+    """Values for the package's own template (base HOT), such as what it takes from `nfv`."""
 
 
 class Scale(Wire):
@@ -250,6 +252,7 @@ def instantiate(
         compute_flavours=given.compute_flavours,
         unbound_cps=tuple(given.unbound_cps),
         configuration=given.configuration,
+        parameters=given.parameters,
     )
     return accepted(starting.instantiate_vnf(context, caller, vnf, want), response)
 
