@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo clean-demo test check bench docs lock
+.PHONY: help setup demo clean-demo test check bench docs lock lab lab-down test-openstack test-openstack-full
 
 help:  ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## Install what the checkout needs into .venv; quick when up to date
 	@tools/setup.sh
@@ -27,3 +27,15 @@ docs: setup  ## Write the reference pages anew from the program's tables
 
 lock: setup  ## Bring uv.lock up to date with pyproject.toml
 	@.build/uv/bin/uv lock
+
+lab: setup  ## Bring up two real OpenStack sites on this machine (root, Debian 12)
+	@.venv/bin/python -m lab.openstack up
+
+lab-down: setup  ## Take them down; their data stays
+	@.venv/bin/python -m lab.openstack down
+
+test-openstack: setup  ## Tests on real OpenStack: install it, start it, test, stop it
+	@.venv/bin/python -m tools.test_openstack
+
+test-openstack-full: setup  ## The same with the slow tests, and on the older release too
+	@.venv/bin/python -m tools.test_openstack --full --report docs/reference/openstack-tests.md

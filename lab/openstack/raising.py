@@ -17,7 +17,7 @@ from lab.openstack import bus, database, isolation, schemas
 from lab.openstack.configuration import Configuration
 from lab.openstack.daemons import SiteDaemons
 from lab.openstack.database import Database
-from lab.openstack.layout import ADMIN_PASSWORD, MEMBER_PASSWORD, LaboratoryFault, Layout, Site
+from lab.openstack.layout import ADMIN_PASSWORD, MEMBER_PASSWORD, Layout, Site
 from lab.openstack.processes import Processes
 from lab.openstack.programs import bootstrap, environment
 
@@ -160,6 +160,3 @@ def existing(directory: Path, say: Say = print) -> Laboratory:
         LaboratoryFault: there is none.
     """
     return Laboratory(Layout.load(directory), say)
-
-
-__all__ = ["Laboratory", "LaboratoryFault", "existing"]

@@ -17,11 +17,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lab.faults.certificates import Authority
 from lab.faults.proxy import Loop
+from lab.openstack import isolation
 from lab.openstack.front import SiteFront
+from lab.openstack.raising import Laboratory, existing
 from laboratory import VARIABLE, LabSite, OpenStackLaboratory
 from tenancy import Project
 
 HERE = Path(__file__).parent
+MAY_BREAK = "FARSITE_LAB_MAY_BREAK"
 
 
 class MakesFronts(Protocol):
@@ -38,6 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             # The SDK announces the renaming of its own parts; which of them we use is the driver's concern.
             for category in ("PendingDeprecationWarning", "DeprecationWarning"):
                 item.add_marker(pytest.mark.filterwarnings(f"ignore::{category}:openstack"))
+            if "breakable" in getattr(item, "fixturenames", ()):
+                item.add_marker("alone")
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +66,34 @@ def site2(laboratory: OpenStackLaboratory) -> LabSite:
     if "site2" not in laboratory.sites:
         pytest.skip("the laboratory has one site only (make lab starts two)")
     return laboratory.sites["site2"]
+
+
+@pytest.fixture(scope="session")
+def region2(laboratory: OpenStackLaboratory, site1: LabSite) -> LabSite:
+    """A second region under the first site's Keystone."""
+    for site in laboratory.sites.values():
+        if site.auth_url == site1.auth_url and site.region != site1.region:
+            return site
+    pytest.skip("the laboratory has no second region under one Keystone (up --regions 1)")
+
+
+@pytest.fixture
+def breakable(laboratory: OpenStackLaboratory) -> Iterator[Laboratory]:
+    """The laboratory to break: `.processes.kill("site1-heat-engine")`, `.freeze`, `.cut("site1")`.
+
+    A test that asks for it is marked `alone` by that. Afterwards everything that was killed, frozen or cut
+    off works again. Where others may use the laboratory it is not given out.
+    """
+    if not os.environ.get(MAY_BREAK):
+        pytest.skip(f"others may use this laboratory; {MAY_BREAK}=1 says that nobody does")
+    found = existing(laboratory.directory)
+    yield found
+    for site in found.layout.sites:
+        if isolation.is_cut(site):
+            found.mend(site.name)
+    known = found.processes.names()
+    found.processes.thaw(*known)
+    found.processes.start(*known)
 
 
 @pytest.fixture

@@ -1,0 +1,255 @@
+"""`make test-openstack`: the tests that need real OpenStack, on a laboratory made for them.
+
+Installs what is missing, brings the laboratory up, runs the tests, and takes it down whatever happens. Tests
+that only use the sites run side by side; after them, one by one, those that break services. With
+FARSITE_LAB_DIR the tests run against a laboratory that is up already, and nothing is started or stopped;
+those that break services only with FARSITE_LAB_MAY_BREAK=1.
+"""
+
+import argparse
+import datetime as dt
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.openstack.installation import install
+from lab.openstack.layout import BUILD, LAYOUT_FILE, RELEASES, LaboratoryFault, Layout
+from lab.openstack.raising import Laboratory, existing
+
+CHECKOUT = Path(__file__).parent.parent
+DIRECTORY = "FARSITE_LAB_DIR"
+MAY_BREAK = "FARSITE_LAB_MAY_BREAK"
+PYTEST = CHECKOUT / ".venv" / "bin" / "pytest"
+GOAL_S = 720.0
+# Ports of laboratories that people run beside: by hundreds above the documented ones.
+OFFSETS = (0, *range(1000, 2700, 100))
+
+
+@dataclass(slots=True)
+class Report:
+    """How long each part took, and what pytest counted."""
+
+    release: str
+    parts: list[tuple[str, float]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("passed", "failed", "skipped"), 0))
+    is_well: bool = True
+
+    @contextmanager
+    def part(self, what: str) -> Iterator[None]:
+        began = time.monotonic()
+        print(f"--- {self.release}: {what}", flush=True)
+        try:
+            yield
+        finally:
+            self.parts.append((what, time.monotonic() - began))
+
+    @property
+    def took_s(self) -> float:
+        return sum(took_s for _, took_s in self.parts)
+
+    def show(self) -> None:
+        print(f"\nOpenStack {self.release}:")
+        for what, took_s in self.parts:
+            print(f"  {what:<28} {took_s:6.1f} s")
+        print(f"  {'in all':<28} {self.took_s:6.1f} s")
+        told = ", ".join(f"{number} {word}" for word, number in self.counts.items())
+        print(f"  {told}; {'passed' if self.is_well else 'FAILED'}", flush=True)
+
+
+def run_tests(report: Report, what: str, directory: Path, arguments: list[str], *, may_break: bool) -> None:
+    """Run pytest, and add what it counted."""
+    counted = BUILD / f"openstack-{report.release}-{re.sub(r'[^a-z]+', '-', what)}.xml"
+    counted.unlink(missing_ok=True)
+    environment = os.environ | {DIRECTORY: str(directory)} | ({MAY_BREAK: "1"} if may_break else {})
+    with report.part(what):
+        status = subprocess.run(
+            [
+                *(str(PYTEST), "-q", "--strict-skips", "--durations=15", "--durations-min=5"),
+                *(f"--junitxml={counted}", *arguments),
+            ],
+            cwd=CHECKOUT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        ).returncode
+    # Nothing of that kind was found: the list of tests is the tests' affair.
+    if status not in (0, 5):
+        report.is_well = False
+    if counted.exists():
+        suite = next(ElementTree.parse(counted).iter("testsuite"))
+        numbers = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
+        failed = numbers["failures"] + numbers["errors"]
+        report.counts["failed"] += failed
+        report.counts["skipped"] += numbers["skipped"]
+        report.counts["passed"] += numbers["tests"] - failed - numbers["skipped"]
+
+
+def run_phases(report: Report, directory: Path, given: argparse.Namespace, *, may_break: bool) -> None:
+    """First what can run side by side, then what breaks services."""
+    tests = given.tests or ["tests/openstack"]
+    pace = "" if given.full else " and not slow"
+    run_tests(
+        report,
+        "tests, side by side",
+        directory,
+        ["-n", str(given.workers), "-m", f"openstack and not alone{pace}", *tests],
+        may_break=False,
+    )
+    if may_break:
+        run_tests(
+            report,
+            "tests that break services",
+            directory,
+            ["-p", "no:xdist", "-m", f"openstack and alone{pace}", *tests],
+            may_break=True,
+        )
+
+
+def free_offset(layout_of: type[Layout], directory: Path) -> int:
+    """The first offset of ports at which nobody listens.
+
+    Raises:
+        LaboratoryFault: there are laboratories everywhere.
+    """
+    for offset in OFFSETS:
+        layout = layout_of(directory=directory, port_offset=offset)
+        ports = {layout.database_port, layout.bus_port, layout.epmd_port, layout.erlang_port}
+        ports |= {site.port(service) for site in layout.sites for service in layout.projects}
+        if not any(_is_taken(port) for port in ports):
+            return offset
+    raise LaboratoryFault("every range of ports is taken by another laboratory")
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+
+def try_release(release: str, given: argparse.Namespace) -> Report:
+    """Install, bring up, test and take down one release."""
+    report = Report(release)
+    directory = BUILD / f"test-lab-{release}"
+    if (directory / LAYOUT_FILE).exists():
+        existing(directory).wipe()
+    layout = Layout(
+        directory=directory,
+        release=release,
+        regions=given.regions,
+        zones=2,
+        isolated=not given.together,
+        port_offset=free_offset(Layout, directory),
+    )
+    laboratory = Laboratory(layout, lambda text: print(text, flush=True))
+    try:
+        with report.part("installation"):
+            install(layout, directory / "log" / "install.log")
+        with report.part("up"):
+            laboratory.up()
+        run_phases(report, directory, given, may_break=True)
+    except LaboratoryFault as fault:
+        print(f"laboratory: {fault}", flush=True)
+        report.is_well = False
+    finally:
+        # A second signal must not leave five gigabytes of processes behind.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        with report.part("down"):
+            # The data and the logs stay until the next run, for whoever looks for a cause.
+            laboratory.down()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+    return report
+
+
+def versions(release: str) -> str:
+    """What the tests ran against, in a line."""
+    layout = Layout(directory=BUILD, release=release)
+    wanted = ("keystone", "nova", "neutron", "heat", "glance", "placement", "cinder")
+    if layout.is_packaged:
+        names = [f"python3-{name}" for name in wanted]
+        shown = subprocess.run(
+            ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\\n", *names],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return ", ".join(line.removeprefix("python3-") for line in shown.stdout.splitlines())
+    pins = dict(line.split("==", 1) for line in layout.pins.read_text().split())
+    return ", ".join(
+        f"{name} {next(version for pin, version in pins.items() if pin in (name, f'openstack-{name}'))}"
+        for name in wanted
+    )
+
+
+def write_report(path: Path, reports: list[Report]) -> None:
+    """Write the page that is checked in."""
+    lines = [
+        "# Tests against real OpenStack",
+        "",
+        f"`make test-openstack-full`, {dt.datetime.now(dt.UTC):%d %B %Y}, {os.cpu_count()} cores.",
+        "What the sites are and what they cannot do: [laboratory.md](../laboratory.md).",
+        "",
+        "| release | passed | failed | skipped | installation | up | tests | down |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for report in reports:
+        took = {what: took_s for what, took_s in report.parts}
+        tests_s = sum(took_s for what, took_s in report.parts if what.startswith("tests"))
+        counts = " | ".join(str(number) for number in report.counts.values())
+        times = [took.get("installation", 0), took.get("up", 0), tests_s, took.get("down", 0)]
+        lines.append(f"| {report.release} | {counts} | {' | '.join(f'{time_s:.0f} s' for time_s in times)} |")
+    lines += ["", *(f"- {report.release}: {versions(report.release)}" for report in reports), ""]
+    path.write_text("\n".join(lines))
+
+
+def stop(number: int, _frame: object) -> None:
+    """End as after Ctrl-C, so that the laboratory is taken down."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.test_openstack", description="Test against real OpenStack sites."
+    )
+    parser.add_argument("tests", nargs="*", help="what to run (tests/openstack)")
+    parser.add_argument("--full", action="store_true", help="slow tests too, on both releases")
+    parser.add_argument("--release", choices=RELEASES, action="append", help="of OpenStack; may be repeated")
+    parser.add_argument("--workers", type=int, default=2, help="tests side by side (2)")
+    parser.add_argument("--regions", type=int, default=1, help="more regions under the first Keystone (1)")
+    parser.add_argument("--together", action="store_true", help="no network namespace per site")
+    parser.add_argument("--report", type=Path, help="write a page about the run there")
+    return parser.parse_args()
+
+
+def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    given = arguments()
+    BUILD.mkdir(exist_ok=True)
+    if named := os.environ.get(DIRECTORY):
+        report = Report("as it is")
+        run_phases(report, Path(named), given, may_break=bool(os.environ.get(MAY_BREAK)))
+        report.show()
+        return 0 if report.is_well else 1
+    releases = given.release or (RELEASES if given.full else RELEASES[:1])
+    reports = [try_release(release, given) for release in releases]
+    for report in reports:
+        report.show()
+    if given.report:
+        write_report(given.report, reports)
+    if not given.full and reports[0].took_s > GOAL_S:
+        print(f"longer than the {GOAL_S / 60:.0f} minutes that it may take", flush=True)
+    return 0 if all(report.is_well for report in reports) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
