@@ -10,8 +10,11 @@ import json
 import re
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import cast
 
+import keystoneauth1
+import openstack
 import requests
 from keystoneauth1 import exceptions as keystone
 from openstack import exceptions as sdk
@@ -23,7 +26,9 @@ ServiceAt = Callable[[str], str]
 """From a URL to the name of the service that is there, empty if unknown."""
 
 # The libraries' own code: what is raised there by a wrong-shaped answer is the VIM's doing, not ours.
-_LIBRARIES = ("/keystoneauth1/", "/openstack/", "/requests/", "/urllib3/", "/json/")
+_LIBRARIES = tuple(
+    str(Path(str(library.__file__)).parent) for library in (keystoneauth1, openstack, requests, json)
+)
 _ANSWERS_OF_ANOTHER_SHAPE = (KeyError, TypeError, AttributeError, IndexError, ValueError)
 _WORDS_MAX = 1000
 _REFUSING_5XX = (501, 505)
@@ -159,7 +164,7 @@ def words_of(error: BaseException) -> str:
 
 def _is_raised_in_libraries(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and any(part in frames[-1].filename for part in _LIBRARIES)
+    return bool(frames) and frames[-1].filename.startswith(_LIBRARIES)
 
 
 SERVICE_NAMES: Mapping[str, str] = {

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 _LIMIT_S = 1.6
 """Below the time limit of a heartbeat, so that a check that ends in silence still says which service."""
 _OTHERS_PERIOD_S = 10
-_REFUSALS = ("401", "403")
+_REFUSALS = ("401", "403", "404")
+"""404 is for an application credential that was deleted."""
 _REFUSED_FOR_S = 15
 """How long credentials that were refused are not tried again: Keystone may lock a user out after a few."""
 _VERSION_OF = {"network": "v2.0", "image": "v2"}
@@ -213,7 +214,8 @@ def _vital(heats: Sequence[ServiceHealth]) -> Sequence[ServiceHealth]:
 
 
 def _refused_or_down(error: FarsiteError) -> VimHealth:
-    if isinstance(error, VimFault) and (not error.about or error.about.get("status") in _REFUSALS):
+    is_keystones_word = bool(error.about.get("request_id")) and error.about.get("status") in _REFUSALS
+    if isinstance(error, VimFault) and (not error.about or is_keystones_word):
         raise error
     return _nothing_known(error.detail)
 

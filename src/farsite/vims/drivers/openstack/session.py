@@ -73,11 +73,12 @@ class _RenewsOnce:
         return token
 
     def invalidate(self) -> bool:
-        """Give the token up that this thread was given, unless another one has taken its place."""
+        """Give the token up that this thread was given. True: another try is worth while, also when another
+        thread has given it up first, where keystoneauth's own answer would be no."""
         held = self.auth_ref
-        if held is not None and held.auth_token != getattr(self._given, "token", None):
-            return True
-        return cast("bool", super().invalidate())  # type: ignore[misc]
+        if held is not None and held.auth_token == getattr(self._given, "token", None):
+            super().invalidate()  # type: ignore[misc]
+        return True
 
     def forget(self) -> None:
         """Give the token up."""

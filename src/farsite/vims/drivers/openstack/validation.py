@@ -156,7 +156,8 @@ def _check_login(sessions: "Sessions", vim: str) -> None:
 
     try:
         token = sessions.token()
-    except keystone.Unauthorized as refusal:
+    except (keystone.Unauthorized, keystone.NotFound) as refusal:
+        # 404 is for an application credential that does not exist.
         raise _why_not_let_in(sessions, vim) from refusal
     if not token.project_id:
         raise VimFault(
