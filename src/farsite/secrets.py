@@ -63,21 +63,29 @@ class KeyDirectory:
         self._write(vim_id, [Fernet.generate_key(), *self._keys(vim_id)])
 
     def drop_old_keys(self, vim_id: VimId, secret: bytes) -> None:
-        """Forget all keys of a VIM but the newest, provided that this one reads what is stored."""
+        """Forget all keys of a VIM but the newest, provided that this one reads what is stored.
+
+        Files that were not finished, of those who died over a rotation, go with them.
+        """
         from cryptography.fernet import Fernet, InvalidToken
 
         keys = self._keys(vim_id)
-        if len(keys) < 2:
-            return
         try:
             Fernet(keys[0]).decrypt(secret)
-        except InvalidToken:
+        except (InvalidToken, IndexError):
             return
-        self._write(vim_id, keys[:1])
+        if len(keys) > 1:
+            self._write(vim_id, keys[:1])
+        self._tidy(vim_id)
 
     def forget(self, vim_id: VimId) -> None:
         """Delete a VIM's keys; absent is success."""
         self._path(vim_id).unlink(missing_ok=True)
+        self._tidy(vim_id)
+
+    def _tidy(self, vim_id: VimId) -> None:
+        for unfinished in self._directory.glob(f".{vim_id}.*"):
+            unfinished.unlink(missing_ok=True)
 
     def _keys(self, vim_id: VimId) -> list[bytes]:
         """The keys of a VIM, the newest first, one a line."""
@@ -90,7 +98,7 @@ class KeyDirectory:
         """Make the first key of a VIM; of two that do so at once, both use the one that was there first."""
         from cryptography.fernet import Fernet
 
-        partial = self._partial([Fernet.generate_key()])
+        partial = self._partial(vim_id, [Fernet.generate_key()])
         with contextlib.suppress(FileExistsError):
             self._path(vim_id).hardlink_to(partial)
         partial.unlink()
@@ -98,13 +106,13 @@ class KeyDirectory:
         return self._keys(vim_id)
 
     def _write(self, vim_id: VimId, keys: Sequence[bytes]) -> None:
-        self._partial(keys).rename(self._path(vim_id))
+        self._partial(vim_id, keys).rename(self._path(vim_id))
         self._sync()
 
-    def _partial(self, keys: Sequence[bytes]) -> Path:
+    def _partial(self, vim_id: VimId, keys: Sequence[bytes]) -> Path:
         """A file of its own with these keys, safe on the disk."""
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, name = tempfile.mkstemp(prefix=".", dir=self._directory)
+        descriptor, name = tempfile.mkstemp(prefix=f".{vim_id}.", dir=self._directory)
         with os.fdopen(descriptor, "wb") as file:
             file.write(b"\n".join(keys))
             file.flush()
