@@ -11,6 +11,7 @@ import yaml
 
 from farsite.api.sol005.surface import NOT_SERVED, ROOT
 from farsite.functions.packaging import build_sample, sample_files
+from package_variants import another
 from service_bench import Service, assert_is_problem
 
 _OPENAPI = "etsi/openapi/sol005-v3.7.1/SOL005/VNFPackageManagement/VNFPackageManagement.yaml"
@@ -47,26 +48,6 @@ def _read(service: Service, package_id: str) -> Mapping[str, Any]:
     )
 
 
-def _another(sample: str, vnfd_id: str) -> bytes:
-    """A sample under a VNFD id of its own, without the manifest that states the old hashes."""
-    files = sample_files(sample)
-    manifest = f"{sample}.mf"
-    old = next(
-        line.partition(":")[2].strip().strip("\"'").encode()
-        for content in files.values()
-        for line in content.decode(errors="replace").splitlines()
-        if line.strip().startswith("descriptor_id:") and len(line.partition(":")[2].strip()) > 30
-    )
-    written = io.BytesIO()
-    with zipfile.ZipFile(written, "w") as archive:
-        for path, content in files.items():
-            if path == manifest:
-                continue
-            kept = [line for line in content.split(b"\n") if manifest.encode() not in line]
-            archive.writestr(path, b"\n".join(kept).replace(old, vnfd_id.encode()))
-    return written.getvalue()
-
-
 def test_what_is_served_is_etsis_interface_less_what_carries_a_reason(service: Service, shared: Path) -> None:
     """A client is told beforehand what it will not get, and why; nothing is missing by oversight."""
     file = yaml.safe_load((shared / _OPENAPI).read_text())
@@ -95,7 +76,7 @@ def test_a_standard_client_walks_through_the_life_of_a_package(service: Service)
     vnfd_id = "5f0c1a2e-0000-4000-8000-000000000001"
     package_id = _create(service, owner="me")
     assert_is_problem(service.http.get(f"{_PATH}/{package_id}/package_content"), 409)
-    archive = _another("webserver", vnfd_id)
+    archive = another("webserver", vnfd_id)
     _upload(service, package_id, archive)
     shown = _read(service, package_id)
     assert shown["onboardingState"] == "ONBOARDED", shown
@@ -200,7 +181,7 @@ def test_a_refused_archive_ends_in_error_with_every_fault(service: Service) -> N
     assert shown["onboardingState"] == "ERROR"
     assert shown["onboardingFailureDetails"]["status"] == 422
     assert "zip" in shown["onboardingFailureDetails"]["detail"]
-    _upload(service, package_id, _another("webserver", "5f0c1a2e-0000-4000-8000-000000000003"))
+    _upload(service, package_id, another("webserver", "5f0c1a2e-0000-4000-8000-000000000003"))
     assert _read(service, package_id)["onboardingState"] == "ONBOARDED"
 
 

@@ -6,14 +6,28 @@ hears of a wrong state or size at once and no operation is recorded for it.
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from farsite.api.context import Context
 from farsite.api.problem import Unusable
 from farsite.lifecycle import requests
+from farsite.lifecycle.change_vnf_connectivity import ChangeVnfConnectivity
+from farsite.lifecycle.change_vnf_connectivity import check as check_connectivity
+from farsite.lifecycle.change_vnf_package import ChangeVnfPackage
+from farsite.lifecycle.change_vnf_package import check as check_package_change
+from farsite.lifecycle.change_vnf_connectivity import ChangeVnfConnectivity
+from farsite.lifecycle.change_vnf_connectivity import check as check_connectivity
+from farsite.lifecycle.change_vnf_package import ChangeVnfPackage
+from farsite.lifecycle.change_vnf_package import check as check_change
 from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_ns import InstantiateNs, ns_flavour
+from farsite.lifecycle.instantiate_ns import check as check_ns
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
 from farsite.lifecycle.instantiate_vnf import check as check_instantiation
+from farsite.lifecycle.operate_vnf import OperateVnf
+from farsite.lifecycle.operate_vnf import check as check_operate
+from farsite.lifecycle.operate_vnf import OperateVnf
+from farsite.lifecycle.operate_vnf import check as check_operation
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_ns import TerminateNs
 from farsite.lifecycle.terminate_vnf import TerminateVnf
@@ -92,6 +106,92 @@ def heal_vnf(context: Context, caller: Caller, key: str, want: HealVnf) -> Opera
         return _start(connection, context, caller, "heal_vnf", vnf.id, want)
 
 
+def operate_vnf(context: Context, caller: Caller, key: str, want: OperateVnf) -> Operation:
+    """Raises:
+    NotFound: no such VNF instance.
+    Conflict: it is not instantiated, or an operation works on it.
+    Invalid: it has no such VNFC, or the timeout is out of bounds.
+    """
+    with context.database.transaction() as connection:
+        vnf = instances.get_vnf(connection, caller.project_id, key)
+        check_operate(vnf, want)
+        return _start(connection, context, caller, "operate_vnf", vnf.id, want)
+
+
+def change_vnf_connectivity(
+    context: Context, caller: Caller, key: str, want: ChangeVnfConnectivity
+) -> Operation:
+    """Raises:
+    NotFound: no such VNF instance.
+    Conflict: it is not instantiated, or an operation works on it.
+    Invalid: no link is named, or one of a connection point that it has not.
+    """
+    with context.database.transaction() as connection:
+        vnf = _standing(connection, caller, key, "connected otherwise")
+        flavour = packages.vnfd_of(connection, caller.project_id, vnf.vnfd_id).flavour(vnf.flavour_id)
+        check_connectivity(vnf, flavour, want)
+        return _start(connection, context, caller, "change_vnf_connectivity", vnf.id, want)
+
+
+def change_vnf_package(context: Context, caller: Caller, key: str, want: ChangeVnfPackage) -> Operation:
+    """Raises:
+    NotFound: no such VNF instance.
+    Conflict: it is not instantiated, or an operation works on it, or the package cannot be used.
+    Invalid: the packages do not match.
+    Unusable: no such package.
+    """
+    with context.database.transaction() as connection:
+        vnf = instances.get_vnf(connection, caller.project_id, key)
+        with named_in_the_body():
+            check_package_change(connection, vnf, want)
+        return _start(connection, context, caller, "change_vnf_package", vnf.id, want)
+
+
+def operate_vnf(context: Context, caller: Caller, key: str, want: OperateVnf) -> Operation:
+    """Raises:
+    NotFound: no such VNF instance.
+    Conflict: it is not instantiated, or an operation works on it.
+    Invalid: it has no such VNFC, or the timeout is out of bounds.
+    """
+    with context.database.transaction() as connection:
+        vnf = instances.get_vnf(connection, caller.project_id, key)
+        check_operation(vnf, want)
+        return _start(connection, context, caller, "operate_vnf", vnf.id, want)
+
+
+def change_vnf_connectivity(
+    context: Context, caller: Caller, key: str, want: ChangeVnfConnectivity
+) -> Operation:
+    """Raises:
+    NotFound: no such VNF instance.
+    Conflict: it is not instantiated, or an operation works on it.
+    Invalid: no link, or one of a connection point that it has not or that only a chain feeds.
+    """
+    with context.database.transaction() as connection:
+        vnf = _standing(connection, caller, key, "connected otherwise")
+        flavour = packages.vnfd_of(connection, caller.project_id, vnf.vnfd_id).flavour(vnf.flavour_id)
+        check_connectivity(vnf, flavour, want)
+        return _start(connection, context, caller, "change_vnf_connectivity", vnf.id, want)
+
+
+def change_vnf_package(context: Context, caller: Caller, key: str, want: ChangeVnfPackage) -> Operation:
+    """Start the change to a package named by id, VNFD id or product; the operation keeps its id.
+
+    Raises:
+        NotFound: no such VNF instance.
+        Conflict: it is not instantiated, is of that package, the package cannot be used, or an operation
+            works on the instance.
+        Invalid: the packages do not match.
+        Unusable: no such package.
+    """
+    with context.database.transaction() as connection:
+        vnf = _standing(connection, caller, key, "changed to another package")
+        with named_in_the_body():
+            other = check_change(connection, vnf, want)
+        want = replace(want, package_id=other.package_id)
+        return _start(connection, context, caller, "change_vnf_package", vnf.id, want)
+
+
 def terminate_vnf(context: Context, caller: Caller, key: str, want: TerminateVnf) -> Operation:
     """Raises:
     NotFound: no such VNF instance.
@@ -117,23 +217,18 @@ def instantiate_ns(context: Context, caller: Caller, key: str, want: Instantiate
     """Raises:
     NotFound: no such NS instance.
     Conflict: it is instantiated already, or an operation works on it.
-    Invalid: its NSD has no such flavour, level or profile.
+    Invalid: its NSD has no such flavour, level, profile or virtual link.
     Unusable: no such VIM.
     """
     with context.database.transaction() as connection:
         ns = instances.get_ns(connection, caller.project_id, key)
         if ns.state is InstantiationState.INSTANTIATED:
             raise Conflict(f"NS instance {ns.id} is INSTANTIATED already.", about={"ns": ns.id})
-        flavour = ns_flavour(connection, ns, want.flavour_id)
-        if want.level_id and want.level_id not in flavour.levels:
-            known = ", ".join(sorted(flavour.levels)) or "none"
-            raise Invalid(f'The service has no instantiation level "{want.level_id}". Levels: {known}.')
-        for profile in (*want.vims, *want.configurations):
-            if profile not in flavour.profiles:
-                known = ", ".join(sorted(flavour.profiles))
-                raise Invalid(f'The service has no VNF profile "{profile}". Profiles: {known}.')
+        check_ns(want, ns_flavour(connection, ns, want.flavour_id))
         with named_in_the_body():
-            for vim in want.vims.values():
+            for vim in {*want.vims.values(), *(vim for said in want.networks.values() for vim in said)} - {
+                ""
+            }:
                 vims.get(connection, caller.project_id, vim)
         return _start(connection, context, caller, "instantiate_ns", ns.id, want)
 

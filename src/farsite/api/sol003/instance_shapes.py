@@ -68,21 +68,24 @@ def vnf_instance(
         )
         body["instantiatedVnfInfo"] = _instantiated(vnf, flavour, major=spoken.major)
     own = f"{spoken.root}/vnf_instances/{vnf.id}"
-    tasks = [] if is_busy else _tasks(vnf)
+    tasks = [] if is_busy else _tasks(vnf, major=spoken.major)
     body["_links"] = {"self": {"href": own}} | {
         LINK_OF_TASK[task]: {"href": f"{own}/{task}"} for task in tasks
     }
     return body
 
 
-def _tasks(vnf: VnfInstance) -> list[str]:
+def _tasks(vnf: VnfInstance, *, major: int) -> list[str]:
     if vnf.state is not InstantiationState.INSTANTIATED:
         tasks = ["instantiate"] if vnf.deployment is None else ["instantiate", "terminate"]
     else:
-        tasks = ["terminate", "scale", "heal"]
+        tasks = [task for task in LINK_OF_TASK if task != "instantiate"]
     if vnf.ns_id is not None:
-        tasks = [task for task in tasks if task in ("scale", "heal")]
-    return [task for task in tasks if task != "scale" or vnf.scale_levels]
+        tasks = [task for task in tasks if task not in ("instantiate", "terminate")]
+    impossible = {"scale"} if not vnf.scale_levels else set[str]()
+    if major == 1:
+        impossible |= {"change_vnfpkg"}
+    return [task for task in tasks if task not in impossible]
 
 
 def _instantiated(vnf: VnfInstance, flavour: DeploymentFlavour | None, *, major: int) -> Body:

@@ -9,8 +9,10 @@ from typing import cast
 
 from farsite.api.sol003.connectivity import (
     Body,
+    ext_cp_data,
     ext_managed_virtual_links,
     ext_virtual_links,
+    grouped,
 )
 from farsite.api.sol003.interfaces import Spoken
 from farsite.api.starting import can_roll_back
@@ -55,11 +57,25 @@ def op_occ(operation: Operation, spoken: Spoken) -> Body:
         }
     if operation.type == "MODIFY_INFO":
         body["changedInfo"] = _params(operation, major=spoken.major)
+    if operation.type == "CHANGE_EXT_CONN":
+        body["changedExtConnectivity"] = _changed_links(operation, major=spoken.major)
     body["_links"] = {
         "self": {"href": own},
         "vnfInstance": {"href": f"{spoken.root}/vnf_instances/{operation.instance_id}"},
     } | {control.value: {"href": f"{own}/{control}"} for control in _legal(operation)}
     return body
+
+
+def _changed_links(operation: Operation, *, major: int) -> list[Body]:
+    links = decode(tuple[ExternalLink, ...], operation.parameters.get("external_links", ()))
+    return [
+        {
+            "id": link_id,
+            "resourceHandle": {"resourceId": network_id, "vimLevelResourceType": "network"},
+            "currentVnfExtCpData": [ext_cp_data(one, major=major) for one in bound],
+        }
+        for (link_id, network_id), bound in grouped(links).items()
+    ]
 
 
 def _legal(operation: Operation) -> list[Control]:
@@ -85,8 +101,18 @@ _SPELLED: Mapping[str, str] = {
     "name": "vnfInstanceName",
     "description": "vnfInstanceDescription",
     "metadata": "metadata",
+    "state": "changeStateTo",
+    "stop_type": "stopType",
+    "graceful_timeout_s": "gracefulStopTimeout",
 }
-_EXTENSIONS = ("vim", "region", "zone", "configuration")
+_EXTENSIONS: Mapping[str, str] = {
+    "vim": "vim",
+    "region": "region",
+    "zone": "zone",
+    "configuration": "configuration",
+    "vdus": "vdus",
+    "batch_size": "batchSize",
+}
 
 
 def _params(operation: Operation, *, major: int) -> Body:
@@ -103,11 +129,12 @@ def _params(operation: Operation, *, major: int) -> Body:
     if "managed_links" in given:
         managed = decode(tuple[ManagedLink, ...], given["managed_links"])
         found["extManagedVirtualLinks"] = ext_managed_virtual_links(managed)
-    if given.get("vnfc_ids"):
-        found["vnfcInstanceId" if major == 1 else "additionalParams"] = (
-            given["vnfc_ids"] if major == 1 else {"vnfcInstanceId": given["vnfc_ids"]}
-        )
-    extensions: Body = {key: given[key] for key in _EXTENSIONS if key in given}
+    extensions = dict(cast("Body", given.get("parameters", {})))
+    extensions |= {_EXTENSIONS[key]: given[key] for key in _EXTENSIONS if key in given}
+    if "vnfc_ids" in given and major == 1:
+        found["vnfcInstanceId"] = given["vnfc_ids"]
+    elif "vnfc_ids" in given:
+        extensions["vnfcInstanceId"] = given["vnfc_ids"]
     assets = _assets(given)
     if assets:
         extensions["vimAssets"] = assets

@@ -23,12 +23,16 @@ from farsite.api.sol003.connectivity import (
     managed_links_of,
 )
 from farsite.api.wire import Label, OptionalName, Text
+from farsite.lifecycle.change_vnf_connectivity import ChangeVnfConnectivity
+from farsite.lifecycle.change_vnf_package import ChangeVnfPackage
 from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
+from farsite.lifecycle.operate_vnf import OperateVnf, StopType
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_vnf import TerminateVnf, TerminationType
 from farsite.model.ids import VnfcId
 from farsite.model.operation import CancelMode
+from farsite.model.vnf import VnfState
 from farsite.model.vnfd import DeploymentFlavour
 
 Pairs = dict[Label, JsonValue]
@@ -72,8 +76,8 @@ class VimAssets(Etsi):
 
 
 class AdditionalParams(BaseModel):
-    """Ours: where, with which initial configuration, and which assets of the VIM. Anything else belongs to
-    the package."""
+    """Ours: where, with which initial configuration, and which assets of the VIM. Anything else is for the
+    package's own template."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -130,6 +134,57 @@ class TerminateVnfRequest(Etsi):
         return self
 
 
+class OperateParams(Etsi):
+    """Ours, named as in SOL002: which VNFCs."""
+
+    vnfcInstanceId: VnfcIds = Field(default_factory=list)
+
+
+class OperateVnfRequest(Etsi):
+    changeStateTo: VnfState
+    stopType: StopType | None = None
+    gracefulStopTimeout: Annotated[int, Field(ge=0, le=86_400)] | None = None
+    vnfcInstanceId: VnfcIds = Field(default_factory=list)
+    additionalParams: OperateParams = OperateParams()
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        is_stop = self.changeStateTo is VnfState.STOPPED
+        if not is_stop and (self.stopType is not None or self.gracefulStopTimeout is not None):
+            raise ValueError("stopType and gracefulStopTimeout are for changeStateTo STOPPED only")
+        if self.gracefulStopTimeout is not None and self.stopType is StopType.FORCEFUL:
+            raise ValueError("gracefulStopTimeout is for stopType GRACEFUL only")
+        return self
+
+
+class ChangeExtVnfConnectivityRequest(Etsi):
+    extVirtualLinks: Annotated[list[ExtVirtualLinkData], Field(min_length=1, max_length=100)]
+    vimConnectionInfo: Connections = Field(default_factory=dict[str, VimConnectionInfo])
+
+
+class ChangePackageParams(BaseModel):
+    """Ours: which VDU of the other package takes whose place, and how many VNFCs are replaced at a time.
+    Tacker's `upgrade_type` may say what is done anyway."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    vdus: dict[Identifier, Identifier] = Field(default_factory=dict)
+    batchSize: Annotated[int, Field(ge=1, le=10_000)] = 1
+    configuration: Pairs = Field(default_factory=dict)
+    upgrade_type: Literal["RollingUpdate"] = "RollingUpdate"
+
+
+class ChangeCurrentVnfPkgRequest(Etsi):
+    vnfdId: Identifier
+    extVirtualLinks: ExtVirtualLinks = Field(default_factory=list[ExtVirtualLinkData])
+    extManagedVirtualLinks: Annotated[list[ExtManagedVirtualLinkData], Field(max_length=0)] = Field(
+        default_factory=list[ExtManagedVirtualLinkData]
+    )
+    """Internal links stay on the networks they were instantiated on, so none may be named."""
+    vimConnectionInfo: Connections = Field(default_factory=dict[str, VimConnectionInfo])
+    additionalParams: ChangePackageParams = ChangePackageParams()
+
+
 class CancelRequest(Etsi):
     cancelMode: CancelMode
 
@@ -180,6 +235,7 @@ def instantiate_of(request: InstantiateVnfRequest, flavour: DeploymentFlavour) -
             one.vnfdVirtualComputeDescId: one.vimFlavourId for one in params.vimAssets.computeResourceFlavours
         },
         configuration=params.configuration,
+        parameters=dict(params.model_extra or {}),
     )
 
 
@@ -209,3 +265,30 @@ def heal_of(request: HealVnfRequest, every: tuple[VnfcId, ...] = ()) -> HealVnf:
 
 def terminate_of(request: TerminateVnfRequest) -> TerminateVnf:
     return TerminateVnf(type=request.terminationType)
+
+
+def operate_of(request: OperateVnfRequest) -> OperateVnf:
+    """A stop that says nothing of how is FORCEFUL, unless a timeout says that it is graceful."""
+    named = dict.fromkeys([*request.vnfcInstanceId, *request.additionalParams.vnfcInstanceId])
+    implied = StopType.FORCEFUL if request.gracefulStopTimeout is None else StopType.GRACEFUL
+    return OperateVnf(
+        state=request.changeStateTo,
+        vnfc_ids=tuple(VnfcId(one) for one in named),
+        stop_type=request.stopType or implied,
+        graceful_timeout_s=request.gracefulStopTimeout,
+    )
+
+
+def change_connectivity_of(request: ChangeExtVnfConnectivityRequest) -> ChangeVnfConnectivity:
+    return ChangeVnfConnectivity(external_links=external_links_of(request.extVirtualLinks))
+
+
+def change_package_of(request: ChangeCurrentVnfPkgRequest, package_id: str) -> ChangeVnfPackage:
+    """`package_id` is the package that holds the VNFD which the request names."""
+    return ChangeVnfPackage(
+        package_id=package_id,
+        vdus=request.additionalParams.vdus,
+        batch_size=request.additionalParams.batchSize,
+        external_links=external_links_of(request.extVirtualLinks),
+        configuration=request.additionalParams.configuration,
+    )

@@ -14,9 +14,6 @@ _NOTIFICATIONS = (
 TASKS_NOT_SERVED: Mapping[str, str] = {
     f"{_INSTANCE}/scale_to_level": "Scaling to a level is not offered; scale along an aspect (scale).",
     f"{_INSTANCE}/change_flavour": "A running VNF keeps its flavour; terminate and instantiate it anew.",
-    f"{_INSTANCE}/operate": "Stopping without removing is not offered; terminate and instantiate.",
-    f"{_INSTANCE}/change_ext_conn": "External links are fixed at instantiation; terminate and instantiate.",
-    f"{_INSTANCE}/change_vnfpkg": "Changing the package of a running VNF is not offered yet.",
     f"{_INSTANCE}/create_snapshot": _SNAPSHOTS,
     f"{_INSTANCE}/revert_to_snapshot": _SNAPSHOTS,
 }

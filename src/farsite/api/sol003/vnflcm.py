@@ -22,9 +22,12 @@ from farsite.api.sol003 import instance_shapes, occurrence_shapes, requests
 from farsite.api.sol003.interfaces import INTERFACES, V1, V2, Interface, Speaks, Spoken, described, spoken_by
 from farsite.api.sol003.requests import (
     CancelRequest,
+    ChangeCurrentVnfPkgRequest,
+    ChangeExtVnfConnectivityRequest,
     CreateVnfRequest,
     HealVnfRequest,
     InstantiateVnfRequest,
+    OperateVnfRequest,
     ScaleVnfRequest,
     TerminateVnfRequest,
     VnfInfoModificationRequest,
@@ -36,6 +39,7 @@ from farsite.lifecycle.modify_vnf import ModifyVnf, modify_vnf
 from farsite.model.access import Caller
 from farsite.model.errors import Conflict, NotFound
 from farsite.model.operation import Control, InstanceKind, Operation
+from farsite.model.package import VnfPackage
 from farsite.model.query import Ask
 from farsite.model.vnf import VnfInstance
 from farsite.store import instances, operations, packages, vims
@@ -92,24 +96,36 @@ def create_vnf_instance(
     """Create VNF identifier."""
     with context.database.transaction() as connection:
         try:
-            package = packages.get_package(connection, caller.project_id, body.vnfdId)
-            if package.vnfd_id != body.vnfdId:
-                raise NotFound(f'No onboarded VNF package with VNFD "{body.vnfdId}".')
             vnf = create_vnf(
                 connection,
                 project_id=caller.project_id,
-                package=package.id,
+                package=_package_of(connection, caller, body.vnfdId).id,
                 clock=context.clock,
                 name=body.vnfInstanceName,
                 description=body.vnfInstanceDescription,
                 metadata=body.metadata,
             )
-        except (NotFound, Conflict) as unusable:
+        except Conflict as unusable:
             # The standard has 422 for a VNFD that is missing, not onboarded or disabled alike.
             raise Unusable(unusable.detail, about=unusable.about) from unusable
     shown = instance_shapes.vnf_instance(vnf, spoken, is_busy=False)
     headers = {"Location": f"{spoken.root}/vnf_instances/{vnf.id}", "ETag": _etag(vnf), **spoken.headers}
     return JSONResponse(shown, status_code=201, headers=headers)  # pyright: ignore[reportReturnType]  # FastAPI passes responses on
+
+
+def _package_of(connection: Connection, caller: Caller, vnfd_id: str) -> VnfPackage:
+    """The package with a VNFD; ids and product names of packages are our own API's comfort.
+
+    Raises:
+        Unusable: there is none.
+    """
+    try:
+        package = packages.get_package(connection, caller.project_id, vnfd_id)
+    except (NotFound, Conflict) as absent:
+        raise Unusable(absent.detail, about=absent.about) from absent
+    if package.vnfd_id != vnfd_id:
+        raise Unusable(f'No onboarded VNF package with VNFD "{vnfd_id}".', about={"vnfd_id": vnfd_id})
+    return package
 
 
 def list_vnf_instances(
@@ -214,6 +230,38 @@ def terminate(
     return _accepted(starting.terminate_vnf(context, caller, vnf.id, requests.terminate_of(body)), spoken)
 
 
+def operate(
+    vnfInstanceId: str, body: OperateVnfRequest, spoken: Speaks, context: Here, caller: Asker
+) -> Response:
+    """Operate VNF: stop it, or start it again."""
+    vnf = _known(context, caller, vnfInstanceId)
+    return _accepted(starting.operate_vnf(context, caller, vnf.id, requests.operate_of(body)), spoken)
+
+
+def change_ext_conn(
+    vnfInstanceId: str,
+    body: ChangeExtVnfConnectivityRequest,
+    spoken: Speaks,
+    context: Here,
+    caller: Asker,
+) -> Response:
+    """Change external VNF connectivity."""
+    vnf = _known(context, caller, vnfInstanceId)
+    want = requests.change_connectivity_of(body)
+    return _accepted(starting.change_vnf_connectivity(context, caller, vnf.id, want), spoken)
+
+
+def change_vnfpkg(
+    vnfInstanceId: str, body: ChangeCurrentVnfPkgRequest, spoken: Speaks, context: Here, caller: Asker
+) -> Response:
+    """Change current VNF package."""
+    with context.database.transaction() as connection:
+        vnf = _by_id(connection, caller, vnfInstanceId)
+        package = _package_of(connection, caller, body.vnfdId)
+    want = requests.change_package_of(body, package.id)
+    return _accepted(starting.change_vnf_package(context, caller, vnf.id, want), spoken)
+
+
 # -- Operation occurrences ---------------------------------------------------------------------------------
 
 
@@ -293,6 +341,9 @@ ROUTES: tuple[tuple[str, str, int, Callable[..., Any]], ...] = (
     ("POST", f"{_INSTANCE}/scale", 202, scale),
     ("POST", f"{_INSTANCE}/heal", 202, heal),
     ("POST", f"{_INSTANCE}/terminate", 202, terminate),
+    ("POST", f"{_INSTANCE}/operate", 202, operate),
+    ("POST", f"{_INSTANCE}/change_ext_conn", 202, change_ext_conn),
+    ("POST", f"{_INSTANCE}/change_vnfpkg", 202, change_vnfpkg),
     ("GET", _OP_OCCS, 200, list_op_occs),
     ("GET", _OP_OCC, 200, get_op_occ),
     ("POST", f"{_OP_OCC}/retry", 202, retry),
@@ -300,6 +351,9 @@ ROUTES: tuple[tuple[str, str, int, Callable[..., Any]], ...] = (
     ("POST", f"{_OP_OCC}/fail", 200, fail),
     ("POST", f"{_OP_OCC}/cancel", 202, cancel),
 )
+
+SINCE: Mapping[Callable[..., Any], int] = {change_vnfpkg: 2}
+"""Tasks that version 1 does not have."""
 
 
 def _versions(*interfaces: Interface) -> Callable[[Request], dict[str, object]]:
@@ -338,6 +392,8 @@ def _add_routes() -> None:
         )
     for interface in INTERFACES:
         for method, path, status, handler in ROUTES:
+            if interface.major < SINCE.get(handler, 1):
+                continue
             router.add_api_route(
                 interface.path + path,
                 handler,
