@@ -222,6 +222,7 @@ class Vnfc(TypedDict):
     zone: str
     host: str
     is_alive: bool | None
+    is_stopped: bool
     ports: list[Port]
 
 
@@ -233,6 +234,7 @@ class Vnf(TypedDict):
     vnfd_id: str
     product_name: str
     state: str
+    vnf_state: str | None
     vim_id: str | None
     flavour_id: str
     level_id: str

@@ -19,6 +19,7 @@ from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_ns import TerminateNs
 from farsite.lifecycle.terminate_vnf import TerminateVnf
 from farsite.lifecycle.verbs import VERBS
+from farsite.model.deployment import ResourceKind
 from farsite.model.vnf import CpConfig, ExternalLink, InstantiationState, IpAddresses, IpType, VnfState
 from farsite.store import instances
 from farsite.workflow.saga import Step
@@ -39,6 +40,8 @@ class Scenario:
     """Calls of the driver that the verb makes."""
     may_renew: bool = False
     """A rollback cannot bring a replaced VNFC back, so its incarnation may have grown."""
+    is_killed_everywhere: bool = True
+    """Whether it is killed at each step and call: a verb that another scenario drives need not be."""
     is_on_postgresql: bool = True
     """Whether it is also killed on PostgreSQL: a verb that asks nothing new of the store need not be."""
 
@@ -117,8 +120,9 @@ MOVED = ChangeVnfConnectivity(
                 CpConfig(
                     mac="02:00:00:00:00:77",
                     ips=(
-                        IpAddresses(fixed=("198.51.100.77", "198.51.100.78")),
-                        IpAddresses(type=IpType.IPV6, first="2001:db8::20", last="2001:db8::2f"),
+                        IpAddresses(first="198.51.100.64", last="198.51.100.191"),
+                        IpAddresses(dynamic_count=2),
+                        IpAddresses(type=IpType.IPV6, first="2001:db8::2000", last="2001:db8::2fff"),
                     ),
                 ),
             ),
@@ -133,10 +137,14 @@ async def it_is_moved(lab: Lab, vnf_id: str) -> None:
     assert vnf.deployment is not None
     first, second = (one.ports[0] for one in vnf.deployment.vnfcs)
     assert (first.network_id, second.network_id) == (SIDES[1], SIDES[1])
-    assert first.mac == "02:00:00:00:00:77"
-    assert first.addresses == ("198.51.100.77/24", "198.51.100.78/24", "2001:db8::20/64")
-    assert second.addresses == ("198.51.100.2/24", "2001:db8::21/64")
+    assert first.mac == "02:00:00:00:00:77" != second.mac
+    assert [one.rpartition("/")[2] for one in first.addresses] == ["24", "24", "24", "64"]
+    assert 64 <= int(first.addresses[0].rpartition("/")[0].rpartition(".")[2]) < 192
+    assert len({*first.addresses, *second.addresses}) == 8
     assert {one.incarnation for one in vnf.deployment.vnfcs} == {0}
+    said = {one.mac: one.addresses for one in vnf.resources if one.kind is ResourceKind.LINKPORT}
+    plain = {one.partition("/")[0] for one in said[first.mac]}
+    assert plain == {one.partition("/")[0] for one in first.addresses}
 
 
 # -- a service
@@ -253,7 +261,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario(
             name="start_vnf", verb="operate_vnf", prepare=a_stopped_pair,
             parameters=OperateVnf(state=VnfState.STARTED), stands=it_is_chained(2), methods=("deploy",),
-            is_on_postgresql=False,
+            is_killed_everywhere=False, is_on_postgresql=False,
         ),
         Scenario(
             name="change_vnf_connectivity", verb="change_vnf_connectivity", prepare=a_connected_vnf,

@@ -69,13 +69,14 @@ def points(steps: Sequence[str]) -> list[tuple[str, str]]:
     return list(product(steps, ("before", "after")))
 
 
-ON_POSTGRESQL = [name for name, scenario in SCENARIOS.items() if scenario.is_on_postgresql]
+EVERYWHERE = {name: scenario for name, scenario in SCENARIOS.items() if scenario.is_killed_everywhere}
+ON_POSTGRESQL = [name for name, scenario in EVERYWHERE.items() if scenario.is_on_postgresql]
 
 # -- steps
 
 AT_STEPS = [
     pytest.param(name, step, when, id=f"{name}-{when}-{step}")
-    for name, scenario in SCENARIOS.items()
+    for name, scenario in EVERYWHERE.items()
     for step, when in points(scenario.step_names())
 ]
 
@@ -122,7 +123,7 @@ def test_an_operation_killed_at_its_first_and_last_step_ends(grounds: Grounds, n
 
 # -- undo
 
-UNDONE = [name for name, scenario in SCENARIOS.items() if scenario.undo_names()]
+UNDONE = [name for name, scenario in EVERYWHERE.items() if scenario.undo_names()]
 AT_UNDOS = [
     pytest.param(name, step, "after", id=f"{name}-after-{step}")
     for name in UNDONE
@@ -166,7 +167,7 @@ def test_a_rollback_that_is_killed_at_every_undo_ends(grounds: Grounds, name: st
     ("name", "method", "grounds", "when"),
     [
         pytest.param(name, method, store, when, id=f"{name}-{method}-{store}-{when}")
-        for name, one in SCENARIOS.items()
+        for name, one in EVERYWHERE.items()
         for method in one.methods
         for store, when in (("sqlite", "before"), ("sqlite", "after"), ("postgresql", "after"))
         if store == "sqlite" or one.is_on_postgresql

@@ -15,10 +15,6 @@ from farsite.lifecycle.change_vnf_connectivity import ChangeVnfConnectivity
 from farsite.lifecycle.change_vnf_connectivity import check as check_connectivity
 from farsite.lifecycle.change_vnf_package import ChangeVnfPackage
 from farsite.lifecycle.change_vnf_package import check as check_package_change
-from farsite.lifecycle.change_vnf_connectivity import ChangeVnfConnectivity
-from farsite.lifecycle.change_vnf_connectivity import check as check_connectivity
-from farsite.lifecycle.change_vnf_package import ChangeVnfPackage
-from farsite.lifecycle.change_vnf_package import check as check_change
 from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_ns import InstantiateNs, ns_flavour
 from farsite.lifecycle.instantiate_ns import check as check_ns
@@ -26,8 +22,6 @@ from farsite.lifecycle.instantiate_vnf import InstantiateVnf
 from farsite.lifecycle.instantiate_vnf import check as check_instantiation
 from farsite.lifecycle.operate_vnf import OperateVnf
 from farsite.lifecycle.operate_vnf import check as check_operate
-from farsite.lifecycle.operate_vnf import OperateVnf
-from farsite.lifecycle.operate_vnf import check as check_operation
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_ns import TerminateNs
 from farsite.lifecycle.terminate_vnf import TerminateVnf
@@ -124,47 +118,6 @@ def change_vnf_connectivity(
     """Raises:
     NotFound: no such VNF instance.
     Conflict: it is not instantiated, or an operation works on it.
-    Invalid: no link is named, or one of a connection point that it has not.
-    """
-    with context.database.transaction() as connection:
-        vnf = _standing(connection, caller, key, "connected otherwise")
-        flavour = packages.vnfd_of(connection, caller.project_id, vnf.vnfd_id).flavour(vnf.flavour_id)
-        check_connectivity(vnf, flavour, want)
-        return _start(connection, context, caller, "change_vnf_connectivity", vnf.id, want)
-
-
-def change_vnf_package(context: Context, caller: Caller, key: str, want: ChangeVnfPackage) -> Operation:
-    """Raises:
-    NotFound: no such VNF instance.
-    Conflict: it is not instantiated, or an operation works on it, or the package cannot be used.
-    Invalid: the packages do not match.
-    Unusable: no such package.
-    """
-    with context.database.transaction() as connection:
-        vnf = instances.get_vnf(connection, caller.project_id, key)
-        with named_in_the_body():
-            check_package_change(connection, vnf, want)
-        return _start(connection, context, caller, "change_vnf_package", vnf.id, want)
-
-
-def operate_vnf(context: Context, caller: Caller, key: str, want: OperateVnf) -> Operation:
-    """Raises:
-    NotFound: no such VNF instance.
-    Conflict: it is not instantiated, or an operation works on it.
-    Invalid: it has no such VNFC, or the timeout is out of bounds.
-    """
-    with context.database.transaction() as connection:
-        vnf = instances.get_vnf(connection, caller.project_id, key)
-        check_operation(vnf, want)
-        return _start(connection, context, caller, "operate_vnf", vnf.id, want)
-
-
-def change_vnf_connectivity(
-    context: Context, caller: Caller, key: str, want: ChangeVnfConnectivity
-) -> Operation:
-    """Raises:
-    NotFound: no such VNF instance.
-    Conflict: it is not instantiated, or an operation works on it.
     Invalid: no link, or one of a connection point that it has not or that only a chain feeds.
     """
     with context.database.transaction() as connection:
@@ -187,7 +140,7 @@ def change_vnf_package(context: Context, caller: Caller, key: str, want: ChangeV
     with context.database.transaction() as connection:
         vnf = _standing(connection, caller, key, "changed to another package")
         with named_in_the_body():
-            other = check_change(connection, vnf, want)
+            other = check_package_change(connection, vnf, want)
         want = replace(want, package_id=other.package_id)
         return _start(connection, context, caller, "change_vnf_package", vnf.id, want)
 

@@ -7,13 +7,24 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from farsite.cli import documents, printing
+from farsite.cli.links import links
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.cli.waiting import Timeout, Wait, accepted
 from farsite.client import Client, Port, Vnf
-from farsite.model.errors import Invalid
 
-app = App(name="vnf", help="VNF instances: create, instantiate, scale, heal, terminate.", help_epilogue="")
+app = App(
+    name="vnf",
+    help="VNF instances: create, instantiate, scale, heal, operate, change, terminate.",
+    help_epilogue="",
+)
 
+Link = Annotated[
+    list[str] | None,
+    Parameter(
+        help="CP=NETWORK[,PREFIX|ADDRESS|FIRST-LAST|mac=|subnet=|port=|group=]...: bind a connection point "
+        "to a network; once more for the VDU's next VNFC. Repeatable."
+    ),
+]
 Key = Annotated[str, Parameter(help="Name or id of the VNF instance.")]
 
 
@@ -46,9 +57,10 @@ def instantiate(
     zone: str = "",
     flavour: Annotated[str, Parameter(help="Deployment flavour; the default one if left out.")] = "",
     level: Annotated[str, Parameter(help="Instantiation level; the default one if left out.")] = "",
-    link: Annotated[
+    link: Link = None,
+    inner: Annotated[
         list[str] | None,
-        Parameter(help="CP=NETWORK[,PREFIX]...: bind a connection point to a network. Repeatable."),
+        Parameter(help="VIRTUAL-LINK=NETWORK: an internal link is a network that stands. Repeatable."),
     ] = None,
     unbound: Annotated[
         list[str] | None, Parameter(help="Connection point that no network binds. Repeatable.")
@@ -82,7 +94,11 @@ def instantiate(
         "zone": zone,
         "flavour_id": flavour,
         "level_id": level,
-        "external_links": [_link(one) for one in link or []],
+        "external_links": links(link or []),
+        "managed_links": [
+            {"virtual_link": name, "network_id": network}
+            for name, network in documents.pairs(inner or [], option="--inner").items()
+        ],
         "unbound_cps": unbound or [],
         "features": feature or [],
         "images": documents.pairs(image or [], option="--image"),
@@ -91,17 +107,6 @@ def instantiate(
         "parameters": documents.read(parameters) if parameters else {},
     }
     return _start(vnf, "instantiate", body, wait, timeout, output)
-
-
-def _link(text: str) -> dict[str, str]:
-    cp, separator, rest = text.partition("=")
-    network, *prefixes = rest.split(",")
-    if not separator or not cp or not network or len(prefixes) > 2:
-        raise Invalid(f'--link takes CP=NETWORK[,PREFIX]..., not "{text}".')
-    found = {"cp": cp, "network_id": network}
-    for prefix in prefixes:
-        found["cidr_v6" if ":" in prefix else "cidr_v4"] = prefix
-    return found
 
 
 @app.command
@@ -140,6 +145,76 @@ def heal(
 ) -> int:
     """Replace VNFCs by new ones in the recorded initial state."""
     return _start(vnf, "heal", {"vnfc_ids": vnfc or [], "cause": cause}, wait, timeout, output)
+
+
+@app.command
+def operate(
+    vnf: Key,
+    change: Annotated[Literal["stop", "start"], Parameter(help="stop or start.")],
+    /,
+    *,
+    vnfc: Annotated[
+        list[str] | None, Parameter(help="VNFC to stop or start; all if left out. Repeatable.")
+    ] = None,
+    graceful: Annotated[bool, Parameter(help="Let a function end by itself.")] = False,
+    grace: Annotated[
+        float | None, Parameter(help="Seconds that it may take to end; 60 if left out (with --graceful).")
+    ] = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    output: Output = "table",
+) -> int:
+    """Stop VNFCs of a VNF instance, or start them again, where they stand."""
+    body = {
+        "state": "STOPPED" if change == "stop" else "STARTED",
+        "vnfc_ids": vnfc or [],
+        "stop_type": "GRACEFUL" if graceful or grace is not None else "FORCEFUL",
+        "graceful_timeout_s": grace,
+    }
+    return _start(vnf, "operate", body, wait, timeout, output)
+
+
+@app.command
+def change_connectivity(
+    vnf: Key,
+    /,
+    *,
+    link: Link = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    output: Output = "table",
+) -> int:
+    """Move external connection points to other networks or addresses; the VNFCs stay."""
+    return _start(vnf, "change-connectivity", {"external_links": links(link or [])}, wait, timeout, output)
+
+
+@app.command
+def change_package(
+    vnf: Key,
+    package: Annotated[str, Parameter(help="Product name, VNFD id or id of the other package.")],
+    /,
+    *,
+    vdu: Annotated[
+        list[str] | None, Parameter(help="OLD=NEW: which VDU becomes which, where names differ. Repeatable.")
+    ] = None,
+    batch: Annotated[int, Parameter(help="VNFCs that are replaced at a time.")] = 1,
+    link: Link = None,
+    configuration: Annotated[
+        Path | None, Parameter(help="JSON or YAML file laid over the initial configuration.")
+    ] = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    output: Output = "table",
+) -> int:
+    """Replace the VNFCs, batch after batch, by those of another package."""
+    body: dict[str, object] = {
+        "package": package,
+        "vdus": documents.pairs(vdu or [], option="--vdu"),
+        "batch_size": batch,
+        "external_links": links(link or []),
+        "configuration": documents.read(configuration) if configuration else {},
+    }
+    return _start(vnf, "change-package", body, wait, timeout, output)
 
 
 @app.command
@@ -232,6 +307,7 @@ def _show(vnf: Vnf, vim: str, form: Form) -> None:
     lines: list[str] = []
     for one in vnf["vnfcs"]:
         alive = {True: "alive", False: "DEAD", None: "not seen yet"}[one["is_alive"]]
+        alive = "stopped" if one["is_stopped"] and one["is_alive"] else alive
         again = f", incarnation {one['incarnation']}" if one["incarnation"] else ""
         zone = f" in {one['zone']}" if one["zone"] else ""
         lines.append(f"{one['id']}: {one['vdu']}, {one['image']}, {alive}{zone}{again}")
@@ -244,7 +320,7 @@ def _show(vnf: Vnf, vim: str, form: Form) -> None:
             ("id", vnf["id"]),
             ("product", vnf["product_name"]),
             ("description", vnf["description"]),
-            ("state", vnf["state"]),
+            ("state", " ".join(part for part in (vnf["state"], vnf["vnf_state"]) if part)),
             ("operation", vnf["operation_id"]),
             ("VIM", vim),
             ("flavour", " ".join(part for part in (vnf["flavour_id"], vnf["level_id"]) if part)),

@@ -13,9 +13,12 @@ from farsite.api.filters import link_next
 from farsite.api.native.links import Link, Managed, link_of, managed_of
 from farsite.api.native.operations import OperationView, accepted
 from farsite.api.wire import ROOT, Document, Here, Label, Labels, Name, OptionalName, Text, Wire, asks
+from farsite.lifecycle.change_vnf_connectivity import ChangeVnfConnectivity
+from farsite.lifecycle.change_vnf_package import ChangeVnfPackage
 from farsite.lifecycle.create_vnf import create_vnf, delete_vnf
 from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
+from farsite.lifecycle.operate_vnf import GRACE_MOST_S, OperateVnf, StopType
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_vnf import TerminateVnf, TerminationType
 from farsite.model.deployment import Port, Resource
@@ -86,6 +89,32 @@ class Heal(Wire):
     vnfc_ids: Annotated[list[Label], Field(max_length=10_000)] = Field(default_factory=list)
 
 
+class Operate(Wire):
+    """No VNFC named: all of them. The timeout (seconds) is for a graceful stop; null: 60."""
+
+    state: VnfState
+    vnfc_ids: Annotated[list[Label], Field(max_length=10_000)] = Field(default_factory=list)
+    stop_type: StopType = StopType.FORCEFUL
+    graceful_timeout_s: Annotated[float, Field(ge=0, le=GRACE_MOST_S)] | None = None
+
+
+class ChangeConnectivity(Wire):
+    """The links that change; connection points that are not named stay as they are."""
+
+    external_links: Annotated[list[Link], Field(min_length=1, max_length=100)]
+
+
+class ChangePackage(Wire):
+    """VDUs are the same by name, or as `vdus` says (old -> new)."""
+
+    package: Name
+    """Id, VNFD id or product name of an enabled package."""
+    vdus: dict[Label, Name] = Field(default_factory=dict)
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = 1
+    external_links: Annotated[list[Link], Field(max_length=100)] = Field(default_factory=list[Link])
+    configuration: Document = Field(default_factory=dict)
+
+
 class Terminate(Wire):
     type: TerminationType = TerminationType.FORCEFUL
 
@@ -100,6 +129,7 @@ class VnfcView(Wire):
     zone: str
     host: str
     is_alive: bool | None
+    is_stopped: bool
     ports: list[Port]
 
 
@@ -166,6 +196,7 @@ def vnf_view(vnf: VnfInstance, *, with_resources: bool = False, operation_id: st
                 zone=one.zone,
                 host=computes[one.id].host if one.id in computes else "",
                 is_alive=computes[one.id].is_alive if one.id in computes else None,
+                is_stopped=one.is_stopped,
                 ports=list(one.ports),
             )
             for one in wanted
@@ -276,6 +307,42 @@ def heal(
     given = body or Heal()
     want = HealVnf(cause=given.cause, vnfc_ids=tuple(VnfcId(one) for one in given.vnfc_ids))
     return accepted(starting.heal_vnf(context, caller, vnf, want), response)
+
+
+@router.post("/vnfs/{vnf}/operate", status_code=202)
+def operate(vnf: str, body: Operate, context: Here, caller: Asker, response: Response) -> OperationView:
+    """Stop VNFCs, or start them again, where they stand."""
+    want = OperateVnf(
+        state=body.state,
+        vnfc_ids=tuple(VnfcId(one) for one in body.vnfc_ids),
+        stop_type=body.stop_type,
+        graceful_timeout_s=body.graceful_timeout_s,
+    )
+    return accepted(starting.operate_vnf(context, caller, vnf, want), response)
+
+
+@router.post("/vnfs/{vnf}/change-connectivity", status_code=202)
+def change_connectivity(
+    vnf: str, body: ChangeConnectivity, context: Here, caller: Asker, response: Response
+) -> OperationView:
+    """Move external connection points to other networks or addresses; the VNFCs stay."""
+    want = ChangeVnfConnectivity(external_links=tuple(link_of(one) for one in body.external_links))
+    return accepted(starting.change_vnf_connectivity(context, caller, vnf, want), response)
+
+
+@router.post("/vnfs/{vnf}/change-package", status_code=202)
+def change_package(
+    vnf: str, body: ChangePackage, context: Here, caller: Asker, response: Response
+) -> OperationView:
+    """Replace the VNFCs, batch after batch, by those of another package."""
+    want = ChangeVnfPackage(
+        package_id=body.package,
+        vdus=body.vdus,
+        batch_size=body.batch_size,
+        external_links=tuple(link_of(one) for one in body.external_links),
+        configuration=body.configuration,
+    )
+    return accepted(starting.change_vnf_package(context, caller, vnf, want), response)
 
 
 @router.post("/vnfs/{vnf}/terminate", status_code=202)
