@@ -183,7 +183,10 @@ def versions(release: str) -> str:
             check=True,
         )
         return ", ".join(line.removeprefix("python3-") for line in shown.stdout.splitlines())
-    pins = dict(line.split("==", 1) for line in layout.pins.read_text().split())
+    pins = {
+        name: version
+        for name, _, version in (line.partition("==") for line in layout.pins.read_text().split())
+    }
     return ", ".join(
         f"{name} {next(version for pin, version in pins.items() if pin in (name, f'openstack-{name}'))}"
         for name in wanted
@@ -202,7 +205,7 @@ def write_report(path: Path, reports: list[Report]) -> None:
         "|---|---|---|---|---|---|---|---|",
     ]
     for report in reports:
-        took = {what: took_s for what, took_s in report.parts}
+        took = dict(report.parts)
         tests_s = sum(took_s for what, took_s in report.parts if what.startswith("tests"))
         counts = " | ".join(str(number) for number in report.counts.values())
         times = [took.get("installation", 0), took.get("up", 0), tests_s, took.get("down", 0)]

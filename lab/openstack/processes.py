@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -140,8 +141,13 @@ class Processes:
             time.sleep(POLL_S)
 
     def freeze(self, *names: str) -> None:
-        """SIGSTOP: they hold their connections and say nothing."""
+        """SIGSTOP: they hold their connections and say nothing. Returns when they stand."""
         self._signal(names, signal.SIGSTOP)
+        give_up_at = time.monotonic() + GRACE_S
+        while not all(self.is_frozen(name) for name in names if self.pid(name)):
+            if time.monotonic() > give_up_at:
+                raise LaboratoryFault(f"{', '.join(names)} did not stop")
+            time.sleep(POLL_S)
 
     def thaw(self, *names: str) -> None:
         """Let them go on after `freeze`."""
@@ -170,7 +176,7 @@ class Processes:
         self._signal(groups, signal.SIGTERM)
         self._signal(groups, signal.SIGCONT)
         give_up_at = time.monotonic() + GRACE_S
-        while any(_has_members(group) for group in groups.values()) and time.monotonic() < give_up_at:
+        while set(groups.values()) & _living_groups() and time.monotonic() < give_up_at:
             time.sleep(POLL_S)
         for group in groups.values():
             try:
@@ -221,12 +227,15 @@ def _born(pid: int) -> str | None:
         return None
 
 
-def _has_members(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _living_groups() -> set[int]:
+    """Process groups with a member that lives; the dead that nobody has asked after do not count."""
+    found: set[int] = set()
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError):
+            state, _, group, *_ = _fields(int(place.name))
+            if state != "Z":
+                found.add(int(group))
+    return found
 
 
 def _answers(place: str) -> bool:

@@ -69,6 +69,7 @@ def _facts(layout: Layout, site: Site) -> dict[str, object]:
         "region": site.name,
         "auth_url": site.auth_url,
         "has_keystone": site.has_keystone,
+        "keystone_region": layout.sites[site.keystone_number - 1].name,
         "urls": {name: site.url(name) for name in served if name != "keystone"},
         "computes": computes,
         "zones": {"edge": computes[1::2]} if layout.zones > 1 else {},

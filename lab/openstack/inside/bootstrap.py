@@ -51,7 +51,7 @@ NO_LIMITS = {
 }
 
 
-def connect(user, password, project):
+def connect(user, password, project, region=REGION):
     return openstack.connect(
         auth_url=FACTS["auth_url"],
         username=user,
@@ -59,7 +59,7 @@ def connect(user, password, project):
         project_name=project,
         user_domain_name="Default",
         project_domain_name="Default",
-        region_name=REGION,
+        region_name=region,
         compute_api_version="2.1",
         load_yaml_config=False,
         load_envvars=False,
@@ -105,7 +105,8 @@ def project_and_users():
 
 
 def identity():
-    ident = admin.identity
+    # A region that is being added is not in the catalogue yet, its Keystone is known by another.
+    ident = connect("admin", FACTS["admin_password"], "admin", FACTS["keystone_region"]).identity
     if FACTS["has_keystone"]:
         project_and_users()
     else:
