@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from lab.openstack.layout import LaboratoryFault
-from lab.openstack.processes import Processes
+from lab.openstack.processes import Processes, _living_groups
 
 WAIT_S = 10.0
 # A service that forks, as most do, and answers in both: the parent says `hello`.
@@ -54,11 +54,6 @@ def greeting(port: int, within_s: float = WAIT_S) -> bytes:
         return connection.recv(100)
 
 
-def members(group: int) -> list[str]:
-    listed = subprocess.run(["ps", "-o", "pid=", "-g", str(group)], capture_output=True, text=True)
-    return listed.stdout.split()
-
-
 def test_a_killed_service_is_gone_with_what_it_forked_and_starts_again(
     processes: Processes, port: int
 ) -> None:
@@ -97,7 +92,7 @@ def test_a_frozen_service_is_stopped_too(processes: Processes) -> None:
     began = time.monotonic()
     processes.stop(["site1-echo"])
     assert time.monotonic() - began < 5
-    assert members(group) == []
+    assert group not in _living_groups()
     assert processes.names() == []
 
 
