@@ -157,6 +157,20 @@ async def test_what_leaves_the_outcome_open_is_unknown_and_passes(
         await cloud.call("", servers, what="list servers")
 
 
+@pytest.mark.parametrize("name", ["nova", "heat", "neutron"])
+async def test_a_service_that_was_away_at_the_first_call_is_found_later(
+    name: str, front: SiteFront, site1: LabSite, tmp_path: Path
+) -> None:
+    """The SDK takes a service whose versions it could not read for one that has none that it knows."""
+    ask = {"nova": servers, "heat": names_of_stacks, "neutron": networks}[name]
+    async with cloud_of(registration(site1.nfv.through(front), tmp_path)) as cloud:
+        front[name].refuse()
+        with pytest.raises(VimUnreachable):
+            await cloud.call("", ask, what="list")
+        front[name].mend()
+        await cloud.call("", ask, what="list")
+
+
 async def test_a_refusal_carries_the_vims_words_and_the_request_id(site1: LabSite, tmp_path: Path) -> None:
     """The request id is what an operator of the VIM greps for."""
 

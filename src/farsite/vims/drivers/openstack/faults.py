@@ -59,6 +59,9 @@ def translate(error: Exception, *, vim: str, what: str, service_at: ServiceAt) -
         return VimUnreachable(f'VIM "{vim}" gave no usable answer when asked to {what}: {text}')
     if isinstance(error, sdk.ResourceTimeout | sdk.InvalidResponse):
         return VimUnreachable(f'VIM "{vim}" gave no usable answer when asked to {what}: {text}')
+    if isinstance(error, sdk.NotSupported | sdk.ServiceDiscoveryException):
+        # The SDK says so whenever it could not read a version document, be it for silence.
+        return VimUnreachable(f'VIM "{vim}" did not tell its API versions when asked to {what}: {text}')
     if isinstance(error, sdk.SDKException):
         return VimFault(f'VIM "{vim}" did not {what}: {text}')
     if isinstance(error, _ANSWERS_OF_ANOTHER_SHAPE) and _is_raised_in_libraries(error):

@@ -77,19 +77,19 @@ class HealthCheck:
         """
         if self._is_closed:
             return _nothing_known("the driver is closed")
+        ends_at = time.monotonic() + _LIMIT_S
         if self._pass is None:
             try:
-                await self._log_in("")
+                await self._log_in("", ends_at)
             except FarsiteError as error:
                 return _refused_or_down(error)
         held = self._pass
         assert held is not None
-        client = await self._open(held)
+        ask = _Questioner(client=await self._open(held), held=held, ends_at=ends_at)
         heats = [key for key in held.endpoints if key[1] == "orchestration"]
-        asked = [self._keystone(client, held), *(self._ask(client, held, key) for key in heats)]
+        asked = [self._keystone(ask), *(ask.service(key) for key in heats)]
         if is_time := time.monotonic() - self._others_at > _OTHERS_PERIOD_S:
-            others = [key for key in held.endpoints if key[1] != "orchestration"]
-            asked += [self._ask(client, held, key) for key in others]
+            asked += [ask.service(key) for key in held.endpoints if key[1] != "orchestration"]
         told = await asyncio.gather(*asked)
         if is_time:
             self._others, self._others_at = told[1 + len(heats) :], time.monotonic()
@@ -103,60 +103,27 @@ class HealthCheck:
         if self._client:
             await self._client.aclose()
 
-    # -- one service
-
-    async def _keystone(self, client: httpx2.AsyncClient, held: _Pass) -> ServiceHealth:
-        found = await self._timed(client, held, "keystone", held.keystone, "HEAD")
+    async def _keystone(self, ask: "_Questioner") -> ServiceHealth:
+        found = await ask.url("keystone", ask.held.keystone, "HEAD")
         if found.detail.startswith(("401", "404")):
             # The token was revoked. Whether Keystone is up, and we are still welcome, shows in the next one.
             try:
-                await self._log_in(held.token)
+                await self._log_in(ask.held.token, ask.ends_at)
             except FarsiteError as error:
                 return _refused_or_down(error).services[0]
             found = replace(found, is_up=True, detail="")
         return replace(found, is_vital=True)
 
-    async def _ask(self, client: httpx2.AsyncClient, held: _Pass, key: tuple[str, str]) -> ServiceHealth:
-        region, kind = key
-        name, question = _QUESTIONS[kind]
-        regions = {one for one, _ in held.endpoints}
-        shown = f"{name}/{region}" if len(regions) > 1 else name
-        found = await self._timed(client, held, shown, held.endpoints[key].rstrip("/") + question)
-        if found.detail.startswith(("401", "403")):
-            # It has looked at our token, so it works; what it refuses is no matter of health.
-            found = replace(found, is_up=True, detail="")
-        return found
-
-    async def _timed(
-        self, client: httpx2.AsyncClient, held: _Pass, name: str, url: str, method: str = "GET"
-    ) -> ServiceHealth:
-        headers = {"X-Auth-Token": held.token, "X-Subject-Token": held.token, "Accept": "application/json"}
-        started = time.monotonic()
-        detail = ""
-        try:
-            answer = await client.request(method, url, headers=headers)
-            if answer.status_code >= 400:
-                detail = f"{answer.status_code} {answer.reason_phrase}".strip()
-            elif not _is_an_answer(answer):
-                detail = f"{answer.status_code} with something that is no answer of an API"
-        except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
-            trouble = await asyncio.to_thread(trouble_of, error, url)
-            detail = str(trouble or error or type(error).__name__)
-        latency_ms = round((time.monotonic() - started) * 1000, 2)
-        return ServiceHealth(
-            name=name, is_vital=False, is_up=not detail, detail=detail, latency_ms=latency_ms
-        )
-
     # -- the token
 
-    async def _log_in(self, refused: str) -> None:
+    async def _log_in(self, refused: str, ends_at: float) -> None:
         """Get a token other than the refused one. One login at a time, also when it outlasts a check: each
         that hangs would hold a thread of the VIM's pool."""
         is_refused = time.monotonic() - self._refused_at < _REFUSED_FOR_S
         if self._login is None or (self._login.done() and not is_refused):
             work = self._cloud.run(lambda sessions: _enter(sessions, refused), what="let us in")
             self._login = asyncio.create_task(work, name=f"login-{self._cloud.name}")
-        done, _ = await asyncio.wait({self._login}, timeout=_LIMIT_S)
+        done, _ = await asyncio.wait({self._login}, timeout=max(0, ends_at - time.monotonic()))
         if not done:
             raise VimUnreachable(f"Keystone has not let us in within {_LIMIT_S:g} s")
         try:
@@ -173,6 +140,52 @@ class HealthCheck:
                 timeout=_LIMIT_S, verify=context, follow_redirects=False, headers={"User-Agent": "farsite"}
             )
         return self._client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Questioner:
+    """Asks services with a token, all of them within one time limit (monotonic, seconds)."""
+
+    client: httpx2.AsyncClient
+    held: _Pass
+    ends_at: float
+
+    async def service(self, key: tuple[str, str]) -> ServiceHealth:
+        """Ask a service of a region its question."""
+        region, kind = key
+        name, question = _QUESTIONS[kind]
+        regions = {one for one, _ in self.held.endpoints}
+        shown = f"{name}/{region}" if len(regions) > 1 else name
+        found = await self.url(shown, self.held.endpoints[key].rstrip("/") + question, "GET")
+        if found.detail.startswith(("401", "403")):
+            # It has looked at our token, so it works; what it refuses is no matter of health.
+            found = replace(found, is_up=True, detail="")
+        return found
+
+    async def url(self, name: str, url: str, method: str) -> ServiceHealth:
+        """Ask a URL; the detail is empty or begins with the status."""
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(max(0, self.ends_at - started)):
+                detail = await self._answer(url, method)
+        except TimeoutError:
+            detail = f"no answer within {_LIMIT_S:g} s from {url.partition('?')[0]}"
+        latency_ms = round((time.monotonic() - started) * 1000, 2)
+        return ServiceHealth(
+            name=name, is_vital=False, is_up=not detail, detail=detail, latency_ms=latency_ms
+        )
+
+    async def _answer(self, url: str, method: str) -> str:
+        token = self.held.token
+        headers = {"X-Auth-Token": token, "X-Subject-Token": token, "Accept": "application/json"}
+        try:
+            answer = await self.client.request(method, url, headers=headers)
+        except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+            trouble = await asyncio.to_thread(trouble_of, error, url)
+            return str(trouble or error or type(error).__name__)
+        if answer.status_code >= 400:
+            return f"{answer.status_code} {answer.reason_phrase}".strip()
+        return "" if _is_an_answer(answer) else f"{answer.status_code}, but no answer of an OpenStack API"
 
 
 def _enter(sessions: "Sessions", refused: str) -> _Pass:

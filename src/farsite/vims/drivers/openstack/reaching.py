@@ -7,6 +7,7 @@ tried at once, and of those that answer the likeliest is taken.
 
 import asyncio
 import contextlib
+import os
 import re
 import socket
 from collections.abc import Mapping, Sequence
@@ -99,6 +100,7 @@ async def _connect(address: str, port: int) -> socket.socket | str:
         except TimeoutError:
             return f"no answer within {_CONNECT_S} s"
         except OSError as error:
-            return (error.strerror or str(error)).lower()
+            # asyncio words it anew, with the address in it.
+            return os.strerror(error.errno or 0).lower()
         undo.pop_all()
     return stream
