@@ -25,6 +25,8 @@ class Figure:
             return "not measured"
         if self.to_reach is None:
             return ""
+        if not self.to_reach:
+            return "MISSED" if self.value else "met"
         share = abs(self.value - self.to_reach) / self.to_reach
         if self.value > self.to_reach:
             return f"MISSED by {share:.0%}"
@@ -49,6 +51,8 @@ HEADINGS = ("what", "figure", "to reach", "verdict", "note")
 
 def row(figure: Figure) -> tuple[str, ...]:
     bound = "" if figure.to_reach is None else f"< {number(figure.to_reach)} {figure.unit}"
+    if figure.to_reach == 0:
+        bound = "none"
     measured = "-" if figure.value is None else f"{number(figure.value)} {figure.unit}"
     return figure.what, measured, bound, figure.verdict, figure.note
 

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from bench.figures import NotMeasured
 from bench.openstack.contest import POLL_S, Turn, at_once, watch
@@ -24,8 +25,7 @@ class Api:
         self._root = f"{running.url}/farsite/v1"
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {running.token}"
-        for scheme in ("http://",):
-            self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=32))
+        self._session.mount("http://", HTTPAdapter(pool_maxsize=32))
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """The answer's content.

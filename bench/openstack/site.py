@@ -120,7 +120,7 @@ def make_project(root: Connection, admin: Account) -> tuple[Account, str]:
     """A project with a user, who may own stacks; the administrator is a member too, to sweep it."""
     name = f"bench-{uuid.uuid4().hex[:8]}"
     account = replace(admin, username=name, password=uuid.uuid4().hex, project=name)
-    identity = root.identity
+    identity: Any = root.identity
     project = identity.create_project(name=name, domain_id="default")
     user = identity.create_user(name=name, password=account.password, domain_id="default")
     for role in _ROLES:
@@ -135,10 +135,11 @@ def remove_project(root: Connection, account: Account, project_id: str) -> None:
     """Remove a project and its user."""
     for group in root.network.security_groups(project_id=project_id):
         root.network.delete_security_group(group)
-    user = root.identity.find_user(account.username)
+    identity: Any = root.identity
+    user = identity.find_user(account.username)
     if user:
-        root.identity.delete_user(user)
-    root.identity.delete_project(project_id)
+        identity.delete_user(user)
+    identity.delete_project(project_id)
 
 
 def sweep(inside: Account) -> None:
