@@ -1,0 +1,39 @@
+"""What multi-site tests rely on: regions, zones and sites that are really apart."""
+
+from collections.abc import Callable
+
+import pytest
+from laboratory import LabSite
+from tenancy import Project
+
+TEMPLATE = {
+    "heat_template_version": "2018-08-31",
+    "resources": {"none": {"type": "OS::Heat::RandomString", "properties": {"length": 8}}},
+}
+
+
+def test_a_region_is_apart_though_its_users_are_the_same(
+    make_project: Callable[[LabSite], Project], site1: LabSite, region2: LabSite
+) -> None:
+    """One registration serves both regions; a stack found in the wrong one is lost."""
+    here = make_project(site1)
+    there = here.account.connect(region_name=region2.region)
+    stack = there.orchestration.create_stack(name="there", template=TEMPLATE)
+    there.orchestration.wait_for_status(stack, "CREATE_COMPLETE", ["CREATE_FAILED"], interval=0.2, wait=90)
+    assert list(here.connect().orchestration.stacks()) == []
+    assert [one.name for one in there.orchestration.stacks()] == ["there"]
+    there.orchestration.delete_stack(stack)
+    there.orchestration.wait_for_delete(stack, interval=0.2, wait=90)
+
+
+def test_a_site_has_hosts_in_two_zones(site1: LabSite) -> None:
+    """With one zone, a wish for the other place could never be seen to be heard."""
+    admin = site1.admin.connect()
+    zones = {
+        zone.name: sorted(zone.hosts)
+        for zone in admin.compute.availability_zones(details=True)
+        if zone.name != "internal"
+    }
+    if len(zones) < 2:
+        pytest.skip("the laboratory has one availability zone per site (up --zones 2)")
+    assert zones == {"nova": ["site1-cmp1"], "edge": ["site1-cmp2"]}
