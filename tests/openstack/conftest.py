@@ -110,8 +110,16 @@ def make_project() -> Iterator[Callable[[LabSite], Project]]:
         return project
 
     yield make
-    left = [f"{project.site.name}: {thing}" for project in made for thing in project.remove()]
+    left: list[str] = []
+    faults: list[Exception] = []
+    for project in made:
+        try:
+            left += [f"{project.site.name}: {thing}" for thing in project.remove()]
+        except Exception as fault:  # the others are removed all the same
+            faults.append(fault)
     assert left == [], "left behind on the VIM"
+    if faults:
+        raise ExceptionGroup("projects that could not be removed", faults)
 
 
 @pytest.fixture

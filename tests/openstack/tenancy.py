@@ -65,7 +65,10 @@ class Project:
         return self.account.connect(**more)
 
     def _flavours(self) -> set[str]:
-        """Flavours that only this project may use, or whose name or description names the project."""
+        """Flavours that only this project may use, or whose name or description names the project.
+
+        Those that everybody may use and that say nothing of the project belong to nobody.
+        """
         mine: set[str] = set()
         for flavour in self._root.compute.flavors(details=True, is_public=None):
             if flavour.is_public:
