@@ -1,0 +1,1 @@
+"""Tests of the OpenStack driver that need no OpenStack."""

@@ -1,0 +1,274 @@
+"""Registrations that are wrong in ways in which no real cloud can be set up, and what is read of them."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farsite.model.errors import FarsiteError, VimFault, VimUnreachable
+from farsite.model.ids import VimId
+from farsite.vims.driver import VimConnection
+from farsite.vims.drivers.openstack.access import Access, read_access
+from farsite.vims.drivers.openstack.cloud import Cloud
+from farsite.vims.drivers.openstack.validation import validate
+from vims_openstack.small_cloud import (
+    Answer,
+    Script,
+    as_json,
+    certificate,
+    dashboard,
+    elsewhere,
+    keystone_v2,
+    page,
+    small_cloud,
+    wants_tls,
+    whole_cloud,
+)
+
+PERSON = {"username": "nfv_user", "password": "s3cret-word", "project_name": "nfv"}
+
+
+def registered(
+    auth_url: str = "http://keystone.example:5000",
+    run_dir: Path = Path("/nonexistent"),
+    *,
+    credentials: Mapping[str, str] = PERSON,
+    **settings: object,
+) -> VimConnection:
+    return VimConnection(
+        vim_id=VimId("v1"),
+        name="turin",
+        site="turin",
+        auth_url=auth_url,
+        settings={"read_timeout_s": 5, **settings},
+        credentials=credentials,
+        run_dir=run_dir,
+    )
+
+
+def access(credentials: Mapping[str, str] = PERSON, **settings: object) -> Access:
+    return read_access(registered(credentials=credentials, **settings))
+
+
+async def fault_of(connection: VimConnection) -> FarsiteError:
+    """What a registration is refused for."""
+    cloud = Cloud(connection)
+    try:
+        with pytest.raises((VimFault, VimUnreachable)) as raised:
+            await validate(cloud)
+    finally:
+        await cloud.close()
+    assert PERSON["password"] not in raised.value.detail + raised.value.operator_detail
+    return raised.value
+
+
+# -- what is found where a Keystone should be
+
+IN_ITS_PLACE: dict[str, tuple[Script, str]] = {
+    "a Keystone of v2 only": (keystone_v2, "offers v2.0 and not v3. Farsite needs Keystone v3"),
+    "a dashboard": (dashboard, "HTML page"),
+    "a Keystone below a path": (elsewhere, "Its v3 API is at http://cloud.example/identity/v3/"),
+    "a port for HTTPS": (wants_tls, "speaks HTTPS, and the URL"),
+    "nothing that is known": (lambda _, __: (404, "text/plain", "?"), "does not lead to a Keystone v3"),
+    "JSON of something else": (lambda _, __: as_json(["hello"]), "something that is no JSON"),
+}
+
+
+@pytest.mark.parametrize(("script", "words"), IN_ITS_PLACE.values(), ids=IN_ITS_PLACE.keys())
+async def test_what_is_not_a_keystone_v3_is_named_for_what_it_is(script: Script, words: str) -> None:
+    """An auth URL is copied from the wrong place more often than it is mistyped."""
+    with small_cloud(script) as found:
+        fault = await fault_of(registered(found.url))
+        assert isinstance(fault, VimFault)
+        assert words in fault.detail
+        assert "POST /v3/auth/tokens" not in found.asked, "credentials are for a Keystone only"
+
+
+async def test_a_certificate_signed_by_itself_is_named_and_may_be_trusted(tmp_path: Path) -> None:
+    """It is what a small cloud has; whoever registers it can send it along."""
+    tls, text = certificate(tmp_path)
+    with small_cloud(whole_cloud(lambda: found.url), tls=tls) as found:
+        fault = await fault_of(registered(found.url))
+        assert isinstance(fault, VimFault)
+        assert "is signed by itself and not trusted here" in fault.detail
+        assert found.asked == []
+        trusted = registered(found.url, tmp_path, credentials=PERSON | {"ca_cert": text})
+        cloud = Cloud(trusted)
+        await validate(cloud)
+        await cloud.close()
+
+
+async def test_a_certificate_that_is_not_valid_yet_points_to_the_clocks(tmp_path: Path) -> None:
+    """One of the two machines has the wrong time."""
+    tls, text = certificate(tmp_path, begins_in_days=1, ends_in_days=2)
+    with small_cloud(dashboard, tls=tls) as found:
+        trusted = registered(found.url, tmp_path, credentials=PERSON | {"ca_cert": text})
+        fault = await fault_of(trusted)
+        assert "is not valid yet" in fault.detail
+        assert "clocks" in fault.detail
+
+
+async def test_a_tls_that_nobody_shares_is_no_traceback(tmp_path: Path) -> None:
+    """Old servers speak versions that are refused today."""
+    tls, text = certificate(tmp_path)
+    tls.minimum_version = tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    tls.set_ciphers("ECDHE-ECDSA-AES128-SHA")
+    with small_cloud(dashboard, tls=tls) as found:
+        trusted = registered(found.url, tmp_path, credentials=PERSON | {"ca_cert": text})
+        assert isinstance(await fault_of(trusted), VimFault | VimUnreachable)
+
+
+async def test_a_nova_that_is_too_old_is_named() -> None:
+    """Before Kilo there was no API with microversions."""
+    links = [{"rel": "self", "href": "http://127.0.0.1/nova/v2/"}]
+    old: Answer = as_json({"version": {"id": "v2.0", "status": "CURRENT", "version": "", "links": links}})
+    changes = {f"GET {path}": old for path in ("/nova/v2.1", "/nova/v2.1/", "/nova/", "/nova")}
+    with small_cloud(whole_cloud(lambda: found.url, changes=changes)) as found:
+        fault = await fault_of(registered(found.url))
+        assert isinstance(fault, VimFault)
+        assert "Nova" in fault.detail
+        assert "too old" in fault.detail
+
+
+async def test_an_empty_catalogue_is_named() -> None:
+    """Keystone gives it to a token without rights, and to a project nobody set up."""
+    with small_cloud(whole_cloud(lambda: found.url, catalogue=False)) as found:
+        fault = await fault_of(registered(found.url))
+        assert isinstance(fault, VimFault)
+        assert "catalogue" in fault.detail
+        assert "is empty" in fault.detail
+
+
+async def test_a_page_where_a_service_should_be_is_told() -> None:
+    """A catalogue may lead to a load balancer that knows nothing of the service."""
+    changes = {"GET /neutron": page("Welcome to nginx")}
+    with small_cloud(whole_cloud(lambda: found.url, changes=changes)) as found:
+        fault = await fault_of(registered(found.url))
+        assert "network:" in fault.detail
+        assert "HTML page" in fault.detail
+
+
+async def test_an_answer_of_the_token_api_that_is_none_is_no_traceback() -> None:
+    """A proxy may stand before one path only."""
+    for answer in (as_json({"hello": "there"}, 201), (201, "text/plain", "hello"), page("Hello", 201)):
+        changes = {"POST /v3/auth/tokens": answer}
+        with small_cloud(whole_cloud(lambda: found.url, changes=changes)) as found:
+            assert isinstance(await fault_of(registered(found.url)), VimUnreachable)
+
+
+# -- what is read of a registration
+
+INCOMPLETE: dict[str, tuple[dict[str, str], str]] = {
+    "nothing": ({}, "no user with a password and no application credential"),
+    "no password": ({"username": "a", "project_name": "p"}, "no user with a password"),
+    "no project": ({"username": "a", "password": "b"}, "names no project"),
+    "no secret": ({"application_credential_id": "x"}, "without its secret"),
+    "no user": (
+        {"application_credential_name": "x", "application_credential_secret": "y"},
+        "by name without its user",
+    ),
+}
+
+
+@pytest.mark.parametrize(("credentials", "words"), INCOMPLETE.values(), ids=INCOMPLETE.keys())
+def test_an_incomplete_registration_says_what_is_missing(credentials: dict[str, str], words: str) -> None:
+    """Without asking anybody: nothing of it leaves the house."""
+    with pytest.raises(VimFault, match=words):
+        access(credentials)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "keystone", "ftp://keystone/v3", "http://", "http://[::1", "http://a:99999"]
+)
+def test_an_auth_url_that_is_none_is_refused(url: str) -> None:
+    """It is quoted, so that the mistake is seen."""
+    with pytest.raises(VimFault, match="which is not a URL of a Keystone"):
+        read_access(registered(url))
+
+
+@given(
+    host=st.from_regex(r"[a-z]{1,10}(\.[a-z]{1,5}){0,2}", fullmatch=True),
+    port=st.one_of(st.just(""), st.integers(1, 65535).map(lambda number: f":{number}")),
+    path=st.sampled_from(["", "/", "/identity", "/identity/", "/v3", "/v3/", "/identity/v3", "/v2.0"]),
+    scheme=st.sampled_from(["http", "https"]),
+)
+def test_an_auth_url_ends_in_v3_once_however_it_was_given(
+    host: str, port: str, path: str, scheme: str
+) -> None:
+    """Operators copy it with and without; Tacker appends it."""
+    given_url = f"{scheme}://{host}{port}{path}"
+    url = read_access(registered(given_url)).auth_url
+    assert url.endswith("/v3")
+    assert url.count("/v3") == 1
+    assert read_access(registered(url)).auth_url == url
+    assert url.startswith(f"{scheme}://{host}{port}")
+
+
+def test_verification_is_only_off_where_it_is_said_clearly() -> None:
+    """python-tackerclient sends words; anything that is no clear no leaves it on."""
+    for no in ("False", "false", "NO", "0", "off"):
+        assert access(PERSON | {"cert_verify": no}).verify is False
+        assert access(cert_verify=no).verify is False
+    assert access(cert_verify=False).verify is False
+    for other in ("True", "yes", "1", "", "nonsense"):
+        assert access(PERSON | {"cert_verify": other}).verify is True
+
+
+def test_a_ca_is_taken_as_text_or_as_a_file_and_refused_when_it_is_neither(tmp_path: Path) -> None:
+    """What cannot be read must not fall back to trusting everybody."""
+    _, text = certificate(tmp_path)
+    path = tmp_path / "ca.pem"
+    path.write_text(text)
+    for given_ca in (text, str(path)):
+        told = read_access(registered(run_dir=tmp_path, credentials=PERSON | {"ca_cert": given_ca}))
+        assert Path(str(told.verify)).read_text() == text
+    for wrong in ("/no/such/file", text.replace("M", "!"), "-----BEGIN CERTIFICATE-----\nAAAA"):
+        with pytest.raises(VimFault, match="CA certificate"):
+            read_access(registered(run_dir=tmp_path, credentials=PERSON | {"ca_cert": wrong}))
+
+
+def test_domains_default_as_the_clients_of_openstack_have_it() -> None:
+    """A project is looked for in its user's domain."""
+    assert access().identity["user_domain_id"] == "default"
+    assert access().identity["project_domain_id"] == "default"
+    named = access(PERSON | {"user_domain_name": "acme"}).identity
+    assert (named["user_domain_name"], named["project_domain_name"]) == ("acme", "acme")
+    by_id = access(
+        {"user_id": "u1", "password": "x", "project_id": "p1", "user_domain_name": "acme"}
+    ).identity
+    assert by_id == {"user_id": "u1", "password": "x", "project_id": "p1"}
+
+
+def test_regions_of_a_registration_are_what_it_confines_itself_to() -> None:
+    """In the singular, in the plural, as one text; the default one first."""
+    assert access().regions == ()
+    assert access(region="a").regions == ("a",)
+    assert access(regions="b, c").regions == ("b", "c")
+    assert access(region="c", regions=["b", "c"]).regions == ("c", "b")
+
+
+def test_a_registration_never_shows_its_secrets() -> None:
+    """Objects are printed in logs and tracebacks."""
+    assert PERSON["password"] not in repr(access())
+    assert PERSON["password"] not in repr(registered())
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "soon", "99999"])
+def test_time_limits_are_seconds_within_reason(limit: str) -> None:
+    """A limit of nothing would make every VIM unreachable."""
+    with pytest.raises(VimFault, match="connect_timeout_s"):
+        access(connect_timeout_s=limit)
+
+
+async def test_a_silent_server_costs_no_more_than_the_limits() -> None:
+    """Registration waits in a request of somebody's."""
+    server = await asyncio.start_server(lambda *_: asyncio.Event().wait(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    fault = await fault_of(registered(f"http://127.0.0.1:{port}", read_timeout_s=0.3))
+    assert isinstance(fault, VimUnreachable)
+    assert "did not answer in time" in fault.detail
+    server.close()
