@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farsite.vims.drivers.openstack import flight as flights
 from farsite.vims.drivers.openstack.flight import Flight
 
 
@@ -37,21 +36,16 @@ def test_stacks_under_way_never_weigh_more_than_the_limit_unless_one_alone_does(
     asyncio.run(run())
 
 
-async def test_a_stack_whose_operation_was_given_up_makes_room(monkeypatch: object) -> None:
+async def test_a_stack_whose_operation_was_given_up_makes_room() -> None:
     """Nobody watches it any more, so nobody tells of its end: whoever waits looks by itself."""
-    flight = Flight(1)
-    flights_grace = flights._GRACE_S  # pyright: ignore[reportPrivateUsage]
-    try:
-        flights._GRACE_S = 0.0  # pyright: ignore[reportPrivateUsage]
+    flight = Flight(1, grace_s=0)
 
-        async def all_ended(names: Sequence[str]) -> set[str]:
-            return set()
+    async def all_ended(names: Sequence[str]) -> set[str]:
+        return set()
 
-        await flight.take_off("given-up", 1, all_ended)
-        async with asyncio.timeout(10):
-            await flight.take_off("next", 1, all_ended)
-    finally:
-        flights._GRACE_S = flights_grace  # pyright: ignore[reportPrivateUsage]
+    await flight.take_off("given-up", 1, all_ended)
+    async with asyncio.timeout(10):
+        await flight.take_off("next", 1, all_ended)
 
 
 async def test_one_that_is_given_up_while_it_waits_stands_in_nobodys_way() -> None:

@@ -22,8 +22,9 @@ _GRACE_S = 5.0
 class Flight:
     """The stacks under way in one region, each with its weight (itself and its nested stacks)."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, grace_s: float = _GRACE_S) -> None:
         self._limit = limit
+        self._grace_s = grace_s
         self._under_way: dict[str, tuple[int, float]] = {}
         """Name -> weight and when it took off."""
         self._waiting: list[str] = []
@@ -60,7 +61,7 @@ class Flight:
         return not others or others + weight <= self._limit
 
     async def _look(self, under_way: UnderWay) -> None:
-        before = time.monotonic() - _GRACE_S
+        before = time.monotonic() - self._grace_s
         names = [name for name, (_, at) in self._under_way.items() if at < before]
         still = await under_way(names) if names else set[str]()
         for name in names:
