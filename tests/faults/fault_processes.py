@@ -19,7 +19,8 @@ from fault_lab import Kill, Lab, Sabotage, quiet
 from farsite.settings import Settings
 
 LIFE_S = 60.0
-"""How long a child may live before it gives up by itself, so that none outlives a broken test run."""
+"""How long a child may live before it gives up by itself, so that none outlives a broken test run. Where VIMs
+take their time, `life` is told more."""
 
 _PRELOADED = [
     "farsite.compose", "farsite.functions.packaging", "farsite.vims.drivers.simulated.driver", "psycopg",
@@ -63,6 +64,7 @@ def life(
     kill: Kill | None = None,
     sabotage: Sabotage | None = None,
     kind: str = "",
+    within_s: float = LIFE_S,
 ) -> object:
     """One life of an orchestrator: start, do the work, and end without a stop.
 
@@ -71,13 +73,15 @@ def life(
     context = _server()
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(
-        target=_live, args=(theirs, settings, work, arguments, kill, sabotage or Sabotage()), daemon=True
+        target=_live,
+        args=(theirs, settings, work, arguments, kill, sabotage or Sabotage(), within_s),
+        daemon=True,
     )
     process.start()
     theirs.close()
     answer: tuple[str, object] | None = None
     try:
-        if ours.poll(LIFE_S):
+        if ours.poll(within_s):
             answer = ours.recv()
     except EOFError:
         answer = None
@@ -106,11 +110,12 @@ def _live(
     arguments: tuple[object, ...],
     kill: Kill | None,
     sabotage: Sabotage,
+    within_s: float,
 ) -> None:
     quiet(settings.data_dir / "log.txt")
 
     async def whole_life() -> None:
-        asyncio.get_running_loop().call_later(LIFE_S, os._exit, 3)
+        asyncio.get_running_loop().call_later(within_s, os._exit, 3)
         try:
             lab = Lab(settings, sabotage)
             await lab.start(kill)
