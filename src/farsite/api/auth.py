@@ -66,7 +66,8 @@ class KnownCallers:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._known: dict[str, tuple[float, Caller]] = {}
-        self.keystone = KeystoneTokens(context.settings) if keystone_url(context.settings) else None
+        is_keystones = bool(keystone_url(context.settings))
+        self.keystone = KeystoneTokens(context.settings, context.clock) if is_keystones else None
 
     async def caller_of(self, token: str) -> Caller | None:
         """Whose token it is; None for one that nobody knows.

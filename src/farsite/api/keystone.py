@@ -11,16 +11,16 @@ Source: OpenStack Identity API v3, "Validate and show information for token".
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
 from farsite.model.access import Caller, Role
+from farsite.model.clock import Clock
 from farsite.model.errors import Forbidden, Invalid
 from farsite.model.ids import ProjectId
 from farsite.settings import Settings
@@ -76,9 +76,10 @@ def keystone_url(settings: Settings) -> str:
 class KeystoneTokens:
     """Validates tokens with one Keystone, on threads of its own."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
         self.url = keystone_url(settings)
         self._settings = settings
+        self._clock = clock
         self._roles = {
             Role.ADMIN: _names(settings.keystone_admin_roles),
             Role.OPERATOR: _names(settings.keystone_operator_roles),
@@ -111,7 +112,7 @@ class KeystoneTokens:
         self._known.clear()
 
     def _remembered(self, key: bytes) -> Known | None:
-        known, now = self._known.get(key), time.monotonic()
+        known, now = self._known.get(key), self._clock.monotonic_s()
         if known is None or now >= known.expires_at:
             return None
         is_stranger = known.caller is None and not known.refusal
@@ -132,7 +133,7 @@ class KeystoneTokens:
         try:
             known = await loop.run_in_executor(self._pool, self._validate, token)
         except KeystoneSilent as silence:
-            earlier, now = self._known.get(key), time.monotonic()
+            earlier, now = self._known.get(key), self._clock.monotonic_s()
             # A Keystone that is away for a moment must not stop those who were let in before.
             if (
                 earlier is not None
@@ -172,7 +173,7 @@ class KeystoneTokens:
         except (ClientException, OSError, ValueError) as error:
             raise KeystoneSilent(f"Keystone at {self.url} cannot be asked: {error}") from error
         if status == 404 or (status == 401 and not has_account):
-            now = time.monotonic()
+            now = self._clock.monotonic_s()
             return Known(None, now, now + _UNKNOWN_FOR_S)
         if status != 200:
             raise KeystoneSilent(
@@ -200,7 +201,7 @@ class KeystoneTokens:
         return Session(auth=kind(self.url, **given), verify=verify, timeout=settings.keystone_timeout_s)
 
     def _meaning(self, body: object) -> Known:
-        now = time.monotonic()
+        now = self._clock.monotonic_s()
         try:
             token = cast("Mapping[str, Mapping[str, object]]", body)["token"]
             user = cast("Mapping[str, object]", token["user"])
@@ -213,7 +214,7 @@ class KeystoneTokens:
             project_id = str(project["id"]) if project is not None else ""
         except (KeyError, TypeError, ValueError) as error:
             raise KeystoneSilent(f"{self.url} does not answer as a Keystone does.") from error
-        left_s = (ends - datetime.now(UTC)).total_seconds()
+        left_s = (ends - self._clock.now()).total_seconds()
         if not project_id:
             refusal = (
                 f'The token of "{name}" is for no project; ask Keystone for one that is (OS_PROJECT_NAME).'
