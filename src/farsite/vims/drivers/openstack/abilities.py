@@ -137,7 +137,7 @@ def judge(sights: Sequence[Sight], asserted: Iterable[str] = ()) -> Capabilities
     """What a VIM offers: a feature counts where any region has it; which ones is in the details."""
     shown = {seen.region: evidence(seen) for seen in sights}
     said = frozenset(asserted)
-    features = {one for found in shown.values() for one in found} | said | {"reach"}
+    features = {one for found in shown.values() for one in found} | said | _OF_THE_DRIVER
     details: dict[str, str] = {}
     for feature in sorted(features):
         regions = [region for region, found in shown.items() if feature in found]
@@ -158,7 +158,11 @@ def judge(sights: Sequence[Sight], asserted: Iterable[str] = ()) -> Capabilities
     )
 
 
+_OF_THE_DRIVER = {"reach", "networks"}
+"""What we do with what every OpenStack has."""
 _NOT_OFFERED: Mapping[str, str] = {
+    "inter-site": "OpenStack offers nobody the end of a tunnel; name networks that are joined already",
+    "chains": "chains through Neutron's service function chaining are not driven yet",
     "events": "OpenStack tells nobody outside of what happens; it is asked instead",
 }
 

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from farsite.model.deployment import Deployment, DeploymentStatus, Resource
+from farsite.model.deployment import Deployment, DeploymentStatus, NetworkSpec, Resource
 from farsite.model.ids import VnfcId
 from farsite.model.vim import Capabilities, VimHealth, Zone
 from farsite.vims.driver import VimConnection
@@ -17,6 +17,7 @@ from farsite.vims.drivers.openstack.capacity import Capacity
 from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.deployments import Deployments
 from farsite.vims.drivers.openstack.health import HealthCheck
+from farsite.vims.drivers.openstack.networks import OwnNetworks
 from farsite.vims.drivers.openstack.reaching import reach
 from farsite.vims.drivers.openstack.validation import validate
 
@@ -33,6 +34,7 @@ class OpenStackDriver:
         self._capacity = Capacity(self._cloud)
         self._abilities = Abilities(self._cloud)
         self._deployments = Deployments(self._cloud)
+        self._networks = OwnNetworks(self._cloud)
 
     async def validate(self) -> None:
         """Check address, certificate, credentials, project, regions and services, in this order."""
@@ -72,7 +74,15 @@ class OpenStackDriver:
 
     async def find(self, owner: str) -> Sequence[Resource]:
         """Everything in the project that is tagged with the owner."""
-        return await self._deployments.find(owner)
+        return [*await self._deployments.find(owner), *await self._networks.find(owner)]
+
+    async def ensure_network(self, wanted: NetworkSpec) -> None:
+        """Have a network between VNFs of this VIM."""
+        await self._networks.ensure(wanted)
+
+    async def delete_network(self, network_id: str) -> None:
+        """Remove such a network."""
+        await self._networks.delete(network_id)
 
     async def reach(self, vnfc_id: VnfcId, port: int) -> socket.socket:
         """A direct connection to the VNFC's management address, from where Farsite runs."""

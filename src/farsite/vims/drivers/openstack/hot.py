@@ -133,13 +133,13 @@ def _network(resources: Json, spec: NetworkSpec, vnf_id: str, *, name: str = "")
                 "cidr": str(ipaddress.ip_network(cidr, strict=False)),
                 # No router stands behind an internal link; null frees the address for ports.
                 "gateway_ip": None,
-                **_pools(cidr),
+                **pools(cidr),
             },
         }
     return name, subnets
 
 
-def _pools(cidr: str) -> Json:
+def pools(cidr: str) -> Json:
     """Leave the lower half of a range to addresses that we give: what Neutron takes of its own accord
     (its DHCP port) must not be one of them. Tiny ranges are left to Neutron."""
     network = ipaddress.ip_network(cidr, strict=False)
