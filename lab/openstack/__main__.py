@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from lab.openstack import fronting, isolation
+from lab.openstack import fronting, isolation, schemas
 from lab.openstack.installation import install
 from lab.openstack.layout import BUILD, LAYOUT_FILE, RELEASES, LaboratoryFault, Layout
 from lab.openstack.raising import Laboratory, existing
@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
             _add_layout(made)
     command("down", "end every process; the data stays")
     command("wipe", "end every process and remove the data")
+    command("pack-schemas", "put the migrated schemas of the pinned release into the repository")
     command("status", "say of every process whether it lives; fails if one does not")
     command("memory", "say what every process holds")
     for name, text in (
@@ -159,6 +160,9 @@ def main() -> int:
             return 0
         case "up":
             _up(given, directory)
+            return 0
+        case "pack-schemas":
+            print(schemas.pack(Layout(directory=directory)))
             return 0
         case _:
             laboratory = existing(directory)

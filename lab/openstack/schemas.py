@@ -1,19 +1,20 @@
 """The databases' schemas, and empty ones kept so that they need not be migrated again.
 
-Migrating takes longer than everything else together. A schema depends on nothing but the release's packages,
-so what was migrated once is kept under `.build`, in a directory per set of versions. It is not kept in the
-repository: that would save seven seconds of a fresh run, and put a binary file there that every new pin
-spoils.
+Migrating is more work for the machine than anything else here: half a minute of both cores. A schema depends
+on nothing but the release's packages, so what was migrated once is kept under `.build`, in a directory per
+set of versions, and for the pinned release also in the repository (70 KB): a fresh checkout is what is tested
+most. `python -m lab.openstack pack-schemas` makes that file anew; with other pins it is not used.
 """
 
 import hashlib
 import subprocess
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lab.openstack.database import Database, name_of
 from lab.openstack.installation import PACKAGED
-from lab.openstack.layout import BUILD, Layout, Site
+from lab.openstack.layout import BUILD, LaboratoryFault, Layout, Site
 from lab.openstack.programs import manage
 
 AT_ONCE = 3
@@ -55,6 +56,7 @@ def make(layout: Layout, sites: list[Site]) -> None:
         )
     )
     kept = _kept_at(layout)
+    _unpack(layout, kept)
     first = sites[0]
     missing = [
         project
@@ -107,3 +109,43 @@ def _kept_at(layout: Layout) -> Path:
     else:
         versions = layout.pins.read_bytes()
     return BUILD / "openstack-schemas" / hashlib.sha256(versions).hexdigest()[:16]
+
+
+def packed(layout: Layout) -> Path:
+    """The file of the repository that has this release's schemas, whether it is there or not."""
+    return layout.pins.with_name(f"{layout.release}-schemas.tar.xz")
+
+
+def pack(layout: Layout) -> Path:
+    """Write the schemas that are kept for this release into the repository's file.
+
+    Raises:
+        LaboratoryFault: none are kept; `up` migrates and keeps them.
+    """
+    kept, path = _kept_at(layout), packed(layout)
+    if not all((kept / f"{name}.sql").is_file() for names in DATABASES.values() for name in names):
+        raise LaboratoryFault(f"{kept} has not all schemas; `up` migrates and keeps them")
+    with tarfile.open(path, "w:xz") as archive:
+        for file in sorted(kept.glob("*.sql")):
+            # The same whoever packs them, so that a change of the file is a change of a schema.
+            fact = archive.gettarinfo(file, f"{kept.name}/{file.name}")
+            fact.uid = fact.gid = fact.mtime = 0
+            fact.uname = fact.gname = ""
+            with file.open("rb") as content:
+                archive.addfile(fact, content)
+    return path
+
+
+def _unpack(layout: Layout, kept: Path) -> None:
+    if not packed(layout).is_file():
+        return
+    with tarfile.open(packed(layout)) as archive:
+        for member in archive.getmembers():
+            directory, _, name = member.name.partition("/")
+            content = archive.extractfile(member)
+            if directory != kept.name or content is None or (kept / name).exists():
+                continue
+            kept.mkdir(parents=True, exist_ok=True)
+            part = kept / f"{name}.part"
+            part.write_bytes(content.read())
+            part.rename(kept / name)

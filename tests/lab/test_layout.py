@@ -1,5 +1,6 @@
 """Where a laboratory lies: nothing of it may be in the way of anything else."""
 
+import tarfile
 import tempfile
 from itertools import combinations
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lab.openstack import schemas
 from lab.openstack.layout import LaboratoryFault, Layout
 
 HERE = Path("/lab")
@@ -105,3 +107,13 @@ def test_a_directory_without_laboratory_says_how_to_make_one(tmp_path: Path) -> 
         Layout.load(tmp_path)
     with pytest.raises(LaboratoryFault, match="there are site1, site2"):
         Layout(directory=tmp_path).named("site3")
+
+
+def test_the_packed_schemas_are_those_of_the_pinned_release() -> None:
+    """After a change of the pins they are not used any more, and every fresh run takes longer for nothing."""
+    layout = Layout(directory=HERE)
+    with tarfile.open(schemas.packed(layout)) as archive:
+        names = archive.getnames()
+    wanted = schemas._kept_at(layout).name
+    databases = [name for names in schemas.DATABASES.values() for name in names]
+    assert sorted(names) == sorted(f"{wanted}/{name}.sql" for name in databases)
