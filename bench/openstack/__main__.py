@@ -5,18 +5,19 @@ Returns 0 when everything asked for was measured, whether or not it reached its 
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from lab.openstack.__main__ import VARIABLE, default_directory
+
 from bench.__main__ import machine
 from bench.figures import Figure, NotMeasured, as_markdown, as_text, row
-from bench.openstack import counting, heartbeats, times
+from bench.openstack import counting, heartbeats, overhead, times
 from bench.openstack.peers.installation import TackerPeer
-from bench.openstack.site import VARIABLE, Site
+from bench.openstack.site import Site
 from bench.openstack.stage import Stage
 from bench.orchestrator import data_directory, service
 from farsite.model.errors import FarsiteError
@@ -26,6 +27,7 @@ PARTS = {
     "together": times.together,
     "memory": times.memory,
     "requests": counting.measure,
+    "added": overhead.measure,
     "heartbeats": heartbeats.measure,
 }
 
@@ -41,7 +43,10 @@ def main() -> int:
     )
     parser.add_argument("--without", action="append", default=[], choices=["tacker"], help="leave a peer out")
     parser.add_argument(
-        "--lab", type=Path, default=os.environ.get(VARIABLE), help=f"the laboratory's directory (${VARIABLE})"
+        "--lab",
+        type=Path,
+        default=default_directory(),
+        help=f"the laboratory's directory (default: ${VARIABLE}, else the one of `make lab`)",
     )
     parser.add_argument("--site", default="site1", help="name of the site (site1)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
@@ -49,8 +54,6 @@ def main() -> int:
     unknown = set(given.parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    if given.lab is None:
-        parser.error(f"--lab or {VARIABLE} says which laboratory; `make lab` brings one up")
     figures: list[Figure] = []
     is_whole = True
     for figure in _figures(given):

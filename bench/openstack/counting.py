@@ -41,9 +41,9 @@ class _Begins(Protocol):
 def measure(stage: Stage, *, is_quick: bool) -> Iterator[Figure]:
     """Per operation, alone and with several at once."""
     counts = (1,) if is_quick else (1, 10)
-    with _front(stage) as front:
+    with front_of(stage) as front:
         account = replace(stage.account, auth_url=front.auth_url)
-        with _farsite(account) as ours:
+        with farsite_behind(account) as ours:
             yield from _counted(ours, front, counts, to_reach_logins=0)
         if stage.peer is not None:
             theirs = Tacker(stage.peer, stage.account, Shape.FLAT, vim=account)
@@ -51,7 +51,8 @@ def measure(stage: Stage, *, is_quick: bool) -> Iterator[Figure]:
 
 
 @contextmanager
-def _front(stage: Stage) -> Iterator[SiteFront]:
+def front_of(stage: Stage) -> Iterator[SiteFront]:
+    """Proxies in front of the stage's site."""
     loop = Loop()
     front = SiteFront(stage.site.services(), loop=loop)
     try:
@@ -62,7 +63,7 @@ def _front(stage: Stage) -> Iterator[SiteFront]:
 
 
 @contextmanager
-def _farsite(account: Account) -> Iterator[Farsite]:
+def farsite_behind(account: Account) -> Iterator[Farsite]:
     """A Farsite whose only requests are those of operations. It has had its first and so has logged in."""
     with (
         data_directory() as directory,

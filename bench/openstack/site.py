@@ -14,7 +14,6 @@ from openstack.connection import Connection
 
 from bench.figures import NotMeasured
 
-VARIABLE = "FARSITE_LAB_DIR"
 _ROLES = ("member", "heat_stack_owner")
 _NO_LIMITS = {"instances": -1, "cores": -1, "ram": -1, "server_groups": -1, "server_group_members": -1}
 _NO_NETWORK_LIMITS = {"network": -1, "subnet": -1, "port": -1, "security_group": -1}
