@@ -241,3 +241,53 @@ def test_without_any_vim_the_refusal_says_how_to_register_one() -> None:
     """The first thing a newcomer meets must say the next step."""
     with pytest.raises(NotEnough, match="farsite vim register"):
         place(Problem(demands=(demand("fw"),), candidates=()))
+
+
+def room(region: str, zone: str = "nova", *, vcpus: int = 8) -> Room:
+    return Room(region=region, zone=zone, vcpus=vcpus, memory_mib=1024, disk_gib=10, vcpus_total=8, hosts=1)
+
+
+def test_a_region_alone_is_honoured() -> None:
+    """Regions of one VIM may name their zones alike, so a zone does not say where."""
+    two = vim("north", rooms=(room("RegionOne"), room("RegionTwo", vcpus=2)))
+    placement = place(Problem(demands=(demand("fw", region="RegionTwo"),), candidates=(two,)))
+    assert placement.of("fw").region == "RegionTwo"
+    with pytest.raises(NotEnough, match="no RegionThree"):
+        place(Problem(demands=(demand("fw", region="RegionThree"),), candidates=(two,)))
+
+
+def test_a_vim_of_several_regions_is_used_to_the_last_region() -> None:
+    """One that only looks at a VIM's first region leaves the others empty for ever."""
+    full = vim("north", rooms=(room("RegionOne", vcpus=1), room("RegionTwo", vcpus=4)))
+    demands = tuple(demand(name, vcpus=vcpus) for name, vcpus in (("a", 4), ("b", 1)))
+    placement = place(Problem(demands=demands, candidates=(full,)))
+    assert (placement.of("a").region, placement.of("b").region) == ("RegionTwo", "RegionOne")
+    with pytest.raises(NotEnough, match=r"region RegionTwo: .* region RegionOne: "):
+        place(Problem(demands=(demand("c", vcpus=5),), candidates=(full,)))
+
+
+def test_a_function_never_spans_regions() -> None:
+    """Its deployment is one stack, and a stack stands in one region."""
+    apart_ = vim("north", rooms=(room("RegionOne", vcpus=2), room("RegionTwo", vcpus=2)))
+    with pytest.raises(NotEnough):
+        place(Problem(demands=(demand("fw", units=3),), candidates=(apart_,)))
+
+
+def test_old_figures_are_trusted_less_and_named() -> None:
+    """What was free an hour ago may be gone; a VIM that has just been read comes first."""
+    old, fresh = vim("north", vcpus=64, age_s=3600), vim("south", vcpus=4)
+    placement = place(Problem(demands=(demand("fw"),), candidates=(old, fresh)))
+    assert placement.of("fw").vim_id == "id-south"
+    only = place(Problem(demands=(demand("fw"),), candidates=(old,)))
+    assert "figures 3600 s old" in only.considerations[0].reason
+
+
+def test_what_grows_is_only_given_room_in_its_own_zone() -> None:
+    """A VNFC that is replaced by a larger one stays where it is."""
+    two = vim("north", rooms=(room("r", "z0", vcpus=1), room("r", "z1", vcpus=8)))
+    grows = replace(demand("fw"), units=(Unit(id="fw-0", vcpus=2, memory_mib=0, disk_gib=0, grows_in="z0"),))
+    with pytest.raises(NotEnough, match="zone z0"):
+        place(Problem(demands=(grows,), candidates=(two,)))
+    assert place(
+        Problem(demands=(replace(grows, units=(replace(grows.units[0], vcpus=1),)),), candidates=(two,))
+    ).of("fw").zones == ("z0",)

@@ -22,6 +22,7 @@ from farsite.lifecycle.instantiate_vnf import InstantiateVnf
 from farsite.lifecycle.instantiate_vnf import check as check_instantiation
 from farsite.lifecycle.operate_vnf import OperateVnf
 from farsite.lifecycle.operate_vnf import check as check_operate
+from farsite.lifecycle.placing import check_place
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_ns import TerminateNs
 from farsite.lifecycle.terminate_vnf import TerminateVnf
@@ -51,7 +52,8 @@ def instantiate_vnf(context: Context, caller: Caller, key: str, want: Instantiat
     """Raises:
     NotFound: no such VNF instance.
     Conflict: it is instantiated already, or an operation works on it.
-    Invalid: its VNFD has no such flavour, level, connection point, virtual link or VDU.
+    Invalid: its VNFD has no such flavour, level, connection point, virtual link or VDU, or the VIM no such
+        region or zone.
     Unusable: no such VIM.
     """
     with context.database.transaction() as connection:
@@ -61,8 +63,7 @@ def instantiate_vnf(context: Context, caller: Caller, key: str, want: Instantiat
         vnfd = packages.vnfd_of(connection, caller.project_id, vnf.vnfd_id)
         check_instantiation(want, vnfd.flavour(want.flavour_id))
         with named_in_the_body():
-            if want.vim:
-                vims.get(connection, caller.project_id, want.vim)
+            check_place(connection, caller.project_id, vim=want.vim, region=want.region, zone=want.zone)
         return _start(connection, context, caller, "instantiate_vnf", vnf.id, want)
 
 

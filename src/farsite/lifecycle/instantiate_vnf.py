@@ -73,7 +73,9 @@ def place(connection: Connection, op: Op) -> object:
         vnf.name or vnf.id, vnfcs, flavour, vim=vnf.vim_id or want.vim, region=want.region, zone=want.zone,
         features=frozenset(want.features),
     )  # fmt: skip
-    _check_vim(connection, vnf, want)
+    placing.check_place(
+        connection, vnf.project_id, vim=vnf.vim_id or want.vim, region=want.region, zone=want.zone
+    )
     assignment = placing.decide(
         connection, op, (demand,), replacing=vnf.id, granted=want.vim if op.operation.parent_id else ""
     ).of(demand.id)
@@ -128,21 +130,6 @@ def check(want: InstantiateVnf, flavour: DeploymentFlavour) -> None:
         raise Invalid(
             f'Flavour "{flavour.id}" has no VDU "{unknown[0]}". VDUs: {", ".join(sorted(flavour.vdus))}.'
         )
-
-
-def _check_vim(connection: Connection, vnf: VnfInstance, want: InstantiateVnf) -> None:
-    """Name a wrong VIM, region or zone before placement only says that nothing fits."""
-    if not want.vim:
-        return
-    vim = vims.get(connection, vnf.project_id, want.vim)
-    inventory = vims.inventory_of(connection, vim.id)
-    zones = inventory.zones if inventory else ()
-    regions = sorted({zone.region for zone in zones})
-    if zones and want.region and want.region not in regions:
-        raise Invalid(f'VIM "{vim.name}" has no region "{want.region}". Regions: {", ".join(regions)}.')
-    names = sorted({zone.name for zone in zones if want.region in ("", zone.region)})
-    if zones and want.zone and want.zone not in names:
-        raise Invalid(f'VIM "{vim.name}" has no zone "{want.zone}". Zones: {", ".join(names)}.')
 
 
 def prefixes_of(vnf: VnfInstance, flavour: DeploymentFlavour) -> dict[str, Prefixes]:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from farsite.lifecycle import requirements
 from farsite.lifecycle.sizing import group_of, place_of
 from farsite.lifecycle.world import Op
 from farsite.model.deployment import WantedVnfc
+from farsite.model.errors import Invalid
 from farsite.model.ids import ProjectId, VimId, VnfInstanceId
 from farsite.model.vim import Vim, VimState, Zone
 from farsite.model.vnfd import AffinityScope, DeploymentFlavour
@@ -67,6 +69,33 @@ def _is_site_image(image: str) -> bool:
     return image.startswith(("builtin:", "host:"))
 
 
+def check_place(connection: Connection, project_id: ProjectId, *, vim: str, region: str, zone: str) -> None:
+    """Name a wrong VIM, region or zone before placement only says that nothing fits.
+
+    Where no inventory was read yet, anything may be right.
+
+    Raises:
+        NotFound: no such VIM.
+        Invalid: the VIM, or with none named no VIM, has no such region or zone; says which there are.
+    """
+    asked = (
+        [vims.get(connection, project_id, vim)] if vim else vims.of_project(connection, project_id)
+    )
+    inventories = [vims.inventory_of(connection, one.id) for one in asked]
+    zones = [room for inventory in inventories if inventory for room in inventory.zones]
+    if not zones or not all(inventories):
+        return
+    who = f'VIM "{asked[0].name}"' if vim else "No VIM"
+    has = "has no" if vim else "has a"
+    regions = sorted({room.region for room in zones})
+    if region and region not in regions:
+        raise Invalid(f'{who} {has} region "{region}". Regions: {", ".join(regions)}.')
+    names = sorted({room.name for room in zones if region in ("", room.region)})
+    if zone and zone not in names:
+        inside = f' in region "{region}"' if region else ""
+        raise Invalid(f'{who} {has} zone "{zone}"{inside}. Zones: {", ".join(names)}.')
+
+
 def decide(
     connection: Connection,
     op: Op,
@@ -88,7 +117,7 @@ def decide(
         replace(one, state=VimState.ACTIVE)
         if granted in (one.vim_id, one.name) and one.state in (VimState.UNREACHABLE, VimState.ERROR)
         else one
-        for one in _candidates(connection, op.operation.project_id, replacing)
+        for one in _candidates(connection, op.operation.project_id, replacing, op.clock.now())
     )
     placement = op.world.place(Problem(demands=demands, candidates=candidates, rules=rules))
     operations.put_placement(connection, op.id, op.operation.project_id, placement, op.clock.now())
@@ -96,15 +125,18 @@ def decide(
 
 
 def _candidates(
-    connection: Connection, project_id: ProjectId, replacing: VnfInstanceId | None
+    connection: Connection, project_id: ProjectId, replacing: VnfInstanceId | None, now: datetime
 ) -> tuple[Candidate, ...]:
     registered = vims.lock_for_placement(connection, project_id)
     allocated = vims.allocated(connection, but_not=replacing or "")
-    return tuple(_candidate(connection, vim, allocated) for vim in registered)
+    return tuple(_candidate(connection, vim, allocated, now) for vim in registered)
 
 
 def _candidate(
-    connection: Connection, vim: Vim, allocated: Mapping[tuple[VimId, str], tuple[int, int, int]]
+    connection: Connection,
+    vim: Vim,
+    allocated: Mapping[tuple[VimId, str], tuple[int, int, int]],
+    now: datetime,
 ) -> Candidate:
     inventory = vims.inventory_of(connection, vim.id)
     return Candidate(
@@ -120,6 +152,7 @@ def _candidate(
         )
         if inventory
         else (),
+        age_s=(now - inventory.read_at).total_seconds() if inventory else 0,
     )
 
 

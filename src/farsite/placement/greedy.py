@@ -98,7 +98,7 @@ def _search(
         for candidate in problem.candidates
         if isinstance(fit := _fit(demand, candidate, rooms, problem.rules, placed), _Fit)
     ]
-    for fit in sorted(fits, key=lambda one: (-one.score, one.candidate.name)):
+    for fit in sorted(fits, key=lambda one: _rank(one, problem)):
         budget.left -= 1
         if budget.left <= 0:
             return None
@@ -107,6 +107,11 @@ def _search(
         if found is not None:
             return found
     return None
+
+
+def _rank(fit: _Fit, problem: Problem) -> tuple[bool, float, str]:
+    """Fresh figures before stale ones, then the better score."""
+    return fit.candidate.age_s > problem.stale_after_s, -fit.score, fit.candidate.name
 
 
 def _fit(
@@ -126,7 +131,33 @@ def _fit(
         known = ", ".join(f"{room.region}/{room.zone}" for room in rooms[candidate.vim_id]) or "none"
         return _Refusal("zone", f"has no {wanted}; its zones: {known}")
     barred = _barred_zones(demand, candidate, rules, placed)
-    return _into_zones(demand, candidate, offered, rooms[candidate.vim_id], barred)
+    return _into_a_region(demand, candidate, offered, rooms[candidate.vim_id], barred)
+
+
+def _into_a_region(
+    demand: Demand,
+    candidate: Candidate,
+    offered: list[Room],
+    all_rooms: tuple[Room, ...],
+    barred: frozenset[str],
+) -> _Fit | _Refusal:
+    """Put the demand into the first region that holds all of it, the one with most room first."""
+    free: dict[str, int] = {}
+    for room in offered:
+        free[room.region] = free.get(room.region, 0) + room.vcpus
+    refusals: dict[str, _Refusal] = {}
+    for region in sorted(free, key=lambda name: (-free[name], name)):
+        inside = [room for room in offered if room.region == region]
+        fit = _into_zones(demand, candidate, inside, all_rooms, barred)
+        if isinstance(fit, _Fit):
+            return fit
+        refusals[region] = fit
+    first = next(iter(refusals.values()))
+    if len(refusals) == 1:
+        return first
+    return _Refusal(
+        first.filter, "; ".join(f"region {region}: {one.reason}" for region, one in refusals.items())
+    )
 
 
 def _plain_refusal(demand: Demand, candidate: Candidate) -> _Refusal | None:
@@ -260,16 +291,26 @@ def _shortfall(unit: Unit, room: Room) -> str:
     return "; ".join(short)
 
 
+def _free(rooms: tuple[Room, ...]) -> float:
+    """Share of vCPUs that is free."""
+    total = sum(room.vcpus_total for room in rooms) or 1
+    return sum(max(room.vcpus, 0) for room in rooms) / total
+
+
 def _score(candidate: Candidate, rooms_left: tuple[Room, ...]) -> float:
     """Share of vCPUs that stay free, so that load spreads; the default VIM gets a little more."""
-    total = sum(room.vcpus_total for room in rooms_left) or 1
-    free = sum(max(room.vcpus, 0) for room in rooms_left) / total
     return round(
-        free
+        _free(rooms_left)
         + (0.05 if candidate.is_default else 0.0)
         - (0.5 if candidate.state is VimState.DEGRADED else 0.0),
         4,
     )
+
+
+def _age(candidate: Candidate, problem: Problem) -> str:
+    if candidate.age_s <= problem.stale_after_s:
+        return ""
+    return f" (by figures {candidate.age_s:.0f} s old)"
 
 
 def _size(demand: Demand) -> int:
@@ -307,7 +348,7 @@ def _no_place(order: list[Demand], problem: Problem, rooms: Rooms, *, exhausted:
             return NotEnough(
                 f"No VIM can hold {demand.id} beside the other functions. " + "; ".join(reasons) + "."
             )
-        best = max(good, key=lambda one: one.score)
+        best = min(good, key=lambda one: _rank(one, problem))
         placed[demand.id] = best
         left[best.candidate.vim_id] = best.rooms_left
     words = "in the search limit" if exhausted else "that meets all affinity rules and capacities together"
@@ -326,13 +367,18 @@ def _explain(problem: Problem, order: list[Demand], found: Mapping[str, _Fit]) -
                 verdict, score, reason, by = Verdict.REJECTED, 0.0, fit.reason, fit.filter
             elif candidate.vim_id == chosen.candidate.vim_id:
                 verdict, score, by = Verdict.CHOSEN, fit.score, ""
-                reason = f"zone {', '.join(sorted(set(fit.zones)))}; {fit.score:.0%} free afterwards"
+                where = ", ".join(f"{fit.region}/{zone}" for zone in sorted(set(fit.zones)))
+                reason = f"zone {where}; {_free(fit.rooms_left):.0%} free afterwards"
             else:
                 verdict, score, by = Verdict.POSSIBLE, fit.score, ""
-                reason = "lower score" if fit.score <= chosen.score else "left other functions no place"
+                reason = (
+                    "lower score"
+                    if _rank(chosen, problem) <= _rank(fit, problem)
+                    else "left other functions no place"
+                )
             yield Consideration(
                 demand=demand.id, vim_id=candidate.vim_id, vim=candidate.name,
-                verdict=verdict, score=score, reason=reason, filter=by,
+                verdict=verdict, score=score, reason=reason + _age(candidate, problem), filter=by,
             )  # fmt: skip
         placed[demand.id] = chosen
         rooms[chosen.candidate.vim_id] = chosen.rooms_left

@@ -67,6 +67,8 @@ class Candidate:
     is_default: bool = False
     features: frozenset[str] = frozenset()
     rooms: tuple[Room, ...] = ()
+    age_s: float = 0
+    """How old the figures of `rooms` are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,8 @@ class Problem:
     demands: tuple[Demand, ...]
     candidates: tuple[Candidate, ...]
     rules: tuple[Rule, ...] = ()
+    stale_after_s: float = 60
+    """Figures older than this are trusted less: a VIM that is known as well or better comes first."""
 
 
 class Verdict(StrEnum):
