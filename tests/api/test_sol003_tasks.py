@@ -127,3 +127,43 @@ def test_what_stood_and_what_changed_is_valid_by_etsis_schemas(service: Service,
     changes = {"extVirtualLinks": _links(lcm, "net-fourth", "10.9.3.9")}
     schemas.check("VnfLcmOpOcc", lcm.task(vnf_id, "change_ext_conn", changes))
     schemas.check("VnfLcmOpOcc", lcm.task(vnf_id, "operate", {"changeStateTo": "STOPPED"}))
+
+
+def _affected(occurrence: Any) -> list[tuple[str, str]]:
+    """VNFCs that an occurrence changed, by what it did to them."""
+    assert occurrence["operationState"] == "COMPLETED", occurrence
+    found = occurrence["resourceChanges"]["affectedVnfcs"]
+    assert all(one["computeResource"]["resourceId"] for one in found)
+    return [(one["vduId"], one["changeType"]) for one in found]
+
+
+def test_an_occurrence_says_what_it_changed(service: Service, shared: Any) -> None:
+    """An inventory beside us is kept up to date from resourceChanges alone."""
+    lcm, schemas = Lcm(service, V2), Schemas(shared)
+    vnf_id = _running(lcm)
+    (made,) = lcm.get(
+        f"/vnf_lcm_op_occs?filter=(eq,vnfInstanceId,{vnf_id})&fields=resourceChanges,operationState"
+    )
+    assert _affected(made) == [("server", "ADDED")]
+    out = {"type": "SCALE_OUT", "aspectId": "servers", "numberOfSteps": 2}
+    grown = lcm.task(vnf_id, "scale", out)
+    assert _affected(grown) == [("server", "ADDED"), ("server", "ADDED")]
+    schemas.check("VnfLcmOpOcc", grown)
+    victim = grown["resourceChanges"]["affectedVnfcs"][0]["id"]
+    healed = lcm.task(vnf_id, "heal", {"vnfcInstanceId": [victim]})
+    assert _affected(healed) == [("server", "MODIFIED")]
+    assert healed["resourceChanges"]["affectedVnfcs"][0]["id"] == victim
+    assert (
+        _affected(lcm.task(vnf_id, "operate", {"changeStateTo": "STOPPED"}))
+        == [
+            ("server", "MODIFIED"),
+        ]
+        * 3
+    )
+    shrunk = lcm.task(vnf_id, "scale", {**out, "type": "SCALE_IN"})
+    assert _affected(shrunk) == [("server", "REMOVED")] * 2
+    ended = lcm.task(vnf_id, "terminate", {"terminationType": "FORCEFUL"})
+    assert _affected(ended) == [("server", "REMOVED")]
+    schemas.check("VnfLcmOpOcc", ended)
+    (listed,) = lcm.get(f"/vnf_lcm_op_occs?filter=(eq,id,{ended['id']})")
+    assert "resourceChanges" not in listed

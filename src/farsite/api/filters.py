@@ -274,6 +274,13 @@ class Selector:
     exclude_fields: tuple[str, ...] = ()
     exclude_default: bool = False
 
+    def shows(self, attribute: str, excluded_by_default: Sequence[str]) -> bool:
+        """Whether an attribute may be among what is shown, so that it has to be found out."""
+        if self.all_fields or self.exclude_fields:
+            return attribute not in self.exclude_fields
+        asked = {path.partition("/")[0] for path in self.fields}
+        return attribute in asked or (not asked and attribute not in excluded_by_default)
+
     def cut(
         self, body: Mapping[str, object], *, mandatory: Sequence[str], excluded_by_default: Sequence[str]
     ) -> dict[str, object]:

@@ -159,7 +159,7 @@ def record(connection: Connection, op: Op) -> None:
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     assert vnf.deployment is not None
     addressing.take_over(connection, vnf, decision.ports, vnf.deployment.vnfcs)
-    deploying.record_resources(connection, op, wait)
+    deploying.record_resources(connection, op, wait, before=decision.before)
 
 
 CHANGE_VNF_CONNECTIVITY: Saga[World] = Saga(

@@ -266,10 +266,11 @@ async def wait(op: Op) -> object:
 
 def record(connection: Connection, op: Op) -> None:
     """Record what stands; from now on the instance is of the other package."""
-    after = op.result_of(decide, Decision).after
+    decision = op.result_of(decide, Decision)
+    after = decision.after
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     assert vnf.deployment is not None
-    addressing.take_over(connection, vnf, op.result_of(decide, Decision).ports, vnf.deployment.vnfcs)
+    addressing.take_over(connection, vnf, decision.ports, vnf.deployment.vnfcs)
     instances.save_vnf(
         connection,
         replace(
@@ -289,7 +290,7 @@ def record(connection: Connection, op: Op) -> None:
             compute_flavours=after.compute_flavours,
         ),
     )
-    deploying.record_resources(connection, op, wait)
+    deploying.record_resources(connection, op, wait, before=decision.before)
 
 
 CHANGE_VNF_PACKAGE: Saga[World] = Saga(

@@ -5,6 +5,8 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, replace
 
+from farsite.lifecycle import changes
+from farsite.lifecycle.changes import Stand
 from farsite.lifecycle.world import Op, World
 from farsite.model.deployment import Deployment, DeploymentState, DeploymentStatus, Resource, ResourceKind
 from farsite.model.errors import VimFault
@@ -206,10 +208,16 @@ async def undeploy_and_wait(op: Op) -> None:
     await wait_until_gone(op)
 
 
-def record_resources(connection: Connection, op: Op, waited: OutsideAction[World]) -> None:
-    """Record what the VIM said stands when the waiting step ended; the instance is INSTANTIATED."""
+def record_resources(
+    connection: Connection, op: Op, waited: OutsideAction[World], *, before: Deployment | None
+) -> None:
+    """Record what the VIM said stands when the waiting step ended, and what that changes to `before`; the
+    instance is INSTANTIATED."""
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     standing = op.result_of(waited, Standing)
+    stood = Stand(deployment=before, resources=vnf.resources)
+    stands = Stand(deployment=vnf.deployment, resources=standing.resources)
+    operations.put_changes(connection, op.operation, changes.between(stood, stands))
     instances.save_vnf(
         connection,
         replace(vnf, state=InstantiationState.INSTANTIATED, resources=standing.resources),

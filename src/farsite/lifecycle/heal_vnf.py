@@ -74,7 +74,7 @@ async def wait(op: Op) -> object:
 def record(connection: Connection, op: Op) -> None:
     """Record what stands; alarms of what was replaced are cleared."""
     decision = op.result_of(decide, Decision)
-    deploying.record_resources(connection, op, wait)
+    deploying.record_resources(connection, op, wait, before=decision.before)
     for alarm in alarms.open_of(connection, op.operation.instance_id):
         if alarm.faulty_resource in decision.replaced:
             alarms.clear(

@@ -190,7 +190,7 @@ async def wait(op: Op) -> object:
 
 def record(connection: Connection, op: Op) -> None:
     """Record what stands: from now on the instance is INSTANTIATED."""
-    deploying.record_resources(connection, op, wait)
+    deploying.record_resources(connection, op, wait, before=None)
 
 
 INSTANTIATE_VNF: Saga[World] = Saga(

@@ -154,7 +154,8 @@ async def steer_out(op: Op) -> None:
 
 def record(connection: Connection, op: Op) -> None:
     """Record what stands."""
-    deploying.record_resources(connection, op, wait)
+    before = op.result_of(decide, Decision).before
+    deploying.record_resources(connection, op, wait, before=before)
 
 
 OPERATE_VNF: Saga[World] = Saga(

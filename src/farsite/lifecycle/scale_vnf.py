@@ -176,7 +176,7 @@ def record(connection: Connection, op: Op) -> None:
     decision = op.result_of(decide, Decision)
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     instances.release_addresses(connection, vnf.id, ports=decision.leaving_ports)
-    deploying.record_resources(connection, op, wait)
+    deploying.record_resources(connection, op, wait, before=decision.before)
 
 
 SCALE_VNF: Saga[World] = Saga(

@@ -6,14 +6,15 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.8.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from farsite.lifecycle import deploying
+from farsite.lifecycle import changes, deploying
+from farsite.lifecycle.changes import Stand
 from farsite.lifecycle.instantiate_vnf import release
 from farsite.lifecycle.world import Op, World
 from farsite.model.deployment import Deployment
 from farsite.model.errors import Conflict
 from farsite.model.operation import InstanceKind
 from farsite.model.vnf import InstantiationState
-from farsite.store import alarms, instances
+from farsite.store import alarms, instances, operations
 from farsite.store.database import Connection
 from farsite.store.encoding import encode
 from farsite.workflow.saga import Saga, step
@@ -67,6 +68,8 @@ async def wait(op: Op) -> None:
 def record(connection: Connection, op: Op) -> None:
     """Record that nothing stands; capacity and addresses are free, alarms cleared."""
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+    stood = Stand(deployment=vnf.deployment, resources=vnf.resources)
+    operations.put_changes(connection, op.operation, changes.between(stood, Stand()))
     release(connection, vnf)
     alarms.clear_all_of(connection, vnf.id, op.clock.now())
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from farsite.model.deployment import ResourceKind
 from farsite.model.errors import Conflict
 from farsite.model.ids import OperationId, ProjectId
 
@@ -109,6 +110,28 @@ class StepProgress:
     deadline_at: datetime | None = None
     waits_for: str = ""
     detail: str = ""
+
+
+class ChangeType(StrEnum):
+    """Source: ETSI GS NFV-SOL 003, AffectedVnfc.changeType."""
+
+    ADDED = "ADDED"
+    REMOVED = "REMOVED"
+    MODIFIED = "MODIFIED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceChange:
+    """What an operation did to one resource. `id` is ours (the VNFC, the internal virtual link, a port by
+    its VNFC and name), `resource_id` the VIM's."""
+
+    id: str
+    kind: ResourceKind
+    change: ChangeType
+    described_by: str = ""
+    """VDU, virtual link, storage or connection point of the descriptor."""
+    resource_id: str = ""
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

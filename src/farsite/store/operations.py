@@ -17,6 +17,7 @@ from farsite.model.operation import (
     Operation,
     OperationError,
     OperationState,
+    ResourceChange,
     StepProgress,
     StepState,
     check_control,
@@ -33,6 +34,7 @@ from farsite.store.tables import (
     operation_steps,
     operations,
     placements,
+    resource_changes,
 )
 
 T = TypeVar("T")
@@ -334,6 +336,26 @@ def placement_of(connection: sa.Connection, project_id: ProjectId, operation_id:
     if body is None:
         raise NotFound(f"Operation {operation_id} placed nothing (only instantiations and scaling do).")
     return body
+
+
+def put_changes(
+    connection: sa.Connection, operation: Operation, changes: tuple[ResourceChange, ...]
+) -> None:
+    """Keep what an operation did to resources; the last record counts."""
+    connection.execute(sa.delete(resource_changes).where(resource_changes.c.operation_id == operation.id))
+    connection.execute(
+        sa.insert(resource_changes).values(
+            operation_id=operation.id, project_id=operation.project_id, body=encode(changes)
+        )
+    )
+
+
+def changes_of(connection: sa.Connection, operation_id: str) -> tuple[ResourceChange, ...]:
+    """What an operation did to resources; nothing while it has not ended well."""
+    body = connection.execute(
+        sa.select(resource_changes.c.body).where(resource_changes.c.operation_id == operation_id)
+    ).scalar()
+    return () if body is None else decode(tuple[ResourceChange, ...], body)
 
 
 def automatic_since(connection: sa.Connection, *, instance_id: str, verb: str, since: datetime) -> int:

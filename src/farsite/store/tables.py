@@ -258,6 +258,14 @@ placements = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False),
 )
 
+resource_changes = sa.Table(
+    "resource_changes",
+    metadata,
+    sa.Column("operation_id", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("body", sa.JSON, nullable=False),
+)
+
 addresses = sa.Table(
     "addresses",
     metadata,

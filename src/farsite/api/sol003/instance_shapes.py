@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from farsite.api.sol003.connectivity import Body, ext_cp_data, grouped
 from farsite.api.sol003.interfaces import Spoken
-from farsite.model.deployment import Port, Resource, ResourceKind, WantedVnfc
+from farsite.model.deployment import NetworkSpec, Port, Resource, ResourceKind, WantedVnfc
 from farsite.model.vnf import ExternalLink, InstantiationState, VnfInstance
 from farsite.model.vnfd import DeploymentFlavour
 
@@ -26,6 +26,9 @@ VNF_INSTANCE_EXCLUDED = (
     "vnfConfigurableProperties", "vimConnectionInfo", "instantiatedVnfInfo", "metadata", "extensions",
 )  # fmt: skip
 """Left out of lists unless asked for: SOL003 clause 5.4.2.3.2."""
+
+VIM_TYPES = {"openstack": "ETSINFV.OPENSTACK_KEYSTONE.V_3"}
+"""Registered values of ETSI for our words; the others have none. Source: ETSI GS NFV-SOL 003 annex C."""
 
 LINK_OF_TASK = {
     "instantiate": "instantiate",
@@ -62,7 +65,7 @@ def vnf_instance(
     }
     body = {key: value for key, value in body.items() if value not in ("", {})}
     if vnf.state is InstantiationState.INSTANTIATED and vnf.vim_id is not None:
-        connection = {"vimId": vnf.vim_id, "vimType": vim_type or "unknown"}
+        connection = {"vimId": vnf.vim_id, "vimType": VIM_TYPES.get(vim_type, vim_type) or "unknown"}
         body["vimConnectionInfo"] = (
             [{"id": vnf.vim_id, **connection}] if spoken.major == 1 else {vnf.vim_id: connection}
         )
@@ -127,7 +130,7 @@ def _instantiated(vnf: VnfInstance, flavour: DeploymentFlavour | None, *, major:
             _link(vnf, one.id or one.network_id, one.virtual_link, one.network_id) for one in managed.values()
         ]
     networks = vnf.deployment.networks if vnf.deployment else ()
-    links = [_link(vnf, one.id, one.name or one.id, _network_of(vnf, one.id)) for one in networks]
+    links = [_link(vnf, one.id, one.name or one.id, _network_of(vnf, one)) for one in networks]
     links += [
         _link(vnf, one.id or one.network_id, one.virtual_link, one.network_id) for one in managed.values()
     ]
@@ -209,12 +212,13 @@ def handle(vnf: VnfInstance, resource_id: str, kind: str) -> Body:
     }
 
 
-def _network_of(vnf: VnfInstance, network_id: str) -> str:
+def _network_of(vnf: VnfInstance, network: NetworkSpec) -> str:
     """What the VIM calls a network of the deployment."""
+    names = {network.id, network.name}
     for one in vnf.resources:
-        if one.kind is ResourceKind.VL and network_id in (one.name, one.id):
+        if one.kind is ResourceKind.VL and {one.name, one.id} & names:
             return one.id
-    return network_id
+    return network.id
 
 
 def _vnfc(vnf: VnfInstance, vnfc: WantedVnfc) -> Body:

@@ -3,7 +3,7 @@
 Source: ETSI GS NFV-SOL 003 clause 5.5.2.13 (VnfLcmOpOcc), V3.7.1, less the defects of its OpenAPI files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import cast
 
@@ -16,7 +16,8 @@ from farsite.api.sol003.connectivity import (
 )
 from farsite.api.sol003.interfaces import Spoken
 from farsite.api.starting import can_roll_back
-from farsite.model.operation import CONTROLS, Control, Operation
+from farsite.model.deployment import ResourceKind
+from farsite.model.operation import CONTROLS, Control, Operation, ResourceChange
 from farsite.model.vnf import ExternalLink, ManagedLink
 from farsite.store.encoding import decode
 
@@ -33,8 +34,10 @@ OP_OCC_EXCLUDED = ("operationParams", "error", "resourceChanges", "changedInfo",
 """Left out of lists unless asked for: SOL003 clause 5.4.12.3.2."""
 
 
-def op_occ(operation: Operation, spoken: Spoken) -> Body:
-    """A VnfLcmOpOcc; links offer only the controls that are legal now."""
+def op_occ(
+    operation: Operation, spoken: Spoken, changes: Iterable[ResourceChange] = (), vim_id: str = ""
+) -> Body:
+    """A VnfLcmOpOcc; links offer only the controls that are legal now. `vim_id` is where the changes are."""
     own = f"{spoken.root}/vnf_lcm_op_occs/{operation.id}"
     body: Body = {
         "id": operation.id,
@@ -55,6 +58,9 @@ def op_occ(operation: Operation, spoken: Spoken) -> Body:
             "status": 500,
             "detail": operation.error.detail,
         }
+    affected = _resource_changes(changes, vim_id)
+    if affected:
+        body["resourceChanges"] = affected
     if operation.type == "MODIFY_INFO":
         body["changedInfo"] = _params(operation, major=spoken.major)
     if operation.type == "CHANGE_EXT_CONN":
@@ -64,6 +70,43 @@ def op_occ(operation: Operation, spoken: Spoken) -> Body:
         "vnfInstance": {"href": f"{spoken.root}/vnf_instances/{operation.instance_id}"},
     } | {control.value: {"href": f"{own}/{control}"} for control in _legal(operation)}
     return body
+
+
+def _resource_changes(changes: Iterable[ResourceChange], vim_id: str) -> Body:
+    """By kind, as ETSI has them. Ports are told with the VNFC they belong to."""
+    found: dict[str, list[Body]] = {}
+    ports = [one for one in changes if one.kind is ResourceKind.LINKPORT]
+    for change in changes:
+        if change.kind not in _AFFECTED:
+            continue
+        name, described_by, resource, level = _AFFECTED[change.kind]
+        body: Body = {
+            "id": change.id,
+            described_by: change.described_by,
+            "changeType": change.change.value,
+            resource: {
+                "vimConnectionId": vim_id,
+                "resourceId": change.resource_id,
+                "vimLevelResourceType": level,
+            },
+        }
+        if change.zone:
+            body["zoneId"] = change.zone
+        own = [port.id for port in ports if port.id.startswith(f"{change.id}/")]
+        if own and change.kind is ResourceKind.COMPUTE:
+            body["affectedVnfcCpIds"] = own
+        found.setdefault(name, []).append(body)
+    return dict(found)
+
+
+_AFFECTED: Mapping[ResourceKind, tuple[str, str, str, str]] = {
+    ResourceKind.COMPUTE: ("affectedVnfcs", "vduId", "computeResource", "compute"),
+    ResourceKind.VL: ("affectedVirtualLinks", "vnfVirtualLinkDescId", "networkResource", "network"),
+    ResourceKind.STORAGE: (
+        "affectedVirtualStorages", "virtualStorageDescId", "storageResource", "volume",
+    ),
+}  # fmt: skip
+"""Kind -> name of the list, attributes for the descriptor's name and the resource, the VIM's word."""
 
 
 def _changed_links(operation: Operation, *, major: int) -> list[Body]:

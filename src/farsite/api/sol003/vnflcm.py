@@ -272,15 +272,28 @@ def list_op_occs(
     selector = selector_of(request, attributes=occurrence_shapes.OP_OCC)
     with context.database.transaction() as connection:
         page = operations.page(connection, caller.project_id, ask, kind=InstanceKind.VNF)
+        with_changes = selector.shows("resourceChanges", occurrence_shapes.OP_OCC_EXCLUDED)
+        shown = [
+            _op_occ(connection, one, spoken) if with_changes else occurrence_shapes.op_occ(one, spoken)
+            for one in page.items
+        ]
     link_next(request, response, page)
     return [
         selector.cut(
-            occurrence_shapes.op_occ(one, spoken),
+            one,
             mandatory=occurrence_shapes.OP_OCC_MANDATORY,
             excluded_by_default=occurrence_shapes.OP_OCC_EXCLUDED,
         )
-        for one in page.items
+        for one in shown
     ]
+
+
+def _op_occ(connection: Connection, operation: Operation, spoken: Spoken) -> dict[str, object]:
+    """With what it changed."""
+    vnf = instances.find_vnf(connection, operation.instance_id)
+    vim_id = (vnf.vim_id if vnf else None) or ""
+    changes = operations.changes_of(connection, operation.id)
+    return occurrence_shapes.op_occ(operation, spoken, changes, vim_id)
 
 
 def _occurrence(context: Context, caller: Caller, op_occ_id: str) -> Operation:
@@ -293,7 +306,9 @@ def _occurrence(context: Context, caller: Caller, op_occ_id: str) -> Operation:
 
 def get_op_occ(vnfLcmOpOccId: str, spoken: Speaks, context: Here, caller: Asker) -> dict[str, object]:
     """Read one operation occurrence."""
-    return occurrence_shapes.op_occ(_occurrence(context, caller, vnfLcmOpOccId), spoken)
+    operation = _occurrence(context, caller, vnfLcmOpOccId)
+    with context.database.transaction() as connection:
+        return _op_occ(connection, operation, spoken)
 
 
 def retry(vnfLcmOpOccId: str, spoken: Speaks, context: Here, caller: Asker) -> Response:
