@@ -104,12 +104,19 @@ def _squeezed(line: str) -> str:
 class Reader:
     """Somebody at a shell, in a directory with a `clouds.yaml`, who types what the guide says.
 
-    `names` are what the guide calls things of the reader's own clouds, and what they are called there.
+    `files` are what else the directory holds, `programs` what else there is to run, and `names` what the
+    guide calls things of the reader's own clouds and what they are called there.
     """
 
-    def __init__(self, clouds_yaml: str, *, names: Mapping[str, str]) -> None:
+    def __init__(
+        self, *, files: Mapping[str, str], names: Mapping[str, str], programs: Mapping[str, Path]
+    ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="fsg-", dir="/tmp"))
-        (self.directory / "clouds.yaml").write_text(clouds_yaml)
+        for name, text in files.items():
+            (self.directory / name).write_text(text)
+        (self.directory / "bin").mkdir()
+        for name, program in programs.items():
+            (self.directory / "bin" / name).symlink_to(program)
         self._names = names
         self._exports: list[str] = []
         self._services: list[subprocess.Popen[bytes]] = []
@@ -118,7 +125,7 @@ class Reader:
         self._environment = {
             **kept,
             "HOME": str(self.directory),
-            "PATH": f"{bin_directory}:{kept['PATH']}",
+            "PATH": f"{bin_directory}:{self.directory / 'bin'}:{kept['PATH']}",
             "PYTHONUNBUFFERED": "1",
             "COLUMNS": "200",
             "FARSITE_LISTEN_PORT": str(_free_port()),
@@ -158,6 +165,7 @@ class Reader:
         )  # fmt: skip
         took = f"{time.monotonic() - started:.1f} s"
         told = f"{step.place}: $ {command}\n{run.stdout}\nexit code {run.returncode} after {took}"
+        print(told)  # the whole session, for whoever reads a failure
         assert run.returncode == step.exit_code, f"{told}; the page says {step.exit_code}"
         printed = tuple(self._named(line) for line in step.printed)
         if not printed or is_as_printed(printed, run.stdout):

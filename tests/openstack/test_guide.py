@@ -8,6 +8,8 @@ from guide_pages import GUIDE, Reader, Step, is_as_printed, pages, read_page
 from laboratory import LabSite
 from tenancy import Project
 
+import standard_client
+
 FIRST = "first-vnf.md"
 REGISTERED = "<!-- registered -->"
 """Where the first page has the VIMs registered and the package onboarded: other pages begin there."""
@@ -21,10 +23,18 @@ def reader(site1: LabSite, site2: LabSite, make_project: Callable[[LabSite], Pro
         name: {"auth": project.account.auth, "region_name": project.site.region}
         for name, project in (("west", west), ("east", east))
     }
-    clouds["west-admin"] = {"auth": site1.admin.auth, "region_name": site1.region}
+    clouds["east-admin"] = {"auth": site2.admin.auth, "region_name": site2.region}
     someone = Reader(
-        yaml.safe_dump({"clouds": clouds}),
-        names={"RegionOne": site1.region, "PROJECT": west.account.project_name},
+        files={"clouds.yaml": yaml.safe_dump({"clouds": clouds}), "east.password": east.account.password},
+        names={
+            "RegionOne": site1.region,
+            "RegionTwo": site2.region,
+            "EAST_AUTH_URL": site2.auth_url,
+            "EAST_HTTPS_URL": site2.auth_url.replace("http:", "https:"),
+            "EAST_PROJECT": east.account.project_name,
+            "CATALOGUE_NAME": west.account.project_name,
+        },
+        programs={"openstack": standard_client.install()},
     )
     yield someone
     someone.leave()
