@@ -256,7 +256,8 @@ def test_the_command_line_registers_from_clouds_yaml(
     assert f"as        username={project.account.username}" in shown
     assert project.account.password not in shown
     assert main(["vim", "usage", "cli"]) == 0
-    assert f"{project.site.region}  nova" in capsys.readouterr().out
+    (_, row) = capsys.readouterr().out.splitlines()
+    assert row.split()[2:4] == [project.site.region, "nova"]
     secret = tmp_path / "password"
     secret.write_text("never-this-one\n")
     wrong = ["vim", "update", "cli", "--username", project.account.username, "--password-file", str(secret)]

@@ -6,11 +6,12 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
 
 from farsite.api.app import make_app
 from farsite.compose import Farsite
@@ -87,7 +88,7 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-async def _run(farsite: Farsite, app: FastAPI, listener: socket.socket) -> None:
+async def _run(farsite: Farsite, app: Callable[..., Any], listener: socket.socket) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             app,
