@@ -120,10 +120,14 @@ def wants_tls(_: str, path: str) -> Answer:
 
 
 def whole_cloud(
-    url: Callable[[], str], *, changes: Mapping[str, Answer] | None = None, catalogue: bool = True
+    url: Callable[[], str],
+    *,
+    changes: Mapping[str, Answer] | None = None,
+    catalogue: bool = True,
+    clock_ahead_h: float = 0,
 ) -> Script:
     """Keystone, Heat, Nova, Neutron and Glance behind one port; `changes` puts other answers in place, by
-    method and path."""
+    method and path. Its tokens last an hour of its own clock."""
 
     def services() -> list[dict[str, object]]:
         paths = {
@@ -147,10 +151,10 @@ def whole_cloud(
         if changes and (found := changes.get(f"{method} {path}")):
             return found
         if path.endswith("/auth/tokens"):
-            expires = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+            now = dt.datetime.now(dt.UTC) + dt.timedelta(hours=clock_ahead_h)
             token = {
-                "expires_at": expires.strftime("%Y-%m-%dT%H:%M:%S.000000Z"),
-                "issued_at": "2026-01-01T00:00:00.000000Z",
+                "expires_at": (now + dt.timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.000000Z"),
+                "issued_at": now.strftime("%Y-%m-%dT%H:%M:%S.000000Z"),
                 "project": {"id": "p1", "name": "nfv", "domain": {"id": "default", "name": "Default"}},
                 "user": {"id": "u1", "name": "nfv_user", "domain": {"id": "default", "name": "Default"}},
                 "roles": [{"id": "r1", "name": "member"}],

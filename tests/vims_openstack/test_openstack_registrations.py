@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from farsite.model.errors import FarsiteError, VimFault, VimUnreachable
 from farsite.model.ids import VimId
 from farsite.vims.driver import VimConnection
 from farsite.vims.drivers.openstack.access import Access, read_access
-from farsite.vims.drivers.openstack.cloud import Cloud
+from farsite.vims.drivers.openstack.cloud import THREADS, Cloud
 from farsite.vims.drivers.openstack.validation import validate
 from vims_openstack.small_cloud import (
     Answer,
@@ -158,6 +159,46 @@ async def test_an_answer_of_the_token_api_that_is_none_is_no_traceback() -> None
         changes = {"POST /v3/auth/tokens": answer}
         with small_cloud(whole_cloud(lambda: found.url, changes=changes)) as found:
             assert isinstance(await fault_of(registered(found.url)), VimUnreachable)
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+async def test_a_clock_that_is_wrong_costs_no_login_per_call(hours: float) -> None:
+    """Keystone's clock and ours need not agree; a token lasts as long as it lasts."""
+    with small_cloud(whole_cloud(lambda: found.url, clock_ahead_h=hours)) as found:
+        cloud = Cloud(registered(found.url))
+        for _ in range(5):
+            assert await cloud.regions() == ("one",)
+        await cloud.close()
+    assert found.asked.count("POST /v3/auth/tokens") == 1
+
+
+async def test_calls_that_wait_when_a_registration_changes_are_told_and_not_cancelled() -> None:
+    """A step of an operation that is cancelled by nobody would be a riddle."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(_: object) -> None:
+        begun.set()
+        assert go_on.wait(10)
+
+    with small_cloud(whole_cloud(lambda: found.url)) as found:
+        cloud = Cloud(registered(found.url))
+        calls = [asyncio.ensure_future(cloud.run(work, what="do that")) for _ in range(THREADS + 3)]
+        await asyncio.to_thread(begun.wait, 10)
+        await cloud.close()
+        go_on.set()
+        told = await asyncio.gather(*calls, return_exceptions=True)
+    waited = [one for one in told if isinstance(one, VimUnreachable)]
+    assert len(waited) >= 3
+    assert all(one is None or isinstance(one, VimUnreachable) for one in told), told
+
+
+async def test_the_first_calls_of_many_share_one_session() -> None:
+    """They come at once when the service starts."""
+    with small_cloud(whole_cloud(lambda: found.url)) as found:
+        cloud = Cloud(registered(found.url))
+        await asyncio.gather(*(cloud.regions() for _ in range(4 * THREADS)))
+        await cloud.close()
+    assert found.asked.count("POST /v3/auth/tokens") == 1
 
 
 # -- what is read of a registration

@@ -6,6 +6,7 @@ and delays nobody else. Every call ends within a limit, whatever the VIM does.
 
 import asyncio
 import functools
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
@@ -35,6 +36,7 @@ class Cloud:
         self._sessions: Sessions | None = None
         self._access: Access | None = None
         self._is_closed = False
+        self._making = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -80,9 +82,18 @@ class Cloud:
         if self._is_closed:
             raise VimUnreachable(f'VIM "{self.name}" was not asked to {what}: its driver is closed.')
         loop = asyncio.get_running_loop()
+        done = loop.run_in_executor(self._pool, functools.partial(self._guarded, work, what))
         try:
             async with asyncio.timeout(limit_s):
-                return await loop.run_in_executor(self._pool, functools.partial(self._guarded, work, what))
+                return await done
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._is_closed and task is not None and not task.cancelling():
+                # Nobody cancelled the caller; its call went with the line of those that were waiting.
+                raise VimUnreachable(
+                    f'VIM "{self.name}" was not asked to {what}: its registration has changed meanwhile.'
+                ) from None
+            raise
         except TimeoutError as error:
             raise VimUnreachable(
                 f'VIM "{self.name}" did not {what} within {limit_s:g} s. Look at its services '
@@ -146,10 +157,11 @@ class Cloud:
         from farsite.vims.drivers.openstack.faults import translate
         from farsite.vims.drivers.openstack.session import Sessions
 
-        if self._sessions is None:
-            self._access = read_access(self._connection)
-            self._sessions = Sessions(self._access, connections=THREADS)
-        sessions = self._sessions
+        with self._making:
+            if self._sessions is None:
+                self._access = read_access(self._connection)
+                self._sessions = Sessions(self._access, connections=THREADS)
+            sessions = self._sessions
         try:
             return work(sessions)
         except Exception as error:

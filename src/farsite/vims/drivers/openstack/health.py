@@ -126,6 +126,8 @@ class HealthCheck:
         done, _ = await asyncio.wait({self._login}, timeout=max(0, ends_at - time.monotonic()))
         if not done:
             raise VimUnreachable(f"Keystone has not let us in within {_LIMIT_S:g} s")
+        if self._login.cancelled():
+            raise VimUnreachable("the driver is closed")
         try:
             self._pass = self._login.result()
         except VimFault:

@@ -5,6 +5,7 @@ module is imported by the VIM's threads and never by the event loop.
 """
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from openstack.proxy import Proxy
 from farsite.vims.drivers.openstack.access import Access
 from farsite.vims.drivers.openstack.faults import SERVICE_NAMES, BrokenAnswer
 
+_MARGIN_S = 120
 _NOT_FOR_US = (401, 403, 404, 406)
 _PAGE = 500
 _HTML = ("text/html", "application/xhtml")
@@ -58,15 +60,22 @@ class _RenewsOnce:
 
     auth_ref: keystone_access.AccessInfo | None
     logins: int = 0
+    _lasts_until: float = 0
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._given = threading.local()
 
     def get_auth_ref(self, session: keystone_session.Session, **more: Any) -> Any:
-        made = super().get_auth_ref(session, **more)  # type: ignore[misc]
+        made = cast("Any", super().get_auth_ref(session, **more))  # type: ignore[misc]
         self.logins += 1
-        return cast("Any", made)
+        self._lasts_until = time.monotonic() + _use_s(made)
+        return made
+
+    def _needs_reauthenticate(self) -> bool:
+        # keystoneauth compares Keystone's clock with ours. Where they differ by more than a token lasts, each
+        # call would log in anew, or none would in time; so we only use how long it lasts.
+        return self.auth_ref is None or time.monotonic() > self._lasts_until
 
     def get_token(self, session: keystone_session.Session) -> str | None:
         self._given.token = token = cast("str | None", super().get_token(session))  # type: ignore[misc]
@@ -83,6 +92,13 @@ class _RenewsOnce:
     def forget(self) -> None:
         """Give the token up."""
         self.auth_ref = None
+
+
+def _use_s(token: keystone_access.AccessInfo) -> float:
+    """For how many seconds a token is used: as long as it lasts, less what a long request may take."""
+    ends, begins = token.expires, token.issued
+    lasts_s = (ends - begins).total_seconds() if ends and begins else _MARGIN_S
+    return max(lasts_s - _MARGIN_S, lasts_s / 2)
 
 
 class Password(_RenewsOnce, v3.Password):  # type: ignore[misc]
@@ -122,6 +138,8 @@ class Sessions:
         self._plugin = make_plugin(access)
         self._session = make_session(access, self._plugin, connections=connections)
         self._connections: dict[str, Connection] = {}
+        self._catalogue: list[dict[str, Any]] = []
+        """As it was told last, also while there is no token."""
 
     @property
     def access(self) -> Access:
@@ -138,7 +156,9 @@ class Sessions:
 
     def token(self) -> keystone_access.AccessInfo:
         """The token with its catalogue, project and roles; logs in if there is none that lasts."""
-        return self._plugin.get_access(self._session)
+        token = self._plugin.get_access(self._session)
+        self._catalogue = token.service_catalog.catalog if token.has_service_catalog() else []
+        return token
 
     def account(self) -> dict[str, str]:
         """As whom and for which project the token is."""
@@ -187,7 +207,8 @@ class Sessions:
 
     def catalogue(self) -> list[dict[str, Any]]:
         """The services of the token's catalogue as Keystone gives them: type, name, endpoints."""
-        return self.token().service_catalog.catalog
+        self.token()
+        return self._catalogue
 
     def endpoint(self, region: str, service_type: str) -> str:
         """URL of a service in a region for the registered interface; empty if the catalogue has none."""
@@ -210,8 +231,7 @@ class Sessions:
             found = "Keystone", len(urlsplit(self._access.auth_url).path.removesuffix("/v3"))
         else:
             found = "", -1
-        known = self._plugin.auth_ref
-        for service in known.service_catalog.catalog if known else []:
+        for service in self._catalogue:
             for endpoint in service["endpoints"]:
                 length = _common_root(endpoint["url"], url)
                 if length > found[1]:
