@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from guests import Cloud, Guests, guests
-from laboratory import LabSite, OpenStackLaboratory
+from laboratory import LabSite
 from tenancy import Project
 
 from farsite.vims.drivers.linux.agent import trial
@@ -130,22 +130,13 @@ def test_a_link_that_a_vim_cannot_make_is_named_before_anything_stands(
 # -- two regions of one Keystone
 
 
-@pytest.fixture
-def second_region(laboratory: OpenStackLaboratory, site1: LabSite) -> LabSite:
-    """Another region under the first site's Keystone."""
-    for site in laboratory.sites.values():
-        if site.auth_url == site1.auth_url and site.region != site1.region:
-            return site
-    pytest.skip("the laboratory has no second region under one Keystone (lab.openstack up --regions 1)")
-
-
 def test_one_vim_with_two_regions_holds_a_function_in_each(
-    bench: Guests, project: Project, second_region: LabSite
+    bench: Guests, project: Project, region2: LabSite
 ) -> None:
     """One registration serves all regions of a Keystone, and what is in which region is never mixed up."""
     site1 = project.site
-    admin = replace(second_region.admin, project_name=project.name).connect()
-    network = second_region.admin.connect().network
+    admin = replace(region2.admin, project_name=project.name).connect()
+    network = region2.admin.connect().network
     grant = network.create_rbac_policy(
         object_type="network", object_id=network.find_network("mgmt", ignore_missing=False).id,
         action="access_as_shared", target_project_id=project.project_id,
@@ -155,12 +146,12 @@ def test_one_vim_with_two_regions_holds_a_function_in_each(
         first = bench.register_project("both", project)
         second = Cloud(admin, project.project_id)
         regions = {zone["region"] for zone in bench.service.native("GET", "/vims/both").json()["zones"]}
-        assert regions == {site1.region, second_region.region}
+        assert regions == {site1.region, region2.region}
         _linux_site(bench)
         ns_id = _instantiated(
             bench,
             vims={"west": "both", "east": "both", "edge": "edge"},
-            regions={"west": site1.region, "east": second_region.region},
+            regions={"west": site1.region, "east": region2.region},
             networks={"office": {"": "mgmt"}},
         )
         ns = bench.service.native("GET", f"/ns/{ns_id}").json()
