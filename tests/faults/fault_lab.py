@@ -4,14 +4,11 @@ The questions go behind its back: to the tables, and to the journals of the simu
 """
 
 import asyncio
-import hashlib
-import io
 import json
 import os
 import signal
 import sqlite3
 import time
-import zipfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +18,7 @@ import sqlalchemy as sa
 import structlog
 
 import farsite.compose
-from farsite.functions.packaging import build_sample, sample_files
+from farsite.functions.packaging import build_sample
 from farsite.lifecycle import requests, sizing
 from farsite.lifecycle.create_ns import create_ns
 from farsite.lifecycle.create_vnf import create_vnf
@@ -40,6 +37,7 @@ from farsite.vims.drivers.simulated.driver import SimulatedDriver, world_path
 from farsite.vims.drivers.simulated.effects import Effect
 from farsite.vims.drivers.simulated.state import State, duplicates
 from farsite.workflow.saga import Saga, Step, is_outside
+from next_package import next_inspector
 
 BOUND_S = 30.0
 """How long anything may take before the test says that it never came."""
@@ -48,8 +46,6 @@ SITES = ("north", "south")
 SAMPLES = ("firewall", "inspector", "webserver", "probe")
 SIDES = ("side-a", "side-b")
 """Networks that each VIM has, whoever asks."""
-NEXT_INSPECTOR = "2e34b97f-0000-5e6a-bb28-3a524899d1c0"
-"""VNFD of a later package of the inspector."""
 RUNNING = frozenset({OperationState.STARTING, OperationState.PROCESSING, OperationState.ROLLING_BACK})
 
 
@@ -303,31 +299,6 @@ def is_at_rest(operation: Operation) -> bool:
     if operation.state in TERMINAL:
         return True
     return operation.state is OperationState.FAILED_TEMP and operation.control is None
-
-
-def next_inspector() -> bytes:
-    """A later package of the inspector: another version of another product, which starts otherwise."""
-    files = sample_files("inspector")
-    manifest = "inspector.mf"
-    head = files.pop(manifest).partition(b"\nSource:")[0]
-    changes = (
-        (b"1d23a86f-9d31-5e6a-bb28-3a524899d1c0", NEXT_INSPECTOR.encode()),
-        (b"Farsite inspector", b"Farsite inspector next"),
-        (b"'1.0'", b"'2.0'"),
-        (b'"name": "eicar"', b'"name": "eicar-next"'),
-    )
-    for old, new in changes:
-        head = head.replace(old, new)
-        files = {path: content.replace(old, new) for path, content in files.items()}
-    entries = b"".join(
-        f"\nSource: {path}\nAlgorithm: SHA-256\nHash: {hashlib.sha256(content).hexdigest()}\n".encode()
-        for path, content in files.items()
-    )
-    written = io.BytesIO()
-    with zipfile.ZipFile(written, "w") as archive:
-        for path, content in {**files, manifest: head + entries}.items():
-            archive.writestr(path, content)
-    return written.getvalue()
 
 
 async def _one_piece(content: bytes) -> Any:

@@ -7,7 +7,7 @@ A registered verb without a scenario fails `test_every_registered_verb_has_a_sce
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from fault_lab import NEXT_INSPECTOR, SIDES, Lab, inject, vim_id
+from fault_lab import SIDES, Lab, inject, vim_id
 
 from farsite.lifecycle.change_vnf_connectivity import ChangeVnfConnectivity
 from farsite.lifecycle.change_vnf_package import ChangeVnfPackage
@@ -23,6 +23,7 @@ from farsite.model.deployment import ResourceKind
 from farsite.model.vnf import CpConfig, ExternalLink, InstantiationState, IpAddresses, IpType, VnfState
 from farsite.store import instances
 from farsite.workflow.saga import Step
+from next_package import NEXT_INSPECTOR
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,7 @@ async def wait_until_ready(op: Op, *, only: frozenset[VnfcId] | None = None, ren
         if status.state is DeploymentState.ABSENT:
             op.waits_for(f"The VIM does not list {vnf.deployment.name}; it was asked for it again.")
             await deploy(op)
-        elif only is None or status.resource in only:
+        elif only is None or status.resource not in _others_dead(status, vnf.deployment, only):
             raise _fault(status)
         else:
             op.waits_for(f"{status.resource} is dead too; it is not what this operation replaces.")
@@ -108,6 +108,12 @@ def _fault(status: DeploymentStatus) -> VimFault:
 
 def _alive(status: DeploymentStatus) -> frozenset[VnfcId]:
     return frozenset(one.vnfc_id for one in status.resources if one.vnfc_id is not None and one.is_alive)
+
+
+def _others_dead(status: DeploymentStatus, wanted: Deployment, only: frozenset[VnfcId]) -> frozenset[VnfcId]:
+    """VNFCs that are dead and not among those waited for. A VIM may name a part of one as what failed, or
+    something else: then what is waited for failed."""
+    return frozenset(one.id for one in wanted.vnfcs) - only - _alive(status)
 
 
 def _as_wished(status: DeploymentStatus, wanted: Deployment) -> frozenset[VnfcId]:
