@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from farsite.lifecycle import sizing
 from farsite.model.deployment import BaseTemplate, Deployment, ImageFile
 from farsite.model.package import VnfPackage
 from farsite.model.vnf import VnfInstance
@@ -22,13 +23,17 @@ def with_artefacts(
     """The wish with the package's template, if it has one for the flavour, and those of its images that
     nobody replaced by one of the VIM. `parameters` are the user's values for the template."""
     base = flavour.base_template
-    template = (
-        BaseTemplate(main=base.main, files=base.files, parameters=dict(parameters or {})) if base else None
-    )
+    template = None
+    if base is not None:
+        template = BaseTemplate(
+            main=base.main,
+            files=base.files,
+            parameters=dict(parameters or {}),
+            patterns=sizing.wanted_vnfcs(vnf, package, flavour, dict.fromkeys(flavour.vdus, 1)),
+        )
     # The whole VNFD may bring more images than this flavour starts from; only these are uploaded.
-    used = {one.image for one in wanted.vnfcs} | {
-        volume.image for one in wanted.vnfcs for volume in one.volumes
-    }
+    possible = (*wanted.vnfcs, *(template.patterns if template else ()))
+    used = {one.image for one in possible} | {volume.image for one in possible for volume in one.volumes}
     files = {
         image.name: ImageFile(
             name=image.name,

@@ -82,18 +82,6 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BaseTemplate:
-    """A template in the VIM's own language that the package brings (base HOT), used instead of one made
-    from the VNFCs. Nothing of it is executed: its `nfv` parameter is filled in from the deployment."""
-
-    main: str
-    files: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Nested templates by the name under which others refer to them."""
-    parameters: Mapping[str, object] = field(default_factory=dict[str, object])
-    """Values the user gave for other parameters of the main template."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WantedVnfc:
     """A VNFC as it shall be. vCPUs are threads, memory MiB, disk GiB."""
 
@@ -128,6 +116,20 @@ class WantedVnfc:
     stop_grace_s: float = 0
     """How long a stop may wait for the function to end by itself; 0: it is stopped at once."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseTemplate:
+    """A template in the VIM's own language that the package brings (base HOT), used instead of one made
+    from the VNFCs. Nothing of it is executed: its `nfv` parameter is filled in from the deployment."""
+
+    main: str
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Nested templates by the name under which others refer to them."""
+    parameters: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Values the user gave for other parameters of the main template."""
+    patterns: tuple[WantedVnfc, ...] = ()
+    """One VNFC of every VDU, as it would be: templates take values even of a VDU that has none now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,9 @@ def read(wanted: Deployment, chosen: Chosen) -> Made:
             servers[vnfcs[0].id] = vdu
     main["resources"] = resources
     stated = dict(wanted.template.parameters)
-    tree = _merged(_tree(by_vdu, servers, chosen), _map(stated.pop(_NFV, None)))
+    patterns = {one.vdu: one for one in wanted.template.patterns if one.vdu not in by_vdu}
+    ours = _tree(by_vdu, patterns, servers, chosen)
+    tree = _merged(ours, _map(stated.pop(_NFV, None)))
     tree["farsite"] = hot.record(wanted, servers)
     _check_complete(main, tree)
     known = _map(main.get("parameters"))
@@ -232,10 +234,21 @@ def _with_paths(value: object, renamed: Mapping[tuple[str, str], str]) -> object
 # -- the parameters
 
 
-def _tree(by_vdu: Mapping[str, Sequence[WantedVnfc]], servers: Mapping[str, str], chosen: Chosen) -> Json:
-    """The `nfv` tree: of each VDU as a whole, and of each VNFC that is a resource of its own."""
+def _tree(
+    by_vdu: Mapping[str, Sequence[WantedVnfc]],
+    patterns: Mapping[str, WantedVnfc],
+    servers: Mapping[str, str],
+    chosen: Chosen,
+) -> Json:
+    """The `nfv` tree: of each VDU as a whole, and of each VNFC that is a resource of its own.
+
+    A VDU without VNFCs is there with what one would be: its template is read even for none.
+    """
     vdus: Json = {}
     cps: Json = {}
+    for vdu, pattern in patterns.items():
+        _add(vdus, cps, pattern, "", vdu, chosen)
+        _map(vdus[vdu]).update(dict.fromkeys(_COUNTS, 0))
     for vdu, vnfcs in by_vdu.items():
         _add(vdus, cps, vnfcs[0], "", vdu, chosen)
         _map(vdus[vdu]).update(dict.fromkeys(_COUNTS, len(vnfcs)))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from farsite.model.deployment import Deployment, DeploymentState, DeploymentStatus, Resource
+from farsite.model.deployment import Deployment, DeploymentState, DeploymentStatus, Resource, WantedVnfc
 from farsite.model.errors import VimFault, VimUnreachable
 from farsite.vims.drivers.openstack import base_hot, hot, stacks, standing
 from farsite.vims.drivers.openstack.cloud import Cloud, T
@@ -258,7 +258,7 @@ class Deployments:
     async def _wish(self, region: str, wanted: Deployment) -> _Wish:
         chosen = Chosen(
             images=await self._images.ensure(region, wanted.images),
-            flavours=await self._flavours.choose(region, wanted.vnfcs),
+            flavours=await self._flavours.choose(region, _with_patterns(wanted)),
         )
         if wanted.template is None:
             return _Wish(
@@ -451,6 +451,13 @@ def _power(connection: "Connection", servers: Sequence[tuple[Server, str]]) -> N
 
 
 # -- pure
+
+
+def _with_patterns(wanted: Deployment) -> list[WantedVnfc]:
+    """The VNFCs, and of VDUs that have none what one would be."""
+    present = {one.vdu for one in wanted.vnfcs}
+    patterns = wanted.template.patterns if wanted.template else ()
+    return [*wanted.vnfcs, *(one for one in patterns if one.vdu not in present)]
 
 
 def _is_older(server: Server, wanted: Deployment) -> bool:

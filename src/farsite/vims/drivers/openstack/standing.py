@@ -245,7 +245,11 @@ def _is_as_wanted(server: Server, record: Record) -> bool:
 def described(standing: Standing, vnf_id: str) -> tuple[Resource, ...]:
     """What stands in our words, servers first."""
     return (
-        *(_compute(one, standing.record, vnf_id) for one in standing.servers if one.vnfc_id),
+        *(
+            _compute(one, standing.record, vnf_id)
+            for one in standing.servers
+            if one.vnfc_id and one.resource.physical_id
+        ),
         *_ports_described(standing, vnf_id),
         *_others_described(standing, vnf_id),
     )
