@@ -1,9 +1,10 @@
 """`make test-openstack`: the tests that need real OpenStack, on a laboratory made for them.
 
 Installs what is missing, brings the laboratory up, runs the tests, and takes it down whatever happens. Tests
-that only use the sites run side by side; after them, one by one, those that break services. With
-FARSITE_LAB_DIR the tests run against a laboratory that is up already, and nothing is started or stopped;
-those that break services only with FARSITE_LAB_MAY_BREAK=1.
+that only use the sites run side by side; after them, one by one, those that break services; then a second
+region is added to the first site's Keystone, for the tests of regions. With FARSITE_LAB_DIR the tests run
+against a laboratory that is up already, and nothing is started or stopped; those that break services only
+with FARSITE_LAB_MAY_BREAK=1, those of regions only if it has a second one.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lab.openstack.installation import install
@@ -95,23 +96,35 @@ def run_tests(report: Report, what: str, directory: Path, arguments: list[str], 
 
 def run_phases(report: Report, directory: Path, given: argparse.Namespace, *, may_break: bool) -> None:
     """First what can run side by side, then what breaks services."""
-    tests = given.tests or ["tests/openstack"]
-    pace = "" if given.full else " and not slow"
+    kinds = {"tests, side by side": "not alone and not regions"}
+    if may_break:
+        kinds["tests that break services"] = "alone and not regions"
+    for what, kind in kinds.items():
+        run_kind(report, what, directory, kind, given, may_break=may_break)
+
+
+def run_kind(
+    report: Report,
+    what: str,
+    directory: Path,
+    kind: str,
+    given: argparse.Namespace,
+    *,
+    may_break: bool = False,
+) -> None:
+    """Run the tests with these marks, side by side where they break nothing."""
+    is_alone = not kind.startswith("not alone")
     run_tests(
         report,
-        "tests, side by side",
+        what,
         directory,
-        ["-n", str(given.workers), "-m", f"openstack and not alone{pace}", *tests],
-        may_break=False,
+        [
+            *(["-p", "no:xdist"] if is_alone else ["-n", str(given.workers)]),
+            *("-m", f"openstack and {kind}" + ("" if given.full else " and not slow")),
+            *(given.tests or ["tests/openstack"]),
+        ],
+        may_break=may_break and is_alone,
     )
-    if may_break:
-        run_tests(
-            report,
-            "tests that break services",
-            directory,
-            ["-p", "no:xdist", "-m", f"openstack and alone{pace}", *tests],
-            may_break=True,
-        )
 
 
 def free_offset(layout_of: type[Layout], directory: Path) -> int:
@@ -143,18 +156,21 @@ def try_release(release: str, given: argparse.Namespace) -> Report:
     layout = Layout(
         directory=directory,
         release=release,
-        regions=given.regions,
         zones=2,
         isolated=not given.together,
         port_offset=free_offset(Layout, directory),
     )
-    laboratory = Laboratory(layout, lambda text: print(text, flush=True))
+    laboratory = Laboratory(layout, tell)
     try:
         with report.part("installation"):
             install(layout, directory / "log" / "install.log")
         with report.part("up"):
             laboratory.up()
         run_phases(report, directory, given, may_break=True)
+        if not given.one_region:
+            with report.part("a second region"):
+                Laboratory(replace(layout, regions=1), tell).up()
+            run_kind(report, "tests of regions", directory, "regions", given)
     except LaboratoryFault as fault:
         print(f"laboratory: {fault}", flush=True)
         report.is_well = False
@@ -164,10 +180,15 @@ def try_release(release: str, given: argparse.Namespace) -> Report:
             signal.signal(number, signal.SIG_IGN)
         with report.part("down"):
             # The data and the logs stay until the next run, for whoever looks for a cause.
-            laboratory.down()
+            if (directory / LAYOUT_FILE).exists():
+                existing(directory, tell).down()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
     return report
+
+
+def tell(text: str) -> None:
+    print(text, flush=True)
 
 
 def versions(release: str) -> str:
@@ -227,7 +248,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="slow tests too, on both releases")
     parser.add_argument("--release", choices=RELEASES, action="append", help="of OpenStack; may be repeated")
     parser.add_argument("--workers", type=int, default=2, help="tests side by side (2)")
-    parser.add_argument("--regions", type=int, default=1, help="more regions under the first Keystone (1)")
+    parser.add_argument("--one-region", action="store_true", help="no second region, and no tests of it")
     parser.add_argument("--together", action="store_true", help="no network namespace per site")
     parser.add_argument("--report", type=Path, help="write a page about the run there")
     return parser.parse_args()
@@ -241,6 +262,8 @@ def main() -> int:
     if named := os.environ.get(DIRECTORY):
         report = Report("as it is")
         run_phases(report, Path(named), given, may_break=bool(os.environ.get(MAY_BREAK)))
+        if (Path(named) / LAYOUT_FILE).exists() and Layout.load(Path(named)).regions:
+            run_kind(report, "tests of regions", Path(named), "regions", given)
         report.show()
         return 0 if report.is_well else 1
     releases = given.release or (RELEASES if given.full else RELEASES[:1])

@@ -46,6 +46,7 @@ class Laboratory:
             LaboratoryFault: something did not come up; names its log.
         """
         layout = self.layout
+        self._began = time.monotonic()
         layout.save()
         if layout.isolated:
             isolation.prepare(layout)
@@ -132,6 +133,7 @@ class Laboratory:
 
     def down(self) -> None:
         """End every process and remove the namespaces; the data stays. What is down stays down."""
+        self._began = time.monotonic()
         known = self.processes.names()
         self.processes.stop([name for name in known if name not in SHARED])
         self.processes.stop([name for name in known if name in SHARED])

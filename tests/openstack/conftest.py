@@ -43,6 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.filterwarnings(f"ignore::{category}:openstack"))
             if "breakable" in getattr(item, "fixturenames", ()):
                 item.add_marker("alone")
+            if "region2" in getattr(item, "fixturenames", ()):
+                item.add_marker("regions")
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +72,10 @@ def site2(laboratory: OpenStackLaboratory) -> LabSite:
 
 @pytest.fixture(scope="session")
 def region2(laboratory: OpenStackLaboratory, site1: LabSite) -> LabSite:
-    """A second region under the first site's Keystone."""
+    """A second region under the first site's Keystone. A test that asks for it is marked `regions` by that.
+
+    `make test-openstack` adds it when all other tests are done, who know a site with one region.
+    """
     for site in laboratory.sites.values():
         if site.auth_url == site1.auth_url and site.region != site1.region:
             return site
