@@ -5,6 +5,7 @@ Returns 0 when everything asked for was measured, whether or not it reached its 
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -54,6 +55,9 @@ def main() -> int:
     unknown = set(given.parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    # Whoever ends it gets the laboratory back as it was.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     figures: list[Figure] = []
     is_whole = True
     for figure in _figures(given):
