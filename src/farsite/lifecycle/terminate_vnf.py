@@ -29,9 +29,10 @@ class TerminationType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TerminateVnf:
-    """`type` is kept for the record: a function is stopped by its own SIGTERM handling either way."""
+    """Both are kept for the record: a function is stopped by its own SIGTERM handling either way."""
 
     type: TerminationType = TerminationType.FORCEFUL
+    graceful_timeout_s: float | None = None
 
 
 def check(connection: Connection, op: Op) -> object:

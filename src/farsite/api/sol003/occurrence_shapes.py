@@ -146,7 +146,6 @@ _SPELLED: Mapping[str, str] = {
     "metadata": "metadata",
     "state": "changeStateTo",
     "stop_type": "stopType",
-    "graceful_timeout_s": "gracefulStopTimeout",
 }
 _EXTENSIONS: Mapping[str, str] = {
     "vim": "vim",
@@ -164,6 +163,10 @@ def _params(operation: Operation, *, major: int) -> Body:
         key: value for key, value in operation.parameters.items() if value not in ("", [], {}, None, False)
     }
     found: Body = {_SPELLED[key]: value for key, value in given.items() if key in _SPELLED}
+    if "graceful_timeout_s" in given:
+        stops = operation.type == "OPERATE"
+        seconds = int(cast("float", given["graceful_timeout_s"]))
+        found["gracefulStopTimeout" if stops else "gracefulTerminationTimeout"] = seconds
     if "type" in given:
         found["terminationType" if operation.type == "TERMINATE" else "type"] = given["type"]
     if "external_links" in given:

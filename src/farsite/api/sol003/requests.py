@@ -264,7 +264,7 @@ def heal_of(request: HealVnfRequest, every: tuple[VnfcId, ...] = ()) -> HealVnf:
 
 
 def terminate_of(request: TerminateVnfRequest) -> TerminateVnf:
-    return TerminateVnf(type=request.terminationType)
+    return TerminateVnf(type=request.terminationType, graceful_timeout_s=request.gracefulTerminationTimeout)
 
 
 def operate_of(request: OperateVnfRequest) -> OperateVnf:
