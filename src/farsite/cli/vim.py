@@ -1,5 +1,6 @@
 """`farsite vim`: VIMs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,8 @@ from farsite.cli.vim_access import AccessOptions
 from farsite.client import Client, ServiceHealth, Vim
 
 app = App(name="vim", help="VIMs: register, look at, change, forget.", help_epilogue="")
+
+_UNLIMITED = 1_000_000_000
 
 Key = Annotated[str, Parameter(help="Name or id of the VIM.")]
 Setting = Annotated[
@@ -109,9 +112,22 @@ def _table(vims: list[Vim], form: Form) -> None:
 
 
 def _used(vim: Vim, what: str) -> str:
-    taken = sum(int(str(zone.get(f"{what}_used", 0))) for zone in vim["zones"])
-    whole = sum(int(str(zone.get(what, 0))) for zone in vim["zones"])
-    return printing.used(taken, whole) if vim["zones"] else "-"
+    taken = sum(_count(zone, f"{what}_used") for zone in vim["zones"])
+    whole = sum(_count(zone, what) for zone in vim["zones"])
+    return _share(taken, whole) if vim["zones"] else "-"
+
+
+def _share_of(zone: Mapping[str, object], what: str) -> str:
+    return _share(_count(zone, f"{what}_used"), _count(zone, what))
+
+
+def _share(taken: int, whole: int) -> str:
+    """How much of a whole is taken; drivers tell a billion where nothing limits it."""
+    return printing.used(taken, whole) if whole < _UNLIMITED else f"{taken}/unlimited"
+
+
+def _count(zone: Mapping[str, object], what: str) -> int:
+    return int(str(zone.get(what, 0)))
 
 
 @app.command
@@ -136,9 +152,9 @@ def usage(
                 ("state", lambda row: row["state"]),
                 ("region", lambda row: row["region"]),
                 ("zone", lambda row: row["name"]),
-                ("vcpus", lambda row: f"{row['vcpus_used']}/{row['vcpus']}"),
-                ("memory MiB", lambda row: f"{row['memory_mib_used']}/{row['memory_mib']}"),
-                ("disk GiB", lambda row: f"{row['disk_gib_used']}/{row['disk_gib']}"),
+                ("vcpus", lambda row: _share_of(row, "vcpus")),
+                ("memory MiB", lambda row: _share_of(row, "memory_mib")),
+                ("disk GiB", lambda row: _share_of(row, "disk_gib")),
                 ("hosts", lambda row: row["hosts"]),
                 ("age s", lambda row: row["age_s"]),
             ],
@@ -156,9 +172,9 @@ def show(vim: Key, /, *, output: Output = "table") -> None:
 
 def _show(vim: Vim, form: Form) -> None:
     zones = [
-        f"{zone['region']}/{zone['name']}: vCPU {zone['vcpus_used']}/{zone['vcpus']}, "
-        f"memory {zone['memory_mib_used']}/{zone['memory_mib']} MiB, "
-        f"disk {zone['disk_gib_used']}/{zone['disk_gib']} GiB, {zone['hosts']} host(s)"
+        f"{zone['region']}/{zone['name']}: vCPU {_share_of(zone, 'vcpus')}, "
+        f"memory {_share_of(zone, 'memory_mib')} MiB, "
+        f"disk {_share_of(zone, 'disk_gib')} GiB, {zone['hosts']} host(s)"
         for zone in vim["zones"]
     ]
     age_s = vim["inventory_age_s"]
