@@ -111,19 +111,40 @@ def test_a_service_that_one_site_refuses_is_rolled_back_on_the_others(
 def test_a_link_that_a_vim_cannot_make_is_named_before_anything_stands(
     bench: Guests, project: Project, project2: Project
 ) -> None:
-    """An OpenStack makes no networks between sites for us; who forgets to name one learns it at once."""
+    """OpenStacks join no networks for us; who forgets to name one learns it, and how, before anything stands."""
     _onboard_service(bench)
-    bench.register_project("west", project)
-    bench.register_project("east", project2)
+    west, east = bench.register_project("west", project), bench.register_project("east", project2)
     _linux_site(bench)
     ns_id = bench.service.native("POST", "/ns", json={"nsd": "three-sites"}).json()["id"]
     seen = bench.ask("ns", ns_id, "instantiate", vims={"west": "west", "east": "east", "edge": "edge"})
-    assert seen["state"] == "ROLLED_BACK"
-    assert "networks" in seen["error"]["detail"]
+    assert seen["state"] == "FAILED_TEMP"
+    assert '"east", "west" has no tunnel endpoint' in seen["error"]["detail"]
+    assert "--network office@VIM=NETWORK" in seen["error"]["detail"]
+    assert (west.left(), east.left()) == ([], [])
+    assert bench.control(seen["id"], "rollback")["state"] == "ROLLED_BACK"
     unknown = bench.service.native(
         "POST", f"/ns/{ns_id}/instantiate", json={"networks": {"attic": {"": "mgmt"}}}
     )
     assert (unknown.status_code, "office" in unknown.json()["detail"]) == (422, True)
+    assert bench.service.native("DELETE", "/vims/edge").status_code == 204
+
+
+def test_a_link_within_one_openstack_is_a_network_of_its_project(bench: Guests, project: Project) -> None:
+    """Most services are on one VIM, and nobody should have to prepare networks for them by hand."""
+    _onboard_service(bench)
+    west = bench.register_project("west", project)
+    _linux_site(bench)
+    ns_id = _instantiated(bench, vims={"west": "west", "east": "west", "edge": "edge"})
+    (network,) = west.admin.network.networks(project_id=west.project_id)
+    assert len(west.servers()) == 2
+    assert {port.network_id for port in west.ports().values()} == {network.id}
+    assert {ip["ip_address"] for port in west.ports().values() for ip in port.fixed_ips} == {
+        "10.20.0.2",
+        "10.20.0.3",
+    }
+    assert bench.ask("ns", ns_id, "terminate")["state"] == "COMPLETED"
+    assert west.left() == []
+    assert list(west.admin.network.networks(project_id=west.project_id)) == []
     assert bench.service.native("DELETE", "/vims/edge").status_code == 204
 
 

@@ -228,8 +228,10 @@ async def create_links(op: Op) -> object:
         offered = await (await op.world.drivers.of(vim_id)).capabilities()
         endpoints[vim_id] = offered.tunnel_endpoint
         agents[vim_id] = offered.details.get("agent", "")
+    names = {one.id: one.name for one in await op.world.database.run(vims.of_project, ns.project_id)}
     for network in ns.networks:
-        _check_tunnels(network, endpoints)
+        _check_tunnels(network, endpoints, names)
+    for network in ns.networks:
         for vim_id in network.vims:
             peers = tuple(endpoints[other] for other in network.vims if other != vim_id)
             driver = await op.world.drivers.of(vim_id)
@@ -237,10 +239,10 @@ async def create_links(op: Op) -> object:
     return {"endpoints": endpoints, "agents": agents}
 
 
-def _check_tunnels(network: NsNetwork, endpoints: Mapping[str, str]) -> None:
+def _check_tunnels(network: NsNetwork, endpoints: Mapping[str, str], names: Mapping[VimId, str]) -> None:
     if len(network.vims) < 2:
         return
-    without = [vim_id for vim_id in network.vims if not endpoints[vim_id]]
+    without = sorted(f'"{names[vim_id]}"' for vim_id in network.vims if not endpoints[vim_id])
     if without:
         raise NotSupported(
             f'Virtual link "{network.link}" spans {len(network.vims)} VIMs, but {", ".join(without)} has no '
