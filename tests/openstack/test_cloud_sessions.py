@@ -71,7 +71,7 @@ async def test_health_finds_a_revoked_token_and_gets_another(
     front: SiteFront, project: Project, tmp_path: Path
 ) -> None:
     """A VIM is not down because somebody revoked a token."""
-    connection = registration(project.account.through(front), tmp_path)
+    connection = registration(project.account.through(front), tmp_path, settings={"health_timeout_s": 8})
     async with cloud_of(connection) as cloud:
         health = HealthCheck(cloud)
         assert all(one.is_up for one in (await health.check()).services)
@@ -86,7 +86,8 @@ async def test_a_hundred_checks_and_a_deployment_looked_for_need_one_login(
     front: SiteFront, site1: LabSite, tmp_path: Path
 ) -> None:
     """The goal is no password authentication per operation after the first."""
-    async with driver_of(registration(site1.nfv.through(front), tmp_path)) as driver:
+    connection = registration(site1.nfv.through(front), tmp_path, settings={"health_timeout_s": 8})
+    async with driver_of(connection) as driver:
         await driver.validate()
         await driver.capabilities()
         await driver.zones()

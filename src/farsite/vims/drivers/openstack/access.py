@@ -62,8 +62,8 @@ def read_access(connection: VimConnection) -> Access:
         interface=interface,
         region=region,
         regions=_regions(settings.get("regions"), region),
-        connect_timeout_s=_seconds(connection, "connect_timeout_s", 5),
-        read_timeout_s=_seconds(connection, "read_timeout_s", 60),
+        connect_timeout_s=seconds_of(connection, "connect_timeout_s", 5),
+        read_timeout_s=seconds_of(connection, "read_timeout_s", 60),
     )
 
 
@@ -155,7 +155,12 @@ def _regions(given: object, region: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one for one in (region, *named) if one))
 
 
-def _seconds(connection: VimConnection, key: str, otherwise: float) -> float:
+def seconds_of(connection: VimConnection, key: str, otherwise: float) -> float:
+    """A time limit of the registration's settings.
+
+    Raises:
+        VimFault: it is no number of seconds between 0 and an hour.
+    """
     given = connection.settings.get(key, otherwise)
     try:
         seconds = float(str(given))

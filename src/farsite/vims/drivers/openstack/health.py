@@ -18,6 +18,7 @@ import httpx2
 
 from farsite.model.errors import FarsiteError, VimFault, VimUnreachable
 from farsite.model.vim import ServiceHealth, VimHealth
+from farsite.vims.drivers.openstack.access import seconds_of
 from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.trouble import trouble_of
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from farsite.vims.drivers.openstack.session import Sessions
 
 _LIMIT_S = 1.6
-"""Below the time limit of a heartbeat, so that a check that ends in silence still says which service."""
+"""Below the time limit of a heartbeat, so that a check that ends in silence still says which service. Setting
+`health_timeout_s` of a registration."""
 _OTHERS_PERIOD_S = 10
 _REFUSALS = ("401", "403", "404")
 """404 is for an application credential that was deleted."""
@@ -77,7 +79,8 @@ class HealthCheck:
         """
         if self._is_closed:
             return _nothing_known("the driver is closed")
-        ends_at = time.monotonic() + _LIMIT_S
+        limit_s = seconds_of(self._cloud.registration, "health_timeout_s", _LIMIT_S)
+        ends_at = time.monotonic() + limit_s
         if self._pass is None:
             try:
                 await self._log_in("", ends_at)
@@ -85,7 +88,8 @@ class HealthCheck:
                 return _refused_or_down(error)
         held = self._pass
         assert held is not None
-        ask = _Questioner(client=await self._open(held), held=held, ends_at=ends_at)
+        client = await self._open(held)
+        ask = _Questioner(client=client, held=held, limit_s=limit_s, ends_at=ends_at)
         heats = [key for key in held.endpoints if key[1] == "orchestration"]
         asked = [self._keystone(ask), *(ask.service(key) for key in heats)]
         if is_time := time.monotonic() - self._others_at > _OTHERS_PERIOD_S:
@@ -125,7 +129,7 @@ class HealthCheck:
             self._login = asyncio.create_task(work, name=f"login-{self._cloud.name}")
         done, _ = await asyncio.wait({self._login}, timeout=max(0, ends_at - time.monotonic()))
         if not done:
-            raise VimUnreachable(f"Keystone has not let us in within {_LIMIT_S:g} s")
+            raise VimUnreachable("Keystone has not let us in within the time limit of a check")
         if self._login.cancelled():
             raise VimUnreachable("the driver is closed")
         try:
@@ -139,7 +143,7 @@ class HealthCheck:
         if self._client is None:
             context = await asyncio.to_thread(_trust, held.verify)
             self._client = httpx2.AsyncClient(
-                timeout=_LIMIT_S, verify=context, follow_redirects=False, headers={"User-Agent": "farsite"}
+                timeout=None, verify=context, follow_redirects=False, headers={"User-Agent": "farsite"}
             )
         return self._client
 
@@ -150,6 +154,7 @@ class _Questioner:
 
     client: httpx2.AsyncClient
     held: _Pass
+    limit_s: float
     ends_at: float
 
     async def service(self, key: tuple[str, str]) -> ServiceHealth:
@@ -171,7 +176,7 @@ class _Questioner:
             async with asyncio.timeout(max(0, self.ends_at - started)):
                 detail = await self._answer(url, method)
         except TimeoutError:
-            detail = f"no answer within {_LIMIT_S:g} s from {url.partition('?')[0]}"
+            detail = f"no answer within {self.limit_s:g} s from {url.partition('?')[0]}"
         latency_ms = round((time.monotonic() - started) * 1000, 2)
         return ServiceHealth(
             name=name, is_vital=False, is_up=not detail, detail=detail, latency_ms=latency_ms
