@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,14 +74,15 @@ class Guests:
         """Register a VIM and wait until its zones are known."""
         answer = self.service.native("POST", "/vims", json={"name": name, **body})
         assert answer.status_code == 201, answer.text
-        self.service.until(
+        self.until(
             lambda: self.service.native("GET", f"/vims/{name}").json(),
             lambda seen: bool(seen["zones"]) and seen["state"] == "ACTIVE",
-            within_s=60,
         )
 
     def register_account(self, name: str, account: Account, **settings: object) -> None:
-        """Register an account's project as a VIM."""
+        """Register an account's project as a VIM, in its region: tests may be making others meanwhile."""
+        if "regions" not in settings:
+            settings["region"] = account.region
         self.register(
             name,
             {
@@ -132,20 +133,22 @@ class Guests:
         """Retry, roll back or fail an operation that rests; how it came out."""
         answer = self.service.native("POST", f"/operations/{operation_id}/{what}")
         assert answer.status_code in (200, 202), answer.text
-        self.service.until(
+        self.until(
             lambda: self.service.native("GET", f"/operations/{operation_id}").json(),
             lambda seen: seen["control"] is None,
-            within_s=BOUND_S,
         )
         return self.ended(operation_id)
 
-    def ended(self, operation_id: str, within_s: float = BOUND_S) -> Mapping[str, Any]:
+    def ended(self, operation_id: str) -> Mapping[str, Any]:
         """The operation once it has ended or rests."""
-        return self.service.until(
+        return self.until(
             lambda: self.service.native("GET", f"/operations/{operation_id}").json(),
             lambda seen: seen["state"] in AT_REST and not seen["control"],
-            within_s=within_s,
         )
+
+    def until(self, look: Callable[[], Any], is_so: Callable[[Any], bool]) -> Any:
+        """What is seen once it is so, as long as real clouds take."""
+        return self.service.until(look, is_so, within_s=BOUND_S)
 
     def vnf(self, vnf_id: str) -> Mapping[str, Any]:
         return self.service.native("GET", f"/vnfs/{vnf_id}").json()

@@ -111,7 +111,7 @@ def test_a_service_that_one_site_refuses_is_rolled_back_on_the_others(
 def test_a_link_that_a_vim_cannot_make_is_named_before_anything_stands(
     bench: Guests, project: Project, project2: Project
 ) -> None:
-    """OpenStacks join no networks for us; who forgets to name one learns it, and how, before anything stands."""
+    """OpenStacks join no networks for us; who forgets to name one learns how before anything stands."""
     _onboard_service(bench)
     west, east = bench.register_project("west", project), bench.register_project("east", project2)
     _linux_site(bench)
@@ -164,7 +164,7 @@ def test_one_vim_with_two_regions_holds_a_function_in_each(
     )  # fmt: skip
     try:
         _onboard_service(bench)
-        first = bench.register_project("both", project)
+        first = bench.register_project("both", project, regions=[site1.region, region2.region])
         second = Cloud(admin, project.project_id)
         regions = {zone["region"] for zone in bench.service.native("GET", "/vims/both").json()["zones"]}
         assert regions == {site1.region, region2.region}
