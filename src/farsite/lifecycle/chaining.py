@@ -4,6 +4,7 @@ A chain document is whole and has a revision: each VIM gets the same one and doe
 is "derive, raise the revision, apply everywhere", whatever changed.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -169,11 +170,18 @@ def _list(body: object) -> list[object]:
 
 
 async def apply(op: Op, chain: Chain) -> None:
-    """Give the chain to every VIM it touches; applying it again changes nothing."""
-    for vim_id in sorted(vims_of(chain)):
-        op.waits_for(f"Chain {chain.id} revision {chain.revision} on VIM {vim_id}.")
-        driver = await op.world.drivers.of(vim_id)
-        await ability(driver, Chains, "chains").apply_chain(chain)
+    """Give the chain to every VIM it touches; applying it again changes nothing.
+
+    To all at the same time: while one end steers by the old chain and the other by the new one, replies come
+    back through an instance that did not see their flow begin.
+    """
+    involved = sorted(vims_of(chain))
+    op.waits_for(f"Chain {chain.id} revision {chain.revision} on VIMs {', '.join(involved)}.")
+    appliers = [ability(await op.world.drivers.of(vim_id), Chains, "chains") for vim_id in involved]
+    outcomes = await asyncio.gather(*(one.apply_chain(chain) for one in appliers), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 async def remove(op: Op, chain: Chain) -> None:
