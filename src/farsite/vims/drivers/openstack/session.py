@@ -192,10 +192,11 @@ class Sessions:
             return self._connections[region]
 
     def regions(self) -> tuple[str, ...]:
-        """Regions of the catalogue that hold more than the identity service, in its order."""
+        """Regions of the catalogue in its order, less those that hold but the identity service or an entry
+        of ours (`farsite identity register` may have one in a region of its own)."""
         found: dict[str, None] = {}
         for service in self.catalogue():
-            if service["type"] != "identity":
+            if service["type"] not in ("identity", "nfv-orchestration"):
                 found |= dict.fromkeys(
                     str(one.get("region_id") or one["region"]) for one in service["endpoints"]
                 )
