@@ -74,9 +74,12 @@ def _known(context: Context, caller: Caller, vnf_id: str) -> VnfInstance:
         return _by_id(connection, caller, vnf_id)
 
 
-def _shown(connection: Connection, vnf: VnfInstance, spoken: Spoken) -> dict[str, object]:
+def _shown(
+    connection: Connection, vnf: VnfInstance, spoken: Spoken, *, is_whole: bool = True
+) -> dict[str, object]:
+    """Without `is_whole` its VIM and descriptor are not looked up: a list leaves out what they tell."""
     vim_type, flavour = "", None
-    if vnf.vim_id is not None:
+    if is_whole and vnf.vim_id is not None:
         vim_type = vims.get_any(connection, vnf.vim_id).type
         flavour = packages.vnfd_of(connection, vnf.project_id, vnf.package_id).flavour(vnf.flavour_id)
     is_busy = operations.lock_holder(connection, vnf.id) is not None
@@ -133,15 +136,17 @@ def list_vnf_instances(
 ) -> list[dict[str, object]]:
     """Query VNF instances."""
     selector = selector_of(request, attributes=instance_shapes.VNF_INSTANCE)
+    excluded = instance_shapes.VNF_INSTANCE_EXCLUDED
+    is_whole = any(selector.shows(name, excluded) for name in ("instantiatedVnfInfo", "vimConnectionInfo"))
     with context.database.transaction() as connection:
         page = instances.vnf_page(connection, caller.project_id, ask)
-        shown = [_shown(connection, vnf, spoken) for vnf in page.items]
+        shown = [_shown(connection, vnf, spoken, is_whole=is_whole) for vnf in page.items]
     link_next(request, response, page)
     return [
         selector.cut(
             one,
             mandatory=instance_shapes.VNF_INSTANCE_MANDATORY,
-            excluded_by_default=instance_shapes.VNF_INSTANCE_EXCLUDED,
+            excluded_by_default=excluded,
         )
         for one in shown
     ]
