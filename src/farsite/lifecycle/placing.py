@@ -78,9 +78,7 @@ def check_place(connection: Connection, project_id: ProjectId, *, vim: str, regi
         NotFound: no such VIM.
         Invalid: the VIM, or with none named no VIM, has no such region or zone; says which there are.
     """
-    asked = (
-        [vims.get(connection, project_id, vim)] if vim else vims.of_project(connection, project_id)
-    )
+    asked = [vims.get(connection, project_id, vim)] if vim else vims.of_project(connection, project_id)
     inventories = [vims.inventory_of(connection, one.id) for one in asked]
     zones = [room for inventory in inventories if inventory for room in inventory.zones]
     if not zones or not all(inventories):
