@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lab.openstack.__main__ import VARIABLE, default_directory
+from openstack.exceptions import SDKException
 
 from bench.__main__ import machine
 from bench.figures import Figure, NotMeasured, as_markdown, as_text, row
@@ -86,7 +87,7 @@ def _figures(given: argparse.Namespace) -> Iterator[Figure]:
             stage = Stage(site=site, account=account, running=running, peer=peer)
             for name in names:
                 yield from _part(name, stage, is_quick=given.quick)
-    except (NotMeasured, FarsiteError, OSError) as reason:
+    except (NotMeasured, FarsiteError, SDKException, OSError) as reason:
         yield _unmeasured("the site", reason)
 
 
@@ -95,7 +96,7 @@ def _part(name: str, stage: Stage, *, is_quick: bool) -> Iterator[Figure]:
     print(f"{name} ...", file=sys.stderr, flush=True)
     try:
         yield from PARTS[name](stage, is_quick=is_quick)
-    except (NotMeasured, FarsiteError, OSError) as reason:
+    except (NotMeasured, FarsiteError, SDKException, OSError) as reason:
         yield _unmeasured(name, reason)
     print(f"    {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
