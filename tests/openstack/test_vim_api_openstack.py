@@ -282,3 +282,21 @@ def test_vim0_is_there_and_active_when_the_service_starts_with_a_clouds_yaml(
         assert vim["is_default"]
         assert vim["extra"]["configured_from"] == "only"
         assert vim["settings"]["region"] == project.site.region
+
+
+def test_sites_on_the_same_wires_may_not_give_out_the_same_addresses(
+    orchestrator: Service, project: Project, project2: Project
+) -> None:
+    """Both sites of the laboratory have the same external network: fine apart, refused in one L2 domain."""
+    alone = wire_body("alone", project.account, extra={"l2_domain": "campus"})
+    assert orchestrator.http.post("/v1.0/vims.json", json=alone).status_code == 201
+    same = wire_body("same", project2.account, extra={"l2_domain": "campus"})
+    message = message_of(orchestrator.http.post("/v1.0/vims.json", json=same), 409)
+    assert '"alone"' in message
+    assert "external" in message
+    other = wire_body("same", project2.account, extra={"l2_domain": "elsewhere"})
+    assert orchestrator.http.post("/v1.0/vims.json", json=other).status_code == 201
+    moved = {"vim": {"extra": {"l2_domain": "campus"}}}
+    message_of(orchestrator.http.put("/v1.0/vims/same.json", json=moved), 409)
+    for name in ("alone", "same"):
+        orchestrator.http.delete(f"/v1.0/vims/{name}")

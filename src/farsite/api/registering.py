@@ -14,10 +14,11 @@ from farsite.api.context import Context
 from farsite.api.problem import Unusable
 from farsite.model.errors import Conflict, NotFound, VimUnreachable
 from farsite.model.ids import ProjectId, VimId, new_id
+from farsite.model.provider_network import ProviderNetwork
 from farsite.model.vim import Site, Vim, VimState
 from farsite.store import vims
 from farsite.store.database import Connection
-from farsite.vims.driver import KnowsItsAccount, VimDriver, connection_to
+from farsite.vims.driver import KnowsItsAccount, TellsProviderNetworks, VimDriver, connection_to
 from farsite.vims.registry import load_driver
 
 SECRET = frozenset({"password", "application_credential_secret", "bearer_token", "client_secret", "token"})
@@ -84,6 +85,8 @@ def facts_of(extra: Mapping[str, object]) -> Facts:
         raise Unusable(
             f"extra: {', '.join(secrets)} would be shown to everybody. Give it in the credentials."
         )
+    if not isinstance(extra.get("l2_domain", ""), str):
+        raise Unusable("extra/l2_domain: the name of a layer-2 domain was expected.")
     latitude, longitude = _coordinates(extra)
     groups = extra.get("risk_groups")
     if isinstance(groups, str):
@@ -187,7 +190,7 @@ async def register(context: Context, project_id: ProjectId, wish: Wish, *, is_ch
     # Told now what would be refused in the end: a VIM far away is not asked for nothing.
     await asyncio.to_thread(_refuse_what_stands, context, vim)
     if is_checked:
-        vim = replace(vim, identity={**vim.identity, **await _checked(context, vim, credentials)})
+        vim = await _checked(context, vim, credentials)
     await asyncio.to_thread(_insert, context, vim, credentials, facts)
     await context.watch_vim(vim.id)
     return vim
@@ -222,12 +225,11 @@ async def change(context: Context, before: Vim, wish: Wish) -> Vim:
     )
     await asyncio.to_thread(_refuse_what_stands, context, after)
     is_connection = after.settings != before.settings or auth_url != before.auth_url
-    if is_connection or credentials is not None:
+    if is_connection or after.l2_domain != before.l2_domain or credentials is not None:
         known = credentials
         if known is None:
             known = await asyncio.to_thread(known_credentials, context, before)
-        account = await _checked(context, after, known)
-        after = replace(after, identity={**_public(known), **account})
+        after = await _checked(context, replace(after, identity=_public(known)), known)
     await asyncio.to_thread(_update, context, after, credentials, facts)
     await context.watch_vim(after.id)
     return after
@@ -354,17 +356,21 @@ def _refuse_what_stands(context: Context, vim: Vim) -> None:
         vims.refuse_registered_twice(connection, vim)
 
 
-async def _checked(context: Context, vim: Vim, credentials: Mapping[str, str]) -> dict[str, str]:
+async def _checked(context: Context, vim: Vim, credentials: Mapping[str, str]) -> Vim:
     """Have the driver check the registration over a connection of its own, which is closed again.
 
-    What the VIM says of us is the answer.
+    The answer is the VIM with what it says of us and, where that matters, of its networks.
     """
     driver = await load_driver(vim.type, connection_to(vim, credentials, context.settings.run_dir))
     try:
         async with asyncio.timeout(_VALIDATE_TIMEOUT_S):
             await driver.validate()
             await _check_regions(vim, driver)
-            return dict(await driver.account()) if isinstance(driver, KnowsItsAccount) else {}
+            account = dict(await driver.account()) if isinstance(driver, KnowsItsAccount) else {}
+            networks: tuple[ProviderNetwork, ...] = ()
+            if vim.l2_domain and isinstance(driver, TellsProviderNetworks):
+                networks = tuple(await driver.provider_networks())
+            return replace(vim, identity={**vim.identity, **account}, provider_networks=networks)
     except TimeoutError as silence:
         raise VimUnreachable(
             f'VIM "{vim.name}" did not answer within {_VALIDATE_TIMEOUT_S:.0f} s.'

@@ -12,6 +12,7 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from farsite.model.ids import ProjectId, SiteId, VimId
+from farsite.model.provider_network import ProviderNetwork
 
 
 class VimState(StrEnum):
@@ -77,6 +78,8 @@ class Vim:
     the VIM said of it (`project_id`)."""
     extra: Mapping[str, object] = field(default_factory=dict[str, object])
     """What a registration said beside all that; kept and shown, never interpreted."""
+    provider_networks: tuple[ProviderNetwork, ...] = ()
+    """Read when the registration names an `l2_domain` that it shares with others (in `extra`)."""
     is_default: bool = False
     state: VimState = VimState.PENDING
     state_reason: str = "not yet checked"
@@ -88,6 +91,11 @@ class Vim:
     """What the last check that was answered found of each service."""
     checked_at: datetime | None = None
     """When that was written down last: at every change, and else now and then."""
+
+    @property
+    def l2_domain(self) -> str:
+        """Name of the layer-2 domain that it shares with other VIMs; empty: it has its own."""
+        return str(self.extra.get("l2_domain") or "")
 
     @property
     def regions_asked(self) -> frozenset[str]:

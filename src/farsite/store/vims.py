@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from farsite.model.errors import Conflict, NotFound
 from farsite.model.ids import ProjectId, SiteId, VimId, new_id
+from farsite.model.provider_network import overlap_of
 from farsite.model.query import Ask, Page
 from farsite.model.vim import (
     Capabilities,
@@ -56,6 +57,7 @@ def insert(connection: sa.Connection, vim: Vim, secret: bytes | None) -> None:
     """
     refuse_second_default(connection, vim)
     refuse_registered_twice(connection, vim)
+    refuse_shared_addresses(connection, vim)
     try:
         with connection.begin_nested():
             connection.execute(sa.insert(vims).values(**_columns(vim), created_at=vim.created_at))
@@ -76,6 +78,7 @@ def update(connection: sa.Connection, vim: Vim) -> None:
     """
     refuse_second_default(connection, vim)
     refuse_registered_twice(connection, vim)
+    refuse_shared_addresses(connection, vim)
     columns = _columns(vim)
     for owned_elsewhere in ("state", "state_reason", "state_since"):
         del columns[owned_elsewhere]
@@ -84,6 +87,28 @@ def update(connection: sa.Connection, vim: Vim) -> None:
             connection.execute(sa.update(vims).where(vims.c.id == vim.id).values(**columns))
     except IntegrityError as error:
         raise Conflict(f'A VIM named "{vim.name}" is registered already. Choose another name.') from error
+
+
+def refuse_shared_addresses(connection: sa.Connection, vim: Vim) -> None:
+    """Refuse a VIM that gives out addresses which another one in its layer-2 domain gives out too.
+
+    Raises:
+        Conflict: naming the other, both networks and the addresses.
+    """
+    if not vim.l2_domain or not vim.provider_networks:
+        return
+    hold(connection, f"VIMs of {vim.project_id}")
+    for other in of_project(connection, vim.project_id):
+        if other.id == vim.id or other.l2_domain != vim.l2_domain:
+            continue
+        overlap = overlap_of(vim.provider_networks, other.provider_networks)
+        if overlap is not None:
+            raise Conflict(
+                f'VIM "{other.name}" shares the layer-2 domain "{vim.l2_domain}", and both give out '
+                f"{overlap.first} to {overlap.last}: it on its network {overlap.other.name}, this one on "
+                f"{overlap.one.name}. Part their allocation pools, or name a domain of its own for each.",
+                about={"vim": other.id},
+            )
 
 
 def refuse_registered_twice(connection: sa.Connection, vim: Vim) -> None:

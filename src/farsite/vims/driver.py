@@ -28,6 +28,7 @@ from farsite.model.deployment import (
 )
 from farsite.model.errors import NotSupported
 from farsite.model.ids import VimId, VnfcId
+from farsite.model.provider_network import ProviderNetwork
 from farsite.model.vim import Capabilities, Vim, VimHealth, Zone
 
 
@@ -170,6 +171,14 @@ class KnowsItsAccount(Protocol):
             VimUnreachable: it does not answer.
         """
         ...
+
+
+@runtime_checkable
+class TellsProviderNetworks(Protocol):
+    """A driver that says which networks stand on the wires of its site, so that VIMs which share them can be
+    kept from giving out the same addresses."""
+
+    async def provider_networks(self) -> Sequence[ProviderNetwork]: ...
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from farsite.model.deployment import Deployment, DeploymentStatus, NetworkSpec, Resource
 from farsite.model.ids import VnfcId
+from farsite.model.provider_network import ProviderNetwork
 from farsite.model.vim import Capabilities, VimHealth, Zone
 from farsite.vims.driver import VimConnection
 from farsite.vims.drivers.openstack.abilities import Abilities
@@ -18,6 +19,7 @@ from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.deployments import Deployments
 from farsite.vims.drivers.openstack.health import HealthCheck
 from farsite.vims.drivers.openstack.networks import OwnNetworks
+from farsite.vims.drivers.openstack.provider_networks import provider_networks
 from farsite.vims.drivers.openstack.reaching import reach
 from farsite.vims.drivers.openstack.validation import validate
 
@@ -43,6 +45,10 @@ class OpenStackDriver:
     async def account(self) -> Mapping[str, str]:
         """As whom, and for which project, this Keystone knows us."""
         return await self._cloud.account()
+
+    async def provider_networks(self) -> Sequence[ProviderNetwork]:
+        """What stands on the wires of its site, as far as we may see it."""
+        return await provider_networks(self._cloud)
 
     async def capabilities(self) -> Capabilities:
         """What the VIM offers to the registered project, kept for some minutes."""
