@@ -121,6 +121,9 @@ class Heartbeats:
         self._rhythms[vim_id] = rhythm_of(vim, self._settings)
         await self._check_quietly(vim_id)
         await self._read_inventory_quietly(vim_id)
+        # Another who asked for the same meanwhile must not leave a second task behind.
+        if (other := self._tasks.pop(vim_id, None)) is not None:
+            other.cancel()
         self._tasks[vim_id] = asyncio.create_task(self._check_for_ever(vim_id), name=f"heartbeat-{vim_id}")
 
     async def unwatch(self, vim_id: VimId) -> None:
