@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide"
-COMMAND_WITHIN_S = 180.0
+COMMAND_WITHIN_S = 300.0
 START_WITHIN_S = 120.0
 _FENCE = re.compile(r"^```(\w*) ?(.*)$")
 _ENV_LINE = re.compile(r"^(export|unset) ")
@@ -178,6 +178,8 @@ class Reader:
         return text
 
     def _serve(self, command: str) -> None:
+        if self._services:
+            return  # a reader of the next page has it running already
         log = (self.directory / "serve.log").open("ab")
         service = subprocess.Popen(
             ["bash", "-c", "\n".join([*self._exports, f"exec {command}"])],
