@@ -366,8 +366,7 @@ class Deployments:
         return status
 
     async def _status_of_removal(self, region: str, stack: Stack) -> DeploymentStatus:
-        if stack.status == "COMPLETE":
-            return DeploymentStatus(name=stack.name, state=DeploymentState.ABSENT)
+        # DELETE_COMPLETE is still listed for a moment, and holds its name; gone is what is not listed.
         going = DeploymentStatus(name=stack.name, state=DeploymentState.IN_PROGRESS, revision=REMOVED)
         if stack.status != "FAILED":
             return going
