@@ -51,12 +51,21 @@ def register(api: Api, name: str, account: Account, **settings: object) -> str:
         "settings": {"region": account.region, **settings},
     }
     vim = api.ask("POST", "/vims", body)
+    await_usable(api, name)
+    return str(vim["id"])
+
+
+def await_usable(api: Api, name: str) -> None:
+    """Wait until a VIM is in a state in which placement takes it.
+
+    Raises:
+        NotMeasured: it is not within a minute.
+    """
     give_up_at = time.monotonic() + _VIM_ACTIVE_WITHIN_S
-    while (now := api.ask("GET", f"/vims/{vim['id']}"))["state"] not in ("ACTIVE", "DEGRADED"):
+    while (now := api.ask("GET", f"/vims/{name}"))["state"] not in ("ACTIVE", "DEGRADED"):
         if time.monotonic() > give_up_at:
             raise NotMeasured(f"VIM {name} is {now['state']}: {now['state_reason']}")
         time.sleep(POLL_S)
-    return str(vim["id"])
 
 
 def onboard(api: Api, shape: Shape) -> str:
@@ -102,7 +111,8 @@ class Farsite:
         )
 
     def create(self, count: int) -> list[str]:
-        """Ids of so many new instances, of which nothing stands yet."""
+        """Ids of so many new instances, of which nothing stands yet; waits until the VIM can take them."""
+        await_usable(self._api, self._vim)
         return [self._api.ask("POST", "/vnfs", {"package": self._vnfd_id})["id"] for _ in range(count)]
 
     def instantiate(self, vnf_id: str) -> str:
