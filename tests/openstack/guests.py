@@ -32,12 +32,12 @@ class Cloud:
     project_id: str
 
     def stacks(self) -> list[Any]:
-        # Heat lists an administrator the stacks of all projects.
+        # Heat lists an administrator the stacks of all projects, and a deleted one for a moment longer.
         mine = f"/{self.project_id}/stacks/"
         return [
             one
             for one in self.admin.orchestration.stacks()
-            if any(mine in link["href"] for link in one.links)
+            if one.status != "DELETE_COMPLETE" and any(mine in link["href"] for link in one.links)
         ]
 
     def servers(self) -> dict[str, Any]:

@@ -82,7 +82,8 @@ def mortal(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mortal
     """A guest that is not deployed yet, of an orchestrator that is about to die often."""
     # The fork server looks for the modules of the tests where we do.
     here = str(Path(__file__).parent)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, str(FAULTS)]))
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, str(FAULTS), *filter(None, paths)]))
     data_dir = Path(tempfile.mkdtemp(prefix="fsk-", dir="/tmp"))
     settings = settings_of(
         data_dir, f"sqlite:///{data_dir / 'farsite.db'}", heartbeat_timeout_s=30.0, vim_poll_first_s=0.1,
