@@ -77,6 +77,9 @@ class Laboratory:
         self._say("all services answer")
         self._once("tenant", lambda sites: self._at_once(self._bootstrap("tenant"), sites))
         self._at_once(self._bootstrap("ready"), list(layout.sites))
+        # Nova moves no host that has guests, so that only a site that is new gets another zone.
+        if layout.zones > 1:
+            self._once("zones", lambda sites: self._at_once(self._bootstrap("zones"), sites))
         self._write_clouds()
         self._say("all sites can be used")
 

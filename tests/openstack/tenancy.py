@@ -144,6 +144,10 @@ class Project:
         mine = f"/{self.project_id}/stacks/"
         return [one for one in self.admin.orchestration.stacks() if mine in one.links[0]["href"]]
 
+    def _stacks(self) -> Iterator[Any]:
+        # Heat lists a stack for a moment after it has deleted it.
+        return (one for one in self.admin.orchestration.stacks() if one.status != "DELETE_COMPLETE")
+
     def _ports(self) -> Iterator[Any]:
         # A router's own ports go with its interfaces.
         for port in self.admin.network.ports(project_id=self.project_id):

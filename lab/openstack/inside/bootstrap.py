@@ -1,4 +1,4 @@
-"""Fill a site that has nothing but schemas: bootstrap.py identity|tenant|ready FACTS.
+"""Fill a site that has nothing but schemas: bootstrap.py identity|tenant|ready|zones FACTS.
 
 Run by OpenStack's interpreter. FACTS is JSON from `lab.openstack.programs`. `identity` goes before the other
 services start, because the scheduler ends when Placement is not in the catalogue yet.
@@ -190,22 +190,18 @@ def ready():
             if admin.placement.get(f"/resource_providers/{one.id}/inventories").json()["inventories"]
         }
         if wanted <= up & hosts & provided:
-            break
+            return
         if time.time() > give_up_at:
             sys.exit(f"computes not ready: up {up}, hypervisors {hosts}, providers {provided}")
         time.sleep(0.3)
-    zones()
 
 
 def zones():
     """Put hosts that are to be in a zone of their own into an aggregate that makes it."""
-    known = {one.name for one in admin.compute.aggregates()}
     for zone, hosts in FACTS["zones"].items():
-        if zone in known:
-            continue
         aggregate = admin.compute.create_aggregate(name=zone, availability_zone=zone)
         for host in hosts:
             admin.compute.add_host_to_aggregate(aggregate, host)
 
 
-{"identity": identity, "tenant": tenant, "ready": ready}[WHAT]()
+{"identity": identity, "tenant": tenant, "ready": ready, "zones": zones}[WHAT]()
