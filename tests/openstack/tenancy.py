@@ -142,11 +142,12 @@ class Project:
     def _stacks(self) -> list[Any]:
         # Heat lists an administrator the stacks of all projects; whose they are shows in their links only.
         mine = f"/{self.project_id}/stacks/"
-        return [one for one in self.admin.orchestration.stacks() if mine in one.links[0]["href"]]
-
-    def _stacks(self) -> Iterator[Any]:
-        # Heat lists a stack for a moment after it has deleted it.
-        return (one for one in self.admin.orchestration.stacks() if one.status != "DELETE_COMPLETE")
+        return [
+            one
+            for one in self.admin.orchestration.stacks()
+            # It lists one for a moment after it has deleted it, too.
+            if mine in one.links[0]["href"] and one.status != "DELETE_COMPLETE"
+        ]
 
     def _ports(self) -> Iterator[Any]:
         # A router's own ports go with its interfaces.
