@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from farsite.lifecycle import chaining, deploying, sizing
 from farsite.lifecycle.world import Op
-from farsite.model.deployment import Deployment, WantedVnfc
+from farsite.model.deployment import Deployment, ImageFile, WantedVnfc
 from farsite.model.errors import FarsiteError, Unknown, VnfFault
 from farsite.model.ids import VimId, VnfcId
 from farsite.store import instances, operations, vims
@@ -115,9 +115,13 @@ def _record_wish(
         vnfcs = tuple(
             _above(newer[one.id], incarnations) if one.id in newer else one for one in vnf.deployment.vnfcs
         )
+        vnfcs, images = with_images_of_both(
+            vnfcs, vnf.deployment.images, target.images, fresh=frozenset(one.id for one in newer.values())
+        )
         deployment = replace(
             target,
             vnfcs=vnfcs,
+            images=images,
             revision=f"{op.id}-{name.replace(' ', '-')}-{op.attempt}",
             region=vnf.deployment.region,
         )
@@ -132,6 +136,38 @@ def _record_wish(
         return deployment.revision
 
     operations.once(connection, op.operation, f"{name} wish#{op.attempt}", do)
+
+
+def with_images_of_both(
+    vnfcs: tuple[WantedVnfc, ...],
+    before: tuple[ImageFile, ...],
+    after: tuple[ImageFile, ...],
+    *,
+    fresh: frozenset[VnfcId],
+) -> tuple[tuple[WantedVnfc, ...], tuple[ImageFile, ...]]:
+    """The VNFCs, and the image files of both packages as far as a VNFC needs them.
+
+    Two packages may call different files alike. What is not replaced yet then names its own by its digest,
+    so that it stands on the same image as before; `fresh` VNFCs have the other package's.
+    """
+    newer = {one.name: one for one in after}
+    names = {
+        one.name: f"{one.name}@{one.sha256[:12]}"
+        for one in before
+        if one.name in newer and newer[one.name].sha256 != one.sha256
+    }
+    renamed = tuple(one if one.id in fresh else _renamed(one, names) for one in vnfcs)
+    used = {one.image for one in renamed} | {volume.image for one in renamed for volume in one.volumes}
+    kept = (replace(one, name=names.get(one.name, one.name)) for one in before)
+    return renamed, (*after, *(one for one in kept if one.name in used and one.name not in newer))
+
+
+def _renamed(vnfc: WantedVnfc, names: Mapping[str, str]) -> WantedVnfc:
+    return replace(
+        vnfc,
+        image=names.get(vnfc.image, vnfc.image),
+        volumes=tuple(replace(one, image=names.get(one.image, one.image)) for one in vnfc.volumes),
+    )
 
 
 def _above(wanted: WantedVnfc, incarnations: Mapping[VnfcId, int]) -> WantedVnfc:
