@@ -19,7 +19,8 @@ from tenancy import Project
 
 from farsite.model.errors import VimFault, VimUnreachable
 from farsite.model.ids import VnfcId
-from farsite.vims.drivers.openstack.capacity import HOSTS_UNREADABLE, UNLIMITED
+from farsite.model.vim import UNLIMITED
+from farsite.vims.drivers.openstack.capacity import HOSTS_UNREADABLE
 
 SERVER_VCPUS, SERVER_MIB, SERVER_GIB = 2, 4096, 40
 """The laboratory's flavour m1.medium."""

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farsite.model.errors import VimFault
+from farsite.model.vim import UNLIMITED
 from farsite.vims.drivers.openstack.abilities import FEATURES, Sight, evidence, judge
 from farsite.vims.drivers.openstack.capacity import (
-    UNLIMITED,
     Host,
     Quota,
     Room,

@@ -10,10 +10,9 @@ from farsite.cli import documents, printing, vim_access
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.cli.vim_access import AccessOptions
 from farsite.client import Client, ServiceHealth, Vim
+from farsite.model.vim import UNLIMITED
 
 app = App(name="vim", help="VIMs: register, look at, change, forget.", help_epilogue="")
-
-_UNLIMITED = 1_000_000_000
 
 Key = Annotated[str, Parameter(help="Name or id of the VIM.")]
 Setting = Annotated[
@@ -123,7 +122,7 @@ def _share_of(zone: Mapping[str, object], what: str) -> str:
 
 def _share(taken: int, whole: int) -> str:
     """How much of a whole is taken; drivers tell a billion where nothing limits it."""
-    return printing.used(taken, whole) if whole < _UNLIMITED else f"{taken}/unlimited"
+    return printing.used(taken, whole) if whole < UNLIMITED else f"{taken}/unlimited"
 
 
 def _count(zone: Mapping[str, object], what: str) -> int:

@@ -162,6 +162,10 @@ class Capabilities:
     details: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
+UNLIMITED = 1_000_000_000
+"""Stands in a zone's capacity for a quota without limit, in any unit."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zone:
     """An availability zone of a region, with what it has and what is used.

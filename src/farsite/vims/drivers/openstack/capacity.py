@@ -13,14 +13,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from farsite.model.errors import FarsiteError
-from farsite.model.vim import Zone
+from farsite.model.vim import UNLIMITED, Zone
 from farsite.vims.drivers.openstack.cloud import Cloud
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
 
-UNLIMITED = 1_000_000_000
-"""Stands for a quota without limit, in any unit."""
 HOSTS_UNREADABLE = 1_000
 """A member cannot count hosts. Anti-affinity is then left to Nova, which refuses what it cannot spread."""
 _KEPT_FOR_S = 5
