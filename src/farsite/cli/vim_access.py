@@ -43,11 +43,19 @@ class AccessOptions:
     project: Annotated[str, Parameter(help="Name of the project that VNFs are deployed in.")] = ""
     project_domain: Annotated[str, Parameter(help="Name of the project's domain.")] = ""
     password_file: Annotated[
-        Path | None, Parameter(help="File with the password, - for standard input; asked for if left out.")
+        Path | None,
+        Parameter(
+            allow_leading_hyphen=True,
+            help="File with the password, - for standard input; asked for if left out.",
+        ),
     ] = None
     application_credential_id: Annotated[str, Parameter(help="Instead of a user with a password.")] = ""
     application_credential_secret_file: Annotated[
-        Path | None, Parameter(help="File with its secret, - for standard input; asked for if left out.")
+        Path | None,
+        Parameter(
+            allow_leading_hyphen=True,
+            help="File with its secret, - for standard input; asked for if left out.",
+        ),
     ] = None
     ca_cert: Annotated[Path | None, Parameter(help="File of CA certificates (PEM) to trust for it.")] = None
     insecure: Annotated[
