@@ -1,6 +1,7 @@
 """What tests of regions and zones rely on: that they are really apart."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from laboratory import LabSite
 from tenancy import Project
@@ -16,7 +17,7 @@ def test_a_region_is_apart_though_its_users_are_the_same(
 ) -> None:
     """One registration serves both regions; a stack found in the wrong one is lost."""
     here = make_project(site1)
-    there = here.account.connect(region_name=region2.region)
+    there = replace(here.account, region=region2.region).connect()
     stack = there.orchestration.create_stack(name="there", template=TEMPLATE)
     there.orchestration.wait_for_status(stack, "CREATE_COMPLETE", ["CREATE_FAILED"], interval=0.2, wait=90)
     assert list(here.connect().orchestration.stacks()) == []
