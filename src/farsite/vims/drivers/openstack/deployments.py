@@ -192,14 +192,19 @@ class Deployments:
     async def _create(self, region: str, wanted: Deployment) -> bool:
         wish = await self._wish(region, wanted)
         await self._take_off(region, wish)
+        return await self._asked(
+            region,
+            wanted.name,
+            partial(stacks.create, name=wanted.name, body=wish.body(self._limits)),
+            "create",
+        )
+
+    async def _asked(self, region: str, name: str, work: "Callable[[Connection], bool]", verb: str) -> bool:
+        """Ask Heat for a change. A refusal ends the flight, and what we believed of flavours may be why."""
         try:
-            return await self._call(
-                region,
-                partial(stacks.create, name=wanted.name, body=wish.body(self._limits)),
-                f"create stack {wanted.name}",
-            )
+            return await self._call(region, work, f"{verb} stack {name}")
         except VimFault:
-            self._land(region, wanted.name)
+            self._land(region, name)
             self._flavours.forget(region)
             raise
 
@@ -221,10 +226,9 @@ class Deployments:
         await self._make_room(region, wish.wanted, held)
         await self._take_off(region, wish)
         self._forget(stack)
-        is_taken = await self._call(
-            region, partial(stacks.update, stack=stack, body=wish.body(self._limits)),
-            f"update stack {wanted.name}",
-        )  # fmt: skip
+        is_taken = await self._asked(
+            region, wanted.name, partial(stacks.update, stack=stack, body=wish.body(self._limits)), "update"
+        )
         if not is_taken:
             await asyncio.sleep(_PAUSE_S)
         return is_taken
@@ -356,6 +360,8 @@ class Deployments:
             return kept[2]
         held = await self._call(region, partial(standing.look, stack=stack), f"look at stack {stack.name}")
         status = _settled(stack, held)
+        if stack.status == "FAILED":
+            self._flavours.forget(region)
         if stack.status == "COMPLETE" and (wrong := standing.astray(held)):
             await self._call(
                 region, partial(_power, servers=wrong), f"start and stop servers of {stack.name}"
