@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -132,6 +133,18 @@ def test_conflicts_are_409_and_name_the_other(client: httpx2.Client) -> None:
     twice = client.post("/v1.0/vims.json", json=wanted("twice", auth_url="http://TAKEN.test:5000/v3/"))
     assert '"taken"' in tacker_error(twice, 409)["message"]
     client.delete(f"/v1.0/vims/{first['id']}")
+
+
+def test_of_two_registrations_of_one_project_at_once_one_is_refused(client: httpx2.Client) -> None:
+    """Under different names, so that no key of a table decides it, and by the database, not by luck."""
+    names = ["at-once-1", "at-once-2", "at-once-3"]
+    bodies = [wanted(name, auth_url="http://at-once.test:5000") for name in names]
+    with ThreadPoolExecutor(3) as threads:
+        answers = list(threads.map(lambda body: client.post("/v1.0/vims.json", json=body), bodies))
+    assert sorted(one.status_code for one in answers) == [201, 409, 409]
+    for answer in answers:
+        if answer.status_code == 201:
+            client.delete(f"/v1.0/vims/{answer.json()['vim']['id']}")
 
 
 def test_two_regions_of_one_keystone_are_two_vims(client: httpx2.Client) -> None:
