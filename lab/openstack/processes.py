@@ -160,6 +160,9 @@ class Processes:
 
     def _signal(self, names: Iterable[str], number: signal.Signals) -> None:
         for name in names:
+            if not (self._records / f"{name}.json").exists():
+                # A typo that kills nothing looks like a service that survived.
+                raise LaboratoryFault(f"no service {name!r}; there are {', '.join(self.names())}")
             if pid := self.pid(name):
                 try:
                     os.killpg(pid, number)

@@ -125,6 +125,8 @@ def test_names_are_matched_as_in_the_shell_and_wrong_ones_are_told(processes: Pr
     assert processes.matching(["site1-*", "*echo"]) == ["site1-echo"]
     with pytest.raises(LaboratoryFault, match="there are site1-echo"):
         processes.matching(["site1-heat"])
+    with pytest.raises(LaboratoryFault, match="there are site1-echo"):
+        processes.kill("site1-heat")
 
 
 def test_a_service_that_ends_at_once_is_named_with_its_log(processes: Processes, port: int) -> None:
