@@ -1,12 +1,14 @@
 """How many stacks are under way at a time: never too many, and nobody waits for ever."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from farsite.vims.drivers.openstack.flight import Flight
+from farsite.vims.drivers.openstack.stacks import Stack, standing_one
 
 
 async def nothing_ended(names: Sequence[str]) -> set[str]:
@@ -59,3 +61,29 @@ async def test_one_that_is_given_up_while_it_waits_stands_in_nobodys_way() -> No
     flight.land("first")
     async with asyncio.timeout(10):
         await flight.take_off("second", 1, nothing_ended)
+
+
+@given(
+    st.lists(
+        st.builds(
+            Stack,
+            id=st.uuids().map(str),
+            name=st.just("vnf-a"),
+            action=st.sampled_from(["CREATE", "UPDATE", "DELETE"]),
+            status=st.just("IN_PROGRESS"),
+            created=st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"]),
+        ),
+        unique_by=lambda one: one.id,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_everybody_who_looks_keeps_the_same_one_of_several_stacks(
+    found: list[Stack], chance: random.Random
+) -> None:
+    """Two processes that each removed the other's stack would leave none."""
+    other = list(found)
+    chance.shuffle(other)
+    chosen = standing_one(found)
+    assert chosen == standing_one(other)
+    if chosen is not None and chosen.is_going:
+        assert all(one.is_going for one in found), "one that stands is never given up for one that goes"

@@ -1,8 +1,9 @@
 """Deployments as Heat stacks: declared, looked for before anything is made, watched all at once.
 
-Heat allows one stack per name and project, and that is what keeps a creation whose answer was lost from
-happening twice: whoever finds the name taken looks at what stands under it. A stack's tags carry the
-revision it was last asked for and a digest of that wish, so that repeating a wish costs one list request.
+A stack's name is derived from the deployment, and whoever finds it taken looks at what stands under it. Heat
+refuses a second stack of a name, but without a lock: requests at once, or one that arrives after its sender
+gave up, can make two. So every look chooses the same one of them and removes the others. A stack's tags
+carry the revision it was last asked for and a digest of that wish: repeating a wish costs one list request.
 """
 
 import asyncio
@@ -172,12 +173,13 @@ class Deployments:
         """Ask for the removal of a deployment; absent is success."""
         known = self._regions.get(name)
         for region in (known,) if known else await self._cloud.regions():
-            found = await self._look(region, name)
-            if found is not None:
+            found = await self._call(region, partial(stacks.named, names=[name]), f"look for stack {name}")
+            for one in found:
                 self._regions[name] = region
-                self._forget(found)
-                if not (found.is_going and found.status == "IN_PROGRESS"):
-                    await self._call(region, partial(stacks.delete, stack=found), f"remove stack {name}")
+                self._forget(one)
+                if not (one.is_going and one.status == "IN_PROGRESS"):
+                    await self._call(region, partial(stacks.delete, stack=one), f"remove stack {name}")
+            if found:
                 return
 
     async def find(self, owner: str) -> list[Resource]:
@@ -192,12 +194,15 @@ class Deployments:
     async def _create(self, region: str, wanted: Deployment) -> bool:
         wish = await self._wish(region, wanted)
         await self._take_off(region, wish)
-        return await self._asked(
+        is_made = await self._asked(
             region,
             wanted.name,
             partial(stacks.create, name=wanted.name, body=wish.body(self._limits)),
             "create",
         )
+        # Whoever made the last of several stacks sees them all here.
+        await self._look(region, wanted.name)
+        return is_made
 
     async def _asked(self, region: str, name: str, work: "Callable[[Connection], bool]", verb: str) -> bool:
         """Ask Heat for a change. A refusal ends the flight, and what we believed of flavours may be why."""
@@ -279,7 +284,17 @@ class Deployments:
 
     async def _look(self, region: str, name: str) -> Stack | None:
         found = await self._call(region, partial(stacks.named, names=[name]), f"look for stack {name}")
-        return found[0] if found else None
+        return await self._only_one(region, found)
+
+    async def _only_one(self, region: str, found: Sequence[Stack]) -> Stack | None:
+        """The one that counts of several stacks of one name; the removal of the others is asked for."""
+        chosen = stacks.standing_one(found)
+        for other in found:
+            if other is not chosen and not other.is_going:
+                await self._call(
+                    region, partial(stacks.delete, stack=other), f"remove the second stack {other.name}"
+                )
+        return chosen
 
     async def _until_gone(self, region: str, stack: Stack) -> None:
         async def is_gone() -> bool:
@@ -340,14 +355,25 @@ class Deployments:
 
     async def _watch(self, region: str, names: Sequence[str]) -> list[DeploymentStatus]:
         found = await self._call(region, partial(stacks.named, names=names), "list stacks")
-        by_name = {one.name: one for one in found}
+        by_name: dict[str, Stack] = {}
+        several: set[str] = set()
         for name in names:
-            stack = by_name.get(name)
+            same = [one for one in found if one.name == name]
+            stack = await self._only_one(region, same)
+            if stack is not None:
+                by_name[name] = stack
+            if len(same) > 1:
+                several.add(name)
             if stack is not None:
                 self._regions.setdefault(name, region)
             if stack is None or stack.status != "IN_PROGRESS":
                 self._land(region, name)
-        return list(await asyncio.gather(*(self._status(region, stack) for stack in by_name.values())))
+        statuses = await asyncio.gather(*(self._status(region, stack) for stack in by_name.values()))
+        # While a second stack of the name is on its way out, neither presence nor absence is settled.
+        return [
+            replace(one, state=DeploymentState.IN_PROGRESS) if one.name in several else one
+            for one in statuses
+        ]
 
     async def _status(self, region: str, stack: Stack) -> DeploymentStatus:
         if stack.is_going:

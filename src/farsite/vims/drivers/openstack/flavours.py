@@ -95,14 +95,15 @@ def _is_about(has: int, wants: int) -> bool:
 def nearest(wanted: Flavour, offered: Sequence[Flavour], count: int = 3) -> list[Flavour]:
     """The flavours that are least far away: features first, then the ratio of sizes."""
 
-    def distance(one: Flavour) -> tuple[int, float]:
-        features = set(wanted.extra_specs.items()) ^ set(one.extra_specs.items())
+    def distance(one: Flavour) -> tuple[int, int, float]:
+        wants, has = set(wanted.extra_specs.items()), set(one.extra_specs.items())
         sizes = (
             (one.vcpus, wanted.vcpus),
             (one.memory_mib, wanted.memory_mib),
             (one.disk_gib, wanted.disk_gib),
         )
-        return len(features), sum(abs(math.log((has + 1) / (wants + 1))) for has, wants in sizes)
+        # A feature that is missing weighs more than one that nobody asked for.
+        return len(wants - has), len(has - wants), sum(abs(math.log((a + 1) / (b + 1))) for a, b in sizes)
 
     return sorted(offered, key=lambda one: (distance(one), one.name))[:count]
 

@@ -38,6 +38,7 @@ class Stack:
     reason: str = ""
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     """Our tags by what they say: `vnf`, `revision`, `content`."""
+    created: str = ""
     stamp: str = ""
     """When it was created or last updated; changes with every action."""
 
@@ -151,12 +152,22 @@ def _stack(document: Json) -> Stack:
         status=status,
         reason=text(document, "stack_status_reason"),
         tags={key: value for key, _, value in pairs},
+        created=text(document, "creation_time"),
         stamp=text(document, "updated_time") or text(document, "creation_time"),
     )
 
 
+def standing_one(found: Sequence[Stack]) -> Stack | None:
+    """Of the stacks of one name the one that counts: the oldest that is not being removed, else one that is.
+
+    Heat looks before it makes a stack but has no lock on the name: of two requests at once, or one that
+    arrives late, both can succeed. Everybody who looks chooses alike, so the same one is left.
+    """
+    return min(found, key=lambda one: (one.is_going, one.created, one.id), default=None)
+
+
 def create(connection: "Connection", name: str, body: Json) -> bool:
-    """Ask for a new stack; whether there was none of this name. Heat allows one per name and project."""
+    """Ask for a new stack; whether Heat knew none of this name then (see `standing_one`)."""
     asked = {**body, "stack_name": name, "disable_rollback": True}
     response = connection.orchestration.post("/stacks", json=asked)
     if response.status_code == 409:
