@@ -12,7 +12,8 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parent.parent
 BIN = CHECKOUT / ".venv" / "bin"
-PROGRAMS = [place for place in ("src", "tests", "tools", "demo", "bench", "lab") if (CHECKOUT / place).is_dir()]
+PLACES = ("src", "tests", "tools", "demo", "bench", "lab")
+PROGRAMS = [place for place in PLACES if (CHECKOUT / place).is_dir()]
 
 # Longest first: the short ones fill the second core while the types are checked.
 CHECKS = {
