@@ -125,7 +125,7 @@ def test_a_link_that_a_vim_cannot_make_is_named_before_anything_stands(
     unknown = bench.service.native(
         "POST", f"/ns/{ns_id}/instantiate", json={"networks": {"attic": {"": "mgmt"}}}
     )
-    assert (unknown.status_code, "office" in unknown.json()["detail"]) == (422, True)
+    assert (unknown.status_code, "office" in unknown.json()["detail"]) == (400, True)
     assert bench.service.native("DELETE", "/vims/edge").status_code == 204
 
 
