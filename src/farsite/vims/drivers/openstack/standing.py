@@ -5,6 +5,7 @@ Heat made up (members of a scaling group); each is given a VNFC of its VDU once,
 written into the server's metadata, where it outlives us.
 """
 
+import ipaddress
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -312,10 +313,16 @@ def _ports_described(standing: Standing, vnf_id: str) -> Iterable[Resource]:
             vnfc_id=VnfcId(server.vnfc_id),
             incarnation=server.incarnation,
             is_alive=text(port, "status") in ("ACTIVE", "N/A"),
-            addresses=tuple(text(one, "ip_address") for one in entries(port, "fixed_ips")),
+            addresses=_in_order(text(one, "ip_address") for one in entries(port, "fixed_ips")),
             mac=text(port, "mac_address"),
             details=_port_details(port),
         )
+
+
+def _in_order(addresses: Iterable[str]) -> tuple[str, ...]:
+    """Addresses by family and number: Neutron lists them in no order, and the same must look the same."""
+    found = sorted(map(ipaddress.ip_address, addresses), key=lambda one: (one.version, int(one)))
+    return tuple(map(str, found))
 
 
 def _port_details(port: Json) -> dict[str, str]:
