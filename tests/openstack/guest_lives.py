@@ -16,11 +16,12 @@ VIM = "west"
 WITHIN_S = 240.0
 
 
-async def furnish(lab: Lab, auth_url: str, credentials: Mapping[str, str], image: str) -> str:
+async def furnish(lab: Lab, auth_url: str, region: str, credentials: Mapping[str, str], image: str) -> str:
     """Register a project as a VIM and onboard the guest; the id of a guest that is not deployed yet."""
     now = lab.clock.now()
     vim = Vim(
         id=vim_id(VIM), name=VIM, type="openstack", site=VIM, project_id=DEFAULT_PROJECT, auth_url=auth_url,
+        settings={"region": region, "health_timeout_s": 20, "heartbeat_timeout_s": 30},
         state_since=now, created_at=now,
     )  # fmt: skip
     await lab.database.run(vims.insert, vim, lab.farsite.keys.encrypt(vim.id, credentials))

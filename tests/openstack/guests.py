@@ -83,6 +83,8 @@ class Guests:
         """Register an account's project as a VIM, in its region: tests may be making others meanwhile."""
         if "regions" not in settings:
             settings["region"] = account.region
+        # A busy laboratory is slow, and that is not what is tried.
+        settings = {"health_timeout_s": 8, **settings}
         self.register(
             name,
             {

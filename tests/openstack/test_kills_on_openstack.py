@@ -53,8 +53,14 @@ class Mortal:
         account = project.account
         self._vnf_id = str(
             life(
-                settings, guest_lives.furnish, account.auth_url, account.credentials, IMAGE, within_s=WITHIN_S
-            )
+                settings,
+                guest_lives.furnish,
+                account.auth_url,
+                account.region,
+                account.credentials,
+                IMAGE,
+                within_s=WITHIN_S,
+            )  # fmt: skip
         )
 
     def killed_at(self, points: list[tuple[str, str]], verb: str, parameters: object) -> int:
