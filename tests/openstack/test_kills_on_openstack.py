@@ -60,7 +60,7 @@ class Mortal:
                 account.credentials,
                 IMAGE,
                 within_s=WITHIN_S,
-            )  # fmt: skip
+            )
         )
 
     def killed_at(self, points: list[tuple[str, str]], verb: str, parameters: object) -> int:
@@ -69,9 +69,16 @@ class Mortal:
         kills = [Kill(operation_id=operation_id, step=step, when=when) for step, when in points]
         for kill in (*kills, None):
             ended = life(
-                self._settings, guest_lives.run, verb, parameters, self._vnf_id, operation_id,
-                kill=kill, kind="on OpenStack", within_s=WITHIN_S,
-            )  # fmt: skip
+                self._settings,
+                guest_lives.run,
+                verb,
+                parameters,
+                self._vnf_id,
+                operation_id,
+                kill=kill,
+                kind="on OpenStack",
+                within_s=WITHIN_S,
+            )
             assert ended == (KILLED if kill else "COMPLETED"), (verb, kill, ended)
         return len(kills)
 
