@@ -338,9 +338,7 @@ def placement_of(connection: sa.Connection, project_id: ProjectId, operation_id:
     return body
 
 
-def put_changes(
-    connection: sa.Connection, operation: Operation, changes: tuple[ResourceChange, ...]
-) -> None:
+def put_changes(connection: sa.Connection, operation: Operation, changes: tuple[ResourceChange, ...]) -> None:
     """Keep what an operation did to resources; the last record counts."""
     connection.execute(sa.delete(resource_changes).where(resource_changes.c.operation_id == operation.id))
     connection.execute(
