@@ -100,8 +100,8 @@ def test_ten_instantiations_outlast_a_keystone_that_is_gone_for_half_a_minute(
     [
         pytest.param(Delay(after_s=15), id="late"),
         pytest.param(Lose(), id="lost"),
-        pytest.param(server_error(500), id="error-500"),
-        pytest.param(unavailable_page(503), id="page-503"),
+        pytest.param(server_error(500), id="error-500", marks=pytest.mark.slow),
+        pytest.param(unavailable_page(503), id="page-503", marks=pytest.mark.slow),
     ],
 )
 def test_an_answer_of_heat_that_never_came_makes_no_second_stack(
@@ -204,10 +204,11 @@ def _set_quota(project: Project, **limits: int) -> None:
     ("spoil", "told"),
     [
         pytest.param(_quota_is_used_up, "uota", id="quota"),
-        pytest.param(_image_is_missing, "no-such-image", id="image"),
+        # These two the guide shows as well.
+        pytest.param(_image_is_missing, "no-such-image", id="image", marks=pytest.mark.slow),
+        pytest.param(_network_is_missing, "no-such-network", id="network", marks=pytest.mark.slow),
         pytest.param(_flavour_is_missing, "no-such-flavour", id="flavour"),
         pytest.param(_no_host_is_large_enough, "No valid host", id="no-host"),
-        pytest.param(_network_is_missing, "no-such-network", id="network"),
     ],
 )
 def test_what_the_vim_refuses_rests_with_its_words_and_leaves_nothing(
