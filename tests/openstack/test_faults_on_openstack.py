@@ -208,7 +208,7 @@ def _set_quota(project: Project, **limits: int) -> None:
         pytest.param(_image_is_missing, "no-such-image", id="image", marks=pytest.mark.slow),
         pytest.param(_network_is_missing, "no-such-network", id="network", marks=pytest.mark.slow),
         pytest.param(_flavour_is_missing, "no-such-flavour", id="flavour"),
-        pytest.param(_no_host_is_large_enough, "No valid host", id="no-host"),
+        pytest.param(_no_host_is_large_enough, "No valid host", id="no-host", marks=pytest.mark.slow),
     ],
 )
 def test_what_the_vim_refuses_rests_with_its_words_and_leaves_nothing(
