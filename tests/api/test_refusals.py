@@ -37,6 +37,7 @@ def _version(path: str) -> dict[str, str]:
     return {"Version": "2.0.0"} if path.startswith("/vnflcm/v2/") else {}
 
 
+@pytest.mark.slow
 def test_nothing_is_served_to_strangers(service: Service) -> None:
     """Every route but health asks who it is, before anything else is looked at."""
     with service.http_as("") as nobody, service.http_as("fst_wrong") as stranger:
@@ -56,6 +57,7 @@ def test_the_table_of_roles_names_routes_that_exist(service: Service) -> None:
     assert set(ROLES) <= set(_routes(service))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", [Role.READER, Role.OPERATOR])
 def test_a_role_may_do_what_the_table_says_and_no_more(service: Service, role: Role) -> None:
     """Roles are checked before the body is: a reader learns nothing by trying."""
@@ -211,6 +213,7 @@ def test_metrics_are_for_this_host_and_for_tokens(service: Service) -> None:
         assert "farsite_operations_ended_total" in nobody.get("/metrics").text
 
 
+@pytest.mark.slow
 def test_forty_clients_at_once_are_all_answered(service: Service) -> None:
     """A busy console does not starve anybody."""
     answers: list[int] = []

@@ -141,7 +141,7 @@ def test_of_two_registrations_of_one_project_at_once_one_is_refused(client: http
     bodies = [wanted(name, auth_url="http://at-once.test:5000") for name in names]
     with ThreadPoolExecutor(3) as threads:
         answers = list(threads.map(lambda body: client.post("/v1.0/vims.json", json=body), bodies))
-    assert sorted(one.status_code for one in answers) == [201, 409, 409]
+    assert sorted(one.status_code for one in answers) == [201, 409, 409], [one.text for one in answers]
     for answer in answers:
         if answer.status_code == 201:
             client.delete(f"/v1.0/vims/{answer.json()['vim']['id']}")

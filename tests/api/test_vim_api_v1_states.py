@@ -32,6 +32,7 @@ def state_of(service: Service, vim: str) -> str:
     return service.native("GET", f"/vims/{vim}").json()["state"]
 
 
+@pytest.mark.slow
 def test_one_silent_vim_among_ten_slows_none_of_the_others(quick: Service) -> None:
     """Its checks hang until their time is up; those of the others go on at their pace, and so do requests."""
     for name in TEN:
@@ -102,6 +103,7 @@ def test_a_far_vim_may_have_a_rhythm_of_its_own(quick: Service) -> None:
     assert checks_of("far") == far
 
 
+@pytest.mark.slow
 def test_the_openstack_beside_the_service_becomes_vim0_and_stops_no_start(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def with_merges_of_merges() -> dict[str, bytes | str]:
     return package_files(VNFD + "dsl_definitions:\n  " + big + "  all: {<<: [" + "*big, " * 900 + "]}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "build",
     [

@@ -215,6 +215,7 @@ async def test_a_silent_vim_is_unreachable_then_in_error_with_an_alarm_until_it_
     await alarm_of(lab, vim_id("north"), "vim-unreachable", is_open=False)
 
 
+@pytest.mark.slow
 async def test_a_vim_that_hangs_delays_no_other_heartbeat(lab: Lab) -> None:
     """Each VIM is asked in a task of its own."""
     await inject(lab.settings, "north", "answer_delay_s", seconds=30)
