@@ -111,10 +111,9 @@ def test_what_cannot_be_fetched_ends_in_error_with_the_reason(service: Service, 
 
 def test_a_package_with_content_is_not_fetched_again(service: Service, shelf: Shelf) -> None:
     """As with an upload: one content per package."""
-    (package,) = (
-        service.http.get(f"{_PATH}?filter=(eq,vnfProductName,Farsite probe)").json()
-        or (service.http.get(_PATH).json()[:1])
-    )
+    shelf.content["/p.zip"] = another("webserver", str(uuid.uuid4()))
+    package = _fetched(service, f"{shelf.url}/p.zip")
+    assert package["onboardingState"] == "ONBOARDED", package
     answer = service.http.post(
         f"{_PATH}/{package['id']}/package_content/upload_from_uri",
         json={"addressInformation": f"{shelf.url}/p.zip"},
