@@ -307,7 +307,13 @@ def test_time_limits_are_seconds_within_reason(limit: str) -> None:
 
 async def test_a_silent_server_costs_no_more_than_the_limits() -> None:
     """Registration waits in a request of somebody's."""
-    server = await asyncio.start_server(lambda *_: asyncio.Event().wait(), "127.0.0.1", 0)
+
+    # It holds on to its writer: one that nobody holds closes its connection.
+    async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     fault = await fault_of(registered(f"http://127.0.0.1:{port}", read_timeout_s=0.3))
     assert isinstance(fault, VimUnreachable)
