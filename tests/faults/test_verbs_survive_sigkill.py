@@ -75,10 +75,12 @@ ON_POSTGRESQL = [name for name, scenario in EVERYWHERE.items() if scenario.is_on
 # -- steps
 
 AT_STEPS = [
-    pytest.param(name, step, when, id=f"{name}-{when}-{step}")
+    pytest.param(name, step, "after", id=f"{name}-after-{step}")
     for name, scenario in EVERYWHERE.items()
-    for step, when in points(scenario.step_names())
+    for step in scenario.step_names()
 ]
+"""A death before a step differs from one after the step before it in a checkpoint only; the chain of deaths
+tries both."""
 
 
 @pytest.mark.slow
@@ -170,7 +172,7 @@ def test_a_rollback_that_is_killed_at_every_undo_ends(grounds: Grounds, name: st
         for name, one in EVERYWHERE.items()
         for method in one.methods
         for store, when in (("sqlite", "before"), ("sqlite", "after"), ("postgresql", "after"))
-        if store == "sqlite" or one.is_on_postgresql
+        if store == "sqlite" or name in ("instantiate_ns", "heal_vnf")
     ],
     indirect=["grounds"],
 )
