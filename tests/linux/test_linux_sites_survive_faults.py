@@ -151,7 +151,7 @@ async def test_planned_removal_of_an_instance_loses_nothing(sites: Lab) -> None:
     await sites.traffic(flows=16, rate_pps=400, duration_s=2.0)
     await sites.sites["north"].undeploy("inspector-1")
     result = await sites.traffic_result()
-    # Without being led around, half the flows would end. (How few packets it costs is the benchmark's to say.)
+    # Without being led around, half the flows would end. How few packets it costs is for a benchmark to say.
     assert result["lost"] <= result["sent"] * 0.15
     assert outage_ms(result) < 1000
 
