@@ -23,6 +23,8 @@ from farsite.model.errors import Invalid
 from farsite.settings import Settings
 from service_bench import Service, assert_is_problem, running
 
+pytestmark = pytest.mark.slow
+
 PROJECT, OTHER = "7fe616418e9b4ca08340ae4565ae272a", "976905bee8094e3387d4dfa6372da480"
 
 

@@ -315,6 +315,7 @@ def test_a_termination_of_a_service_cannot_be_rolled_back_and_says_so(service: S
     assert_is_problem(service.native("POST", f"/operations/{stopping['id']}/retry"), 409)
 
 
+@pytest.mark.slow
 def test_a_vim_that_is_silent_is_told_as_such_before_during_and_after(service: Service) -> None:
     """Silence is never an internal error, whatever the moment."""
     refused = service.native(
@@ -338,6 +339,7 @@ def test_a_vim_that_is_silent_is_told_as_such_before_during_and_after(service: S
     )
 
 
+@pytest.mark.slow
 def test_an_alarm_is_raised_acknowledged_and_cleared(service: Service) -> None:
     """X.733: somebody takes notice, once; the alarm clears when its cause is gone."""
     service.register("alarming")

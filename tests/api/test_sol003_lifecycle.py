@@ -12,6 +12,8 @@ from farsite.api.sol003.interfaces import INTERFACES, V1, V2, Interface
 from farsite.api.sol003.surface import NOT_SERVED
 from service_bench import Service, assert_is_problem
 
+pytestmark = pytest.mark.slow
+
 _OPENAPI = "etsi/openapi/sol002-sol003-v3.7.1/SOL003/VNFLifecycleManagement"
 WEB_SERVER = "Farsite web server"
 

@@ -10,6 +10,8 @@ from farsite.api.sol003.interfaces import INTERFACES, V1, V2
 from package_variants import another
 from service_bench import Service, assert_is_problem
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=INTERFACES, ids=["v1", "v2"])
 def lcm(request: pytest.FixtureRequest, service: Service) -> Lcm:

@@ -14,6 +14,8 @@ from farsite.model.vim import VimState
 from farsite.settings import Settings
 from service_bench import running
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs" / "vim-api.md"
 
 

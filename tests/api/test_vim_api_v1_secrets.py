@@ -16,6 +16,8 @@ from farsite.api.registering import known_credentials
 from farsite.store import vims
 from service_bench import Service
 
+pytestmark = pytest.mark.slow
+
 SECRETS = ("hunter2-first-9f1c", "hunter2-second-7ab3", "hunter2-refused-55d0", "hunter2-application-e2c1")
 
 

@@ -10,7 +10,10 @@ from farsite.settings import Settings
 from farsite.telemetry import REGISTRY
 from service_bench import Service, running
 
-pytestmark = pytest.mark.filterwarnings("ignore:Support for InfluxDB")  # told by the SDK as it is imported
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Support for InfluxDB"),  # told by the SDK as it is imported
+]
 
 TEN = [f"site-{number}" for number in range(10)]
 SILENT, *HEALTHY = TEN
@@ -32,7 +35,6 @@ def state_of(service: Service, vim: str) -> str:
     return service.native("GET", f"/vims/{vim}").json()["state"]
 
 
-@pytest.mark.slow
 def test_one_silent_vim_among_ten_slows_none_of_the_others(quick: Service) -> None:
     """Its checks hang until their time is up; those of the others go on at their pace, and so do requests."""
     for name in TEN:
@@ -103,7 +105,6 @@ def test_a_far_vim_may_have_a_rhythm_of_its_own(quick: Service) -> None:
     assert checks_of("far") == far
 
 
-@pytest.mark.slow
 def test_the_openstack_beside_the_service_becomes_vim0_and_stops_no_start(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

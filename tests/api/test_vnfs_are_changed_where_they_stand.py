@@ -8,6 +8,8 @@ import pytest
 from next_package import NEXT_INSPECTOR, NEXT_PRODUCT, changed, next_inspector
 from service_bench import Service, assert_is_problem
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = ["side-a", "side-b"]
 
 
@@ -37,7 +39,6 @@ def done(service: Service, vnf: str, verb: str, **body: object) -> Mapping[str, 
     return service.native("GET", f"/vnfs/{vnf}").json()
 
 
-@pytest.mark.slow
 def test_what_is_stopped_stays_where_it_is_and_is_not_healed(service: Service) -> None:
     """Stopped on purpose is not dead: nobody may start it but who stopped it."""
     vnf = service.instantiated(name="paused", vim="wide", level_id="pair")
@@ -139,7 +140,6 @@ def test_a_package_is_changed_rolling_and_both_are_in_use_meanwhile(service: Ser
     assert len(back["vnfcs"]) == 3
 
 
-@pytest.mark.slow
 def test_a_roll_that_fails_rests_and_comes_back(service: Service) -> None:
     """What was replaced is of the package from before again, and the package that was tried is free."""
     service.register("frail", deploy_delay_s=2)

@@ -10,6 +10,8 @@ from farsite.model.errors import Invalid
 from next_package import NEXT_PRODUCT, next_inspector
 from service_bench import Service
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _furnished(service: Service) -> None:

@@ -85,6 +85,7 @@ def test_an_operation_that_rests_exits_4_and_prints_what_to_type(
     assert "ROLLED_BACK" in rolled_back.out
 
 
+@pytest.mark.slow
 def test_an_operation_that_still_runs_exits_2(farsite: CommandLine, service: Service) -> None:
     """Pending is neither success nor failure."""
     service.register("slow", deploy_delay_s=3.0)

@@ -106,6 +106,7 @@ async def healed(lab: Lab, vnf_id: str, count: int = 1) -> None:
 
 
 @on_both
+@pytest.mark.slow
 async def test_a_dead_vnfc_becomes_an_event_an_alarm_and_a_new_vnfc(lab: Lab) -> None:
     """The whole way without anybody asking, with everything an operator needs to know."""
     vnf_id = await a_vnf(lab)
