@@ -72,6 +72,49 @@ def watch(
         time.sleep(POLL_S)
 
 
+class Orchestrator(Protocol):
+    """What a turn of one that keeps records of instances and operations consists of."""
+
+    def create(self, count: int) -> list[str]:
+        """Ids of so many new instances, of which nothing stands yet."""
+        ...
+
+    def instantiate(self, vnf_id: str) -> str:
+        """Begin; the operation's id."""
+        ...
+
+    def terminate(self, vnf_id: str) -> str:
+        """Begin; the operation's id."""
+        ...
+
+    def completed(self, operations: Sequence[str]) -> set[str]:
+        """Which of the operations are done."""
+        ...
+
+    def forget(self, vnfs: Sequence[str]) -> None:
+        """Delete the records."""
+        ...
+
+
+def turn_of(one: Orchestrator, count: int) -> Turn:
+    """Have it instantiate so many at once, then terminate them at once; their records are deleted."""
+    vnfs = one.create(count)
+    began = time.monotonic()
+    operations = at_once(one.instantiate, vnfs)
+    accepted_s = time.monotonic() - began
+    created = watch(operations, one.completed, began)
+    began = time.monotonic()
+    operations = at_once(one.terminate, vnfs)
+    deleted = watch(operations, one.completed, began)
+    one.forget(vnfs)
+    return Turn(
+        instantiate_s=created[-1],
+        terminate_s=deleted[-1],
+        first_instantiate_s=created[0],
+        accepted_s=accepted_s,
+    )
+
+
 def rounds(contenders: Sequence[Contender], count: int, number: int) -> Iterator[Mapping[str, Turn]]:
     """So many rounds in which each contender has a turn; who begins rotates."""
     for index in range(number):

@@ -9,7 +9,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from bench.figures import NotMeasured
-from bench.openstack.contest import POLL_S, Turn, at_once, watch
+from bench.openstack.contest import POLL_S, Turn, turn_of
 from bench.openstack.package import Shape, build
 from bench.openstack.site import Account
 from bench.orchestrator import Service
@@ -27,15 +27,19 @@ class Api:
         self._session.headers["Authorization"] = f"Bearer {running.token}"
         self._session.mount("http://", HTTPAdapter(pool_maxsize=32))
 
-    def ask(self, method: str, path: str, body: object = None) -> Any:
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
         """The answer's content.
 
         Raises:
             NotMeasured: the request was refused, in the API's own words.
         """
-        kind = {"data": body} if isinstance(body, bytes) else {"json": body}
-        headers = {"Content-Type": "application/zip"} if isinstance(body, bytes) else {}
-        answer = self._session.request(method, self._root + path, timeout=120, headers=headers, **kind)  # type: ignore[arg-type]
+        if isinstance(body, bytes):
+            headers, data, document = {"Content-Type": "application/zip"}, body, None
+        else:
+            headers, data, document = dict[str, str](), None, body
+        answer = self._session.request(
+            method, self._root + path, timeout=120, headers=headers, data=data, json=document
+        )
         if answer.status_code >= 400:
             raise NotMeasured(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
         return answer.json() if answer.content else None
@@ -94,21 +98,7 @@ class Farsite:
 
     def turn(self, count: int) -> Turn:
         """Instantiate so many at once, then terminate them at once; their records are deleted."""
-        vnfs = self.create(count)
-        began = time.monotonic()
-        operations = at_once(self.instantiate, vnfs)
-        accepted_s = time.monotonic() - began
-        created = watch(operations, self.completed, began)
-        began = time.monotonic()
-        operations = at_once(self.terminate, vnfs)
-        deleted = watch(operations, self.completed, began)
-        self.forget(vnfs)
-        return Turn(
-            instantiate_s=created[-1],
-            terminate_s=deleted[-1],
-            first_instantiate_s=created[0],
-            accepted_s=accepted_s,
-        )
+        return turn_of(self, count)
 
     def create(self, count: int) -> list[str]:
         """Ids of so many new instances, of which nothing stands yet; waits until the VIM can take them."""

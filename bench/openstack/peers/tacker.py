@@ -12,7 +12,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from bench.figures import NotMeasured
-from bench.openstack.contest import POLL_S, Turn, at_once, watch
+from bench.openstack.contest import POLL_S, Turn, turn_of
 from bench.openstack.package import Shape, build, types_in
 from bench.openstack.peers.installation import VENV, TackerPeer
 from bench.openstack.site import Account
@@ -41,21 +41,7 @@ class Tacker:
 
     def turn(self, count: int) -> Turn:
         """Instantiate so many at once, then terminate them at once; their records are deleted."""
-        vnfs = self.create(count)
-        began = time.monotonic()
-        operations = at_once(self.instantiate, vnfs)
-        accepted_s = time.monotonic() - began
-        created = watch(operations, self.completed, began)
-        began = time.monotonic()
-        operations = at_once(self.terminate, vnfs)
-        deleted = watch(operations, self.completed, began)
-        self.forget(vnfs)
-        return Turn(
-            instantiate_s=created[-1],
-            terminate_s=deleted[-1],
-            first_instantiate_s=created[0],
-            accepted_s=accepted_s,
-        )
+        return turn_of(self, count)
 
     def create(self, count: int) -> list[str]:
         """Ids of so many new instances, of which nothing stands yet."""

@@ -47,6 +47,17 @@ async def context_of(request: Request) -> Context:
 Here = Annotated[Context, Depends(context_of)]
 
 
+async def _asked(
+    filter: FilterText = "",  # noqa: A002  (the standard's name)
+    nextpage_opaque_marker: Marker = "",
+) -> Ask:
+    return ask_of(filter, nextpage_opaque_marker)
+
+
+Asked = Annotated[Ask, Depends(_asked)]
+"""Filter and page of a list of ETSI's interfaces, where the server decides how long a page is."""
+
+
 def asks(spelled: Mapping[str, str] | None) -> Callable[..., object]:
     """A dependency that reads filter and page of a list whose attributes are spelled so."""
 

@@ -8,6 +8,8 @@ or `group=NAME` (a security group). Naming the same connection point again says 
 VNFC of its VDU.
 """
 
+from typing import cast
+
 from farsite.model.errors import Invalid
 
 Document = dict[str, object]
@@ -60,7 +62,5 @@ def _add(link: Document, config: Document, part: str, text: str) -> None:
 
 
 def _list(document: Document, key: str) -> list[object]:
-    made: list[object] = []
-    found = document.setdefault(key, made)
-    assert isinstance(found, list)
-    return found  # pyright: ignore[reportUnknownVariableType]
+    """The list under a key, made when it is not there: nothing but this function puts one there."""
+    return cast("list[object]", document.setdefault(key, []))

@@ -48,10 +48,12 @@ def register(
     name: Annotated[str, Parameter(help="Name of the VIM.")],
     /,
     *,
-    type: Annotated[str, Parameter(help="Driver: openstack, linux, simulated, or an installed one.")] = "",  # noqa: A002
+    type_: Annotated[
+        str, Parameter(name="--type", help="Driver: openstack, linux, simulated, or an installed one.")
+    ] = "",
     site: Annotated[str, Parameter(help="Site it stands in; its own name if left out.")] = "",
     description: str = "",
-    access: AccessOptions = AccessOptions(),  # noqa: B008  (frozen)
+    access: AccessOptions = vim_access.NOTHING_GIVEN,
     set: Setting = None,  # noqa: A002
     settings_file: SettingsFile = None,
     credential: Credential = None,
@@ -67,7 +69,7 @@ def register(
         settings["region"] = found.region
     body: dict[str, object] = {
         "name": name,
-        "type": type or found.type or "openstack",
+        "type": type_ or found.type or "openstack",
         "site": site,
         "description": description,
         "auth_url": found.auth_url,
@@ -220,7 +222,7 @@ def update(
     name: str | None = None,
     site: str | None = None,
     description: str | None = None,
-    access: AccessOptions = AccessOptions(),  # noqa: B008  (frozen)
+    access: AccessOptions = vim_access.NOTHING_GIVEN,
     set: Setting = None,  # noqa: A002
     settings_file: SettingsFile = None,
     credential: Credential = None,

@@ -65,6 +65,9 @@ class AccessOptions:
     all_regions: Annotated[bool, Parameter(help="Use all regions, whichever the cloud names.")] = False
 
 
+NOTHING_GIVEN = AccessOptions()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Access:
     """What was said of a VIM's access; empty is what was not said."""

@@ -10,13 +10,12 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from farsite.api import starting
 from farsite.api.auth import Asker, permitted
 from farsite.api.context import Context
-from farsite.api.filters import FilterText, Marker, ask_of, link_next, selector_of
+from farsite.api.filters import link_next, selector_of
 from farsite.api.problem import PreconditionFailed, Unusable
 from farsite.api.sol003 import instance_shapes, occurrence_shapes, requests
 from farsite.api.sol003.interfaces import INTERFACES, V1, V2, Interface, Speaks, Spoken, described, spoken_by
@@ -33,26 +32,18 @@ from farsite.api.sol003.requests import (
     VnfInfoModificationRequest,
 )
 from farsite.api.sol003.surface import RESOURCES_NOT_SERVED, TASKS_NOT_SERVED
-from farsite.api.wire import Here
+from farsite.api.wire import Asked, Here
 from farsite.lifecycle.create_vnf import create_vnf, delete_vnf
 from farsite.lifecycle.modify_vnf import ModifyVnf, modify_vnf
 from farsite.model.access import Caller
 from farsite.model.errors import Conflict, NotFound
 from farsite.model.operation import Control, InstanceKind, Operation
 from farsite.model.package import VnfPackage
-from farsite.model.query import Ask
 from farsite.model.vnf import VnfInstance
 from farsite.store import instances, operations, packages, vims
 from farsite.store.database import Connection
 
 router = APIRouter(tags=["SOL003 VNF lifecycle management"])
-
-
-async def _ask(filter: FilterText = "", nextpage_opaque_marker: Marker = "") -> Ask:  # noqa: A002
-    return ask_of(filter, nextpage_opaque_marker)
-
-
-Asked = Annotated[Ask, Depends(_ask)]
 
 
 def _accepted(operation: Operation, spoken: Spoken) -> Response:
@@ -94,7 +85,7 @@ def _etag(vnf: VnfInstance) -> str:
 
 
 def create_vnf_instance(
-    body: CreateVnfRequest, spoken: Speaks, context: Here, caller: Asker
+    body: CreateVnfRequest, spoken: Speaks, context: Here, caller: Asker, response: Response
 ) -> dict[str, object]:
     """Create VNF identifier."""
     with context.database.transaction() as connection:
@@ -112,8 +103,10 @@ def create_vnf_instance(
             # The standard has 422 for a VNFD that is missing, not onboarded or disabled alike.
             raise Unusable(unusable.detail, about=unusable.about) from unusable
     shown = instance_shapes.vnf_instance(vnf, spoken, is_busy=False)
-    headers = {"Location": f"{spoken.root}/vnf_instances/{vnf.id}", "ETag": _etag(vnf), **spoken.headers}
-    return JSONResponse(shown, status_code=201, headers=headers)  # pyright: ignore[reportReturnType]  # FastAPI passes responses on
+    response.headers.update(
+        {"Location": f"{spoken.root}/vnf_instances/{vnf.id}", "ETag": _etag(vnf), **spoken.headers}
+    )
+    return shown
 
 
 def _package_of(connection: Connection, caller: Caller, vnfd_id: str) -> VnfPackage:

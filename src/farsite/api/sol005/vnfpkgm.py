@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
 from farsite.api.auth import Asker, permitted
 from farsite.api.context import Context
-from farsite.api.filters import FilterText, Marker, Selector, ask_of, link_next, selector_of
+from farsite.api.filters import Selector, link_next, selector_of
 from farsite.api.native.packages import check_is_zip
 from farsite.api.problem import Unusable
 from farsite.api.sol005 import package_shapes as shapes
@@ -30,12 +30,11 @@ from farsite.api.sol005.package_shapes import (
     VnfPkgInfoModifications,
 )
 from farsite.api.sol005.surface import API_VERSION, NOT_SERVED, ROOT
-from farsite.api.wire import Here
+from farsite.api.wire import Asked, Here
 from farsite.catalogue.content import read_artifact, vnfd_files
 from farsite.model.access import Caller
 from farsite.model.errors import Conflict, NotFound
 from farsite.model.package import OnboardingState, OperationalState, UsageState, VnfPackage
-from farsite.model.query import Ask
 from farsite.store import packages
 from farsite.store.database import Connection
 
@@ -48,10 +47,6 @@ async def _spoken(response: Response, version: Annotated[str, Header(max_length=
 
 
 router = APIRouter(tags=["SOL005 VNF package management"], dependencies=[Depends(_spoken)])
-
-
-async def _ask(filter: FilterText = "", nextpage_opaque_marker: Marker = "") -> Ask:  # noqa: A002
-    return ask_of(filter, nextpage_opaque_marker)
 
 
 def _root(request: Request) -> str:
@@ -74,19 +69,19 @@ async def package_api_versions(request: Request) -> dict[str, object]:
 
 @router.post(f"{ROOT}/vnf_packages", status_code=201)
 async def create_vnf_package(
-    body: CreateVnfPkgInfoRequest, context: Here, caller: Asker, request: Request
+    body: CreateVnfPkgInfoRequest, context: Here, caller: Asker, request: Request, response: Response
 ) -> dict[str, object]:
     """Create a VNF package resource; its content comes after."""
     package = await context.catalogue.create_package(caller.project_id, body.userDefinedData)
     root = _root(request)
     shown = shapes.vnf_pkg_info(package, UsageState.NOT_IN_USE, root)
-    headers = {"Location": f"{root}/vnf_packages/{package.id}", "Version": API_VERSION}
-    return JSONResponse(shown, status_code=201, headers=headers)  # pyright: ignore[reportReturnType]  # FastAPI passes responses on
+    response.headers["Location"] = f"{root}/vnf_packages/{package.id}"
+    return shown
 
 
 @router.get(f"{ROOT}/vnf_packages")
 def list_vnf_packages(
-    ask: Annotated[Ask, Depends(_ask)], context: Here, caller: Asker, request: Request, response: Response
+    ask: Asked, context: Here, caller: Asker, request: Request, response: Response
 ) -> list[dict[str, object]]:
     """Query VNF packages."""
     selector = selector_of(request, attributes=shapes.VNF_PKG_INFO)

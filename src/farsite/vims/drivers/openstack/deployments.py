@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -54,23 +54,26 @@ class Limits:
     """Heat's own limit for one action."""
 
 
-def read_limits(settings: object) -> Limits:
+def read_limits(settings: Mapping[str, object]) -> Limits:
     """The limits that a registration sets, the rest by default.
 
     Raises:
         VimFault: a value is not a positive number.
     """
-    given: dict[str, object] = {}
-    if isinstance(settings, dict):
-        for name in Limits.__dataclass_fields__:
-            if name in settings:
-                given[name] = settings[name]  # pyright: ignore[reportUnknownVariableType]
-    limits = replace(Limits(), **given)  # pyright: ignore[reportArgumentType]  # checked below
-    for name in given:
-        value: object = getattr(limits, name)
+
+    def positive(name: str, otherwise: float) -> float:
+        value = settings.get(name, otherwise)
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
             raise VimFault(f'The VIM\'s setting "{name}" is {value!r}; give a number above 0.')
-    return limits
+        return value
+
+    usual = Limits()
+    return Limits(
+        stacks_in_flight=int(positive("stacks_in_flight", usual.stacks_in_flight)),
+        stack_settle_s=positive("stack_settle_s", usual.stack_settle_s),
+        stack_silence_s=positive("stack_silence_s", usual.stack_silence_s),
+        stack_timeout_min=int(positive("stack_timeout_min", usual.stack_timeout_min)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,9 +321,9 @@ class Deployments:
         except VimUnreachable:
             return
 
-    async def _until(self, is_so: Callable[[], "asyncio.Future[bool] | object"], what: str) -> None:
+    async def _until(self, is_so: Callable[[], Awaitable[bool]], what: str) -> None:
         ends = time.monotonic() + self._limits.stack_settle_s
-        while not await is_so():  # type: ignore[misc]
+        while not await is_so():
             if time.monotonic() > ends:
                 raise VimUnreachable(
                     f'VIM "{self._cloud.name}" still works on {what} after {self._limits.stack_settle_s:g} s.'

@@ -15,6 +15,7 @@ from keystoneauth1 import access as keystone_access
 from keystoneauth1 import session as keystone_session
 from keystoneauth1.exceptions import EndpointNotFound
 from keystoneauth1.identity import v3
+from keystoneauth1.identity.base import BaseIdentityPlugin
 from openstack.config.cloud_region import CloudRegion
 from openstack.config.defaults import get_defaults
 from openstack.connection import Connection
@@ -38,12 +39,12 @@ class _Adapter(keystone_session.TCPKeepAliveAdapter):
         self._read_timeout_s = access.read_timeout_s
         super().__init__(pool_connections=connections, pool_maxsize=connections)
 
-    def send(  # type: ignore[override]
+    def send(
         self, request: requests.PreparedRequest, timeout: object = None, **more: Any
     ) -> requests.Response:
         read_s = timeout if isinstance(timeout, int | float) else self._read_timeout_s
         limits = (self._connect_timeout_s, read_s)
-        response = cast("requests.Response", super().send(request, timeout=limits, **more))  # type: ignore[reportUnknownMemberType]
+        response: requests.Response = cast("Any", super()).send(request, timeout=limits, **more)
         kind = str(response.headers.get("content-type", "")).lower()
         if response.ok and kind.startswith(_HTML) and response.headers.get("content-length") != "0":
             raise BrokenAnswer(
@@ -54,7 +55,7 @@ class _Adapter(keystone_session.TCPKeepAliveAdapter):
         return response
 
 
-class _RenewsOnce:
+class _RenewsOnce(BaseIdentityPlugin):
     """Of many threads whose token was refused at once, only the first gives it up; the others' next try
     takes the new one. Without this each would log in again."""
 
@@ -67,7 +68,7 @@ class _RenewsOnce:
         self._given = threading.local()
 
     def get_auth_ref(self, session: keystone_session.Session, **more: Any) -> Any:
-        made = cast("Any", super().get_auth_ref(session, **more))  # type: ignore[misc]
+        made = cast("Any", super().get_auth_ref(session, **more))
         self.logins += 1
         self._lasts_until = time.monotonic() + _use_s(made)
         return made
@@ -78,7 +79,7 @@ class _RenewsOnce:
         return self.auth_ref is None or time.monotonic() > self._lasts_until
 
     def get_token(self, session: keystone_session.Session) -> str | None:
-        self._given.token = token = cast("str | None", super().get_token(session))  # type: ignore[misc]
+        self._given.token = token = super().get_token(session)
         return token
 
     def invalidate(self) -> bool:
@@ -86,7 +87,7 @@ class _RenewsOnce:
         thread has given it up first, where keystoneauth's own answer would be no."""
         held = self.auth_ref
         if held is not None and held.auth_token == getattr(self._given, "token", None):
-            super().invalidate()  # type: ignore[misc]
+            super().invalidate()
         return True
 
     def forget(self) -> None:
@@ -101,11 +102,11 @@ def _use_s(token: keystone_access.AccessInfo) -> float:
     return max(lasts_s - _MARGIN_S, lasts_s / 2)
 
 
-class Password(_RenewsOnce, v3.Password):  # type: ignore[misc]
+class Password(_RenewsOnce, v3.Password):
     """User and password of Keystone v3, scoped to a project or to nothing."""
 
 
-class ApplicationCredential(_RenewsOnce, v3.ApplicationCredential):  # type: ignore[misc]
+class ApplicationCredential(_RenewsOnce, v3.ApplicationCredential):
     """An application credential, which carries its project."""
 
 
