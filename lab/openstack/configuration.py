@@ -271,6 +271,7 @@ class Configuration:
                 "quota_router": 1000,
                 "quota_security_group": 1000,
                 "quota_security_group_rule": 10000,
+                "quota_rbac_policy": 1000,
                 "quota_port_chain": -1,
                 "quota_port_pair": -1,
                 "quota_port_pair_group": -1,
@@ -342,7 +343,7 @@ class Configuration:
                 "scheduler_default_filters": "AvailabilityZoneFilter,CapacityFilter,CapabilitiesFilter",
             },
             "lab": {
-                "volume_driver": "cinder.tests.fake_driver.FakeLoggingVolumeDriver",
+                "volume_driver": "lab_volume.LabVolumeDriver",
                 "volume_backend_name": "lab",
             },
             "database": self._connection("cinder"),

@@ -226,6 +226,12 @@ class Vnfc(TypedDict):
     ports: list[Port]
 
 
+class Place(TypedDict):
+    vim: str
+    region: str
+    zone: str
+
+
 class Vnf(TypedDict):
     id: str
     name: str
@@ -235,6 +241,7 @@ class Vnf(TypedDict):
     product_name: str
     state: str
     vnf_state: str | None
+    place: Place
     vim_id: str | None
     flavour_id: str
     level_id: str
@@ -621,8 +628,18 @@ class Client:
     def vnf(self, key: str) -> Vnf:
         return cast("Vnf", self._get(f"/vnfs/{_in_path(key)}"))
 
-    def create_vnf(self, package: str, *, name: str = "", description: str = "") -> Vnf:
-        body = {"package": package, "name": name, "description": description}
+    def create_vnf(
+        self,
+        package: str,
+        *,
+        name: str = "",
+        description: str = "",
+        vim: str = "",
+        region: str = "",
+        zone: str = "",
+    ) -> Vnf:
+        place = {"vim": vim, "region": region, "zone": zone}
+        body = {"package": package, "name": name, "description": description, **place}
         return cast("Vnf", self._post("/vnfs", body))
 
     def delete_vnf(self, key: str) -> None:

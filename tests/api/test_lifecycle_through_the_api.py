@@ -62,6 +62,29 @@ def test_a_site_says_where_it_is(service: Service) -> None:
     assert_is_problem(service.native("PATCH", "/sites/sim", json={"latitude": 123}), 422)
 
 
+def test_a_vnf_goes_where_its_creation_said(service: Service) -> None:
+    """VIM, region and zone may be said when the VNF is created; an instantiation that says another goes
+    before it; a wrong one is named by whichever request says it."""
+    (zone, *_) = service.native("GET", "/vims/sim").json()["zones"]
+    where = {"vim": "sim", "region": zone["region"], "zone": zone["name"]}
+    body = {"package": "Farsite web server", "name": "settled", **where}
+    created = service.native("POST", "/vnfs", json=body).json()
+    assert created["place"] == where
+    operation = service.native("POST", "/vnfs/settled/instantiate").json()
+    assert service.ended(operation["id"])["state"] == "COMPLETED"
+    assert {one["zone"] for one in service.native("GET", "/vnfs/settled").json()["vnfcs"]} == {zone["name"]}
+    service.ended(service.native("POST", "/vnfs/settled/terminate").json()["id"])
+    assert service.native("GET", "/vnfs/settled").json()["place"] == where
+
+    elsewhere = service.native("POST", "/vnfs/settled/instantiate", json={"vim": "nowhere"})
+    assert_is_problem(elsewhere, 422)
+    for wrong, status in (({"vim": "nowhere"}, 422), ({"zone": "attic"}, 400), ({"region": "Atlantis"}, 400)):
+        refused = service.native("POST", "/vnfs", json={**body, "name": "lost", **wrong})
+        assert_is_problem(refused, status)
+        assert next(iter(wrong.values())) in refused.json()["detail"]
+    assert service.native("GET", "/vnfs/lost").status_code == 404
+
+
 def test_a_vnf_lives_from_creation_to_deletion(service: Service) -> None:
     """Create, instantiate, scale, heal, terminate, delete: each legal only in its state."""
     vnf_id = service.create_vnf(name="life")

@@ -88,12 +88,15 @@ async def test_domains_may_be_given_by_id_and_names_where_ids_are(site1: LabSite
 
 
 @contextmanager
-def application_credential(project: Project, *, lasts_s: int = 3600) -> Iterator[dict[str, str]]:
+def application_credential(project: Project, *, unrestricted: bool = True) -> Iterator[dict[str, str]]:
     """One of the project's user, as a registration has it; it goes with the user."""
-    until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=lasts_s)
+    until = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     cloud = project.connect()
     made = cloud.identity.create_application_credential(
-        user=project.user_id, name="farsite", expires_at=until.strftime("%Y-%m-%dT%H:%M:%S.000000")
+        user=project.user_id,
+        name="farsite",
+        expires_at=until.strftime("%Y-%m-%dT%H:%M:%S.000000"),
+        unrestricted=unrestricted,
     )
     yield {
         "application_credential_id": made.id,
@@ -134,6 +137,13 @@ async def test_a_wrong_or_vanished_application_credential_is_named(project: Proj
         incomplete = good | {"application_credential_secret": ""}
         fault = await fault_of(registration(project.account, tmp_path, **incomplete))
         assert "without its secret" in fault.detail
+
+
+async def test_a_restricted_application_credential_is_refused(project: Project, tmp_path: Path) -> None:
+    """Heat makes a trust with every stack, which such a credential may not."""
+    with application_credential(project, unrestricted=False) as restricted:
+        fault = await fault_of(registration(project.account, tmp_path, **restricted))
+        assert "--unrestricted" in fault.detail
 
 
 # -- rights and services

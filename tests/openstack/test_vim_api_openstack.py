@@ -134,7 +134,9 @@ def test_an_application_credential_registers_and_replaces_a_password(
 ) -> None:
     """No password of a person has to be left with the orchestrator, also not once it was."""
     connection = project.connect()
-    made = connection.identity.create_application_credential(project.user_id, name=project.name)
+    made = connection.identity.create_application_credential(
+        project.user_id, name=project.name, unrestricted=True
+    )
     given = {"application_credential_id": made.id, "application_credential_secret": made.secret}
     body = {
         "name": "application",

@@ -125,9 +125,15 @@ def whole_cloud(
     changes: Mapping[str, Answer] | None = None,
     catalogue: bool = True,
     clock_ahead_h: float = 0,
+    objects_in: str = "",
 ) -> Script:
     """Keystone, Heat, Nova, Neutron and Glance behind one port; `changes` puts other answers in place, by
-    method and path. Its tokens last an hour of its own clock."""
+    method and path. Its tokens last an hour of its own clock. `objects_in` is a further region, which only
+    keeps objects."""
+
+    def service(kind: str, path: str, region: str = "one") -> dict[str, object]:
+        endpoint = {"interface": "public", "region": region, "region_id": region, "url": url() + path}
+        return {"type": kind, "name": kind, "endpoints": [endpoint]}
 
     def services() -> list[dict[str, object]]:
         paths = {
@@ -136,16 +142,8 @@ def whole_cloud(
             "network": "/neutron",
             "image": "/glance",
         }
-        return [
-            {
-                "type": kind,
-                "name": kind,
-                "endpoints": [
-                    {"interface": "public", "region": "one", "region_id": "one", "url": url() + path}
-                ],
-            }
-            for kind, path in paths.items()
-        ]
+        objects = [service("object-store", "/swift", objects_in)] if objects_in else []
+        return objects + [service(kind, path) for kind, path in paths.items()]
 
     def script(method: str, path: str) -> Answer:
         if changes and (found := changes.get(f"{method} {path}")):

@@ -144,6 +144,17 @@ async def test_an_empty_catalogue_is_named() -> None:
         assert "is empty" in fault.detail
 
 
+async def test_a_region_without_heat_is_no_region_of_ours() -> None:
+    """Clouds keep objects in more regions than they run servers in; naming such a region tells so."""
+    with small_cloud(whole_cloud(lambda: found.url, objects_in="attic")) as found:
+        cloud = Cloud(registered(found.url))
+        assert await cloud.regions() == ("one",)
+        await validate(cloud)
+        await cloud.close()
+        fault = await fault_of(registered(found.url, region="attic"))
+        assert 'no Heat (orchestration) to this project in region "attic"' in fault.detail
+
+
 async def test_a_page_where_a_service_should_be_is_told() -> None:
     """A catalogue may lead to a load balancer that knows nothing of the service."""
     changes = {"GET /neutron": page("Welcome to nginx")}

@@ -63,7 +63,8 @@ def instantiate_vnf(context: Context, caller: Caller, key: str, want: Instantiat
         vnfd = packages.vnfd_of(connection, caller.project_id, vnf.vnfd_id)
         check_instantiation(want, vnfd.flavour(want.flavour_id))
         with named_in_the_body():
-            check_place(connection, caller.project_id, vim=want.vim, region=want.region, zone=want.zone)
+            want = want.at(want.place.over(vnf.place))
+            check_place(connection, caller.project_id, want.place)
         return _start(connection, context, caller, "instantiate_vnf", vnf.id, want)
 
 

@@ -35,11 +35,16 @@ def create(
     *,
     name: str = "",
     description: str = "",
+    vim: Annotated[str, Parameter(help="VIM it shall stand on; placement chooses if left out.")] = "",
+    region: Annotated[str, Parameter(help="Region of the VIM it shall stand in.")] = "",
+    zone: Annotated[str, Parameter(help="Availability zone it shall stand in.")] = "",
     output: Output = "table",
 ) -> None:
     """Record a VNF instance of a package; nothing is deployed yet."""
     with Client() as client:
-        vnf = client.create_vnf(package, name=name, description=description)
+        vnf = client.create_vnf(
+            package, name=name, description=description, vim=vim, region=region, zone=zone
+        )
         if output == "table":
             printing.write(vnf["id"])
             printing.note(f"Created. Deploy it: farsite vnf instantiate {vnf['name'] or vnf['id']}")
@@ -52,7 +57,9 @@ def instantiate(
     vnf: Key,
     /,
     *,
-    vim: Annotated[str, Parameter(help="VIM to use; placement chooses if left out.")] = "",
+    vim: Annotated[
+        str, Parameter(help="VIM to use; if left out, the one of the creation, or placement chooses.")
+    ] = "",
     region: str = "",
     zone: str = "",
     flavour: Annotated[str, Parameter(help="Deployment flavour; the default one if left out.")] = "",
@@ -322,6 +329,7 @@ def _show(vnf: Vnf, vim: str, form: Form) -> None:
             ("description", vnf["description"]),
             ("state", " ".join(part for part in (vnf["state"], vnf["vnf_state"]) if part)),
             ("operation", vnf["operation_id"]),
+            ("wished place", " ".join(f"{key} {value}" for key, value in vnf["place"].items() if value)),
             ("VIM", vim),
             ("flavour", " ".join(part for part in (vnf["flavour_id"], vnf["level_id"]) if part)),
             ("scale levels", size),

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from farsite.lifecycle.placing import check_place
 from farsite.model.clock import Clock
 from farsite.model.errors import Conflict
 from farsite.model.ids import ProjectId, VnfdId, VnfInstanceId, new_id
 from farsite.model.package import OnboardingState, OperationalState, VnfPackage
-from farsite.model.vnf import InstantiationState, VnfInstance
+from farsite.model.vnf import InstantiationState, Place, VnfInstance
 from farsite.store import alarms, instances, packages
 from farsite.store.database import Connection
 
@@ -20,17 +21,21 @@ def create_vnf(
     clock: Clock,
     name: str = "",
     description: str = "",
+    place: Place | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> VnfInstance:
     """Record a new VNF instance of a package (its id, VNFD id or product name).
 
     Raises:
-        NotFound: no such package.
+        NotFound: no such package, or no such VIM.
         Conflict: the package is not onboarded or disabled.
+        Invalid: the VIM has no such region or zone.
     """
+    place = place or Place()
+    check_place(connection, project_id, place)
     source = packages.get_package(connection, project_id, package)
     vnf = instance_of(source, VnfInstanceId(new_id()), clock=clock, name=name, description=description)
-    vnf = replace(vnf, metadata=dict(metadata or {}))
+    vnf = replace(vnf, place=place, metadata=dict(metadata or {}))
     instances.insert_vnf(connection, vnf)
     return vnf
 

@@ -13,7 +13,7 @@ from farsite.lifecycle.world import Op, World
 from farsite.model.errors import Conflict, Invalid
 from farsite.model.ids import VnfcId
 from farsite.model.operation import InstanceKind
-from farsite.model.vnf import ExternalLink, InstantiationState, ManagedLink, VnfInstance
+from farsite.model.vnf import ExternalLink, InstantiationState, ManagedLink, Place, VnfInstance
 from farsite.model.vnfd import DeploymentFlavour
 from farsite.store import instances, packages, vims
 from farsite.store.database import Connection
@@ -41,6 +41,14 @@ class InstantiateVnf:
     configuration: Mapping[str, object] = field(default_factory=dict[str, object])
     parameters: Mapping[str, object] = field(default_factory=dict[str, object])
     """Values for the package's own template, e.g. below `nfv`."""
+
+    @property
+    def place(self) -> Place:
+        return Place(vim=self.vim, region=self.region, zone=self.zone)
+
+    def at(self, place: Place) -> "InstantiateVnf":
+        """The same, there."""
+        return replace(self, vim=place.vim, region=place.region, zone=place.zone)
 
 
 def place(connection: Connection, op: Op) -> object:
@@ -73,9 +81,7 @@ def place(connection: Connection, op: Op) -> object:
         vnf.name or vnf.id, vnfcs, flavour, vim=vnf.vim_id or want.vim, region=want.region, zone=want.zone,
         features=frozenset(want.features),
     )  # fmt: skip
-    placing.check_place(
-        connection, vnf.project_id, vim=vnf.vim_id or want.vim, region=want.region, zone=want.zone
-    )
+    placing.check_place(connection, vnf.project_id, replace(want.place, vim=vnf.vim_id or want.vim))
     assignment = placing.decide(
         connection, op, (demand,), replacing=vnf.id, granted=want.vim if op.operation.parent_id else ""
     ).of(demand.id)

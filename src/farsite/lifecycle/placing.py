@@ -11,6 +11,7 @@ from farsite.model.deployment import WantedVnfc
 from farsite.model.errors import Invalid
 from farsite.model.ids import ProjectId, VimId, VnfInstanceId
 from farsite.model.vim import Vim, VimState, Zone
+from farsite.model.vnf import Place
 from farsite.model.vnfd import AffinityScope, DeploymentFlavour
 from farsite.placement.problem import Candidate, Demand, Placement, Problem, Room, Rule, Unit
 from farsite.store import operations, vims
@@ -69,7 +70,7 @@ def _is_site_image(image: str) -> bool:
     return image.startswith(("builtin:", "host:"))
 
 
-def check_place(connection: Connection, project_id: ProjectId, *, vim: str, region: str, zone: str) -> None:
+def check_place(connection: Connection, project_id: ProjectId, place: Place) -> None:
     """Name a wrong VIM, region or zone before placement only says that nothing fits.
 
     Where no inventory was read yet, anything may be right.
@@ -78,6 +79,7 @@ def check_place(connection: Connection, project_id: ProjectId, *, vim: str, regi
         NotFound: no such VIM.
         Invalid: the VIM, or with none named no VIM, has no such region or zone; says which there are.
     """
+    vim, region, zone = place.vim, place.region, place.zone
     asked = [vims.get(connection, project_id, vim)] if vim else vims.of_project(connection, project_id)
     inventories = [vims.inventory_of(connection, one.id) for one in asked]
     zones = [room for inventory in inventories if inventory for room in inventory.zones]

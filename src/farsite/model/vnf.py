@@ -107,6 +107,23 @@ class ManagedLink:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a VNF shall stand: names or ids; what is empty is left to placement."""
+
+    vim: str = ""
+    region: str = ""
+    zone: str = ""
+
+    def over(self, wider: "Place") -> "Place":
+        """This place, completed by a wider wish as far as both speak of the same VIM and region."""
+        if self.vim and self.vim != wider.vim:
+            return self
+        if self.region and self.region != wider.region:
+            return Place(vim=wider.vim, region=self.region, zone=self.zone)
+        return Place(vim=wider.vim, region=wider.region, zone=self.zone or wider.zone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VnfInstance:
     """A VNF instance. `deployment` is what shall stand (every VNFC in its recorded initial state);
     `resources` is what the VIM last said stands."""
@@ -122,6 +139,8 @@ class VnfInstance:
     software_version: str
     vnfd_version: str
     state: InstantiationState = InstantiationState.NOT_INSTANTIATED
+    place: Place = Place()
+    """As wished at creation; what an instantiation says goes before it."""
     vim_id: VimId | None = None
     flavour_id: str = ""
     level_id: str = ""

@@ -24,7 +24,7 @@ from farsite.lifecycle.terminate_vnf import TerminateVnf, TerminationType
 from farsite.model.deployment import Port, Resource
 from farsite.model.ids import VnfcId
 from farsite.model.query import Ask
-from farsite.model.vnf import ExternalLink, InstantiationState, ManagedLink, VnfInstance, VnfState
+from farsite.model.vnf import ExternalLink, InstantiationState, ManagedLink, Place, VnfInstance, VnfState
 from farsite.store import instances, operations
 
 router = APIRouter(prefix=ROOT, tags=["VNF instances"])
@@ -52,6 +52,10 @@ class CreateVnf(Wire):
     """Id, VNFD id or product name of an enabled package."""
     name: OptionalName = ""
     description: Text = ""
+    vim: Label = ""
+    """Where it shall stand; what an instantiation says goes before it."""
+    region: Label = ""
+    zone: Label = ""
     metadata: Labels = Field(default_factory=dict)
 
 
@@ -144,6 +148,8 @@ class VnfView(Wire):
     software_version: str
     vnfd_version: str
     state: InstantiationState
+    place: Place
+    """Where it shall stand, as wished at creation."""
     vim_id: str | None
     flavour_id: str
     level_id: str
@@ -179,6 +185,7 @@ def vnf_view(vnf: VnfInstance, *, with_resources: bool = False, operation_id: st
         software_version=vnf.software_version,
         vnfd_version=vnf.vnfd_version,
         state=vnf.state,
+        place=vnf.place,
         vim_id=vnf.vim_id,
         flavour_id=vnf.flavour_id,
         level_id=vnf.level_id,
@@ -222,6 +229,7 @@ def create(body: CreateVnf, context: Here, caller: Asker, request: Request, resp
             clock=context.clock,
             name=body.name,
             description=body.description,
+            place=Place(vim=body.vim, region=body.region, zone=body.zone),
             metadata=body.metadata,
         )
     response.headers["Location"] = f"{request.url.path}/{vnf.id}"

@@ -182,7 +182,7 @@ class Cloud:
                 else f'The catalogue of VIM "{self.name}" is empty for this project, so nothing can be '
                 "deployed in it. Ask its operator for endpoints, or register another project."
             )
-        return wanted or offered
+        return sessions.wanted_regions()
 
     def _region(self, sessions: "Sessions", region: str) -> str:
         usable = self._regions(sessions)

@@ -161,6 +161,15 @@ class Sessions:
         self._catalogue = token.service_catalog.catalog if token.has_service_catalog() else []
         return token
 
+    @property
+    def is_restricted(self) -> bool:
+        """Whether we come with an application credential that Keystone lets make no trusts."""
+        try:
+            used = cast("Mapping[str, object]", getattr(self.token(), "application_credential", {}))
+        except KeyError:
+            return False
+        return bool(used.get("restricted"))
+
     def account(self) -> dict[str, str]:
         """As whom and for which project the token is."""
         token = self.token()
@@ -204,8 +213,13 @@ class Sessions:
         return tuple(found)
 
     def wanted_regions(self) -> tuple[str, ...]:
-        """The regions of the registration, which are those of the VIM unless it confines itself."""
-        return self._access.regions or self.regions()
+        """The regions of the registration; where it names none, those of the VIM in which something can be
+        deployed: a region that only keeps objects is none of ours. All of them where none has Heat, so
+        that it is Heat that is missed."""
+        if self._access.regions:
+            return self._access.regions
+        offered = self.regions()
+        return tuple(one for one in offered if self.endpoint(one, "orchestration")) or offered
 
     def catalogue(self) -> list[dict[str, Any]]:
         """The services of the token's catalogue as Keystone gives them: type, name, endpoints."""

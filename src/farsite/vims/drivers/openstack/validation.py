@@ -164,6 +164,12 @@ def _check_login(sessions: "Sessions", vim: str) -> None:
             f'VIM "{vim}" lets us in, but to no project. Register a project, '
             "or an application credential that belongs to one."
         )
+    if sessions.is_restricted:
+        raise VimFault(
+            f'The application credential that VIM "{vim}" is registered with is restricted: Keystone lets it '
+            "make no trusts, and Heat makes one with every stack. Make an unrestricted one (openstack "
+            "application credential create --unrestricted) and register that."
+        )
 
 
 def _why_not_let_in(sessions: "Sessions", vim: str) -> VimFault:
