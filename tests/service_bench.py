@@ -24,6 +24,7 @@ from farsite.settings import Settings
 from farsite.store import tokens
 
 BOUND_S = 30.0
+_ALONE = threading.Lock()
 
 
 class Service:
@@ -166,12 +167,14 @@ class Service:
 @contextmanager
 def running(settings: Settings) -> Iterator[Service]:
     """A service with these settings, stopped at the end whatever happens."""
+    assert _ALONE.acquire(blocking=False), "a service is up in this process, which can hold one engine"
     service = Service(settings)
     try:
         service.start()
         yield service
     finally:
         service.stop()
+        _ALONE.release()
 
 
 def assert_is_problem(answer: httpx2.Response, status: int) -> Mapping[str, Any]:

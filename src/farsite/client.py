@@ -712,9 +712,16 @@ class Client:
                     if operation["state"] != version:
                         version = operation["state"]
                         yield operation
-                    if operation["state"] in ENDED or operation["state"] == RESTS:
-                        yield from self._rest_of(operation_id, seen)
-                        return
+                    if _is_still(operation):
+                        operation = self._with_last_steps(operation_id)
+                        yield from (
+                            step for step in operation["steps"] or [] if seen.get(step["sequence"]) != step
+                        )
+                        yield operation
+                        # It may have been told to go on between the two looks.
+                        if _is_still(operation):
+                            return
+                        version = operation["state"]
             except (NotReachable, httpx2.TransportError) as silence:
                 if time.monotonic() - heard_at > _RETURN_WITHIN_S:
                     raise self._silence(silence) from silence
@@ -741,7 +748,7 @@ class Client:
                     return
         yield "operation", self.operation(operation_id)
 
-    def _rest_of(self, operation_id: str, seen: Mapping[int, Step]) -> Iterator[Step | Operation]:
+    def _with_last_steps(self, operation_id: str) -> Operation:
         # Steps are told a moment after the state they led to.
         operation = self.operation(operation_id)
         for _ in range(_LOOKS_FOR_LAST_STEPS):
@@ -749,10 +756,7 @@ class Client:
                 break
             time.sleep(_LOOK_S)
             operation = self.operation(operation_id)
-        for step in operation["steps"] or []:
-            if seen.get(step["sequence"]) != step:
-                yield step
-        yield operation
+        return operation
 
     def changes(self, last_event_id: str = "") -> Iterator[Operation]:
         """Every change of an operation in the project, for ever."""
@@ -802,6 +806,11 @@ class Client:
             return cast("Document", answer.json())
         except (httpx2.TransportError, ValueError) as error:
             raise self._silence(error) from error
+
+
+def _is_still(operation: Operation) -> bool:
+    """Whether it has ended, or rests and nobody has told it yet how to go on."""
+    return operation["state"] in ENDED or (operation["state"] == RESTS and not operation["control"])
 
 
 def _in_path(key: str) -> str:

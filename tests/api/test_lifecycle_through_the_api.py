@@ -216,6 +216,32 @@ def test_a_failed_step_rests_until_somebody_decides(service: Service) -> None:
     assert service.native("DELETE", "/vims/moody").status_code == 204
 
 
+def test_whoever_says_how_to_go_on_hears_how_that_came_out(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operation that rests is told to go on a moment before it does, most of all when another process
+    works on it: its old rest is not the answer."""
+    monkeypatch.setattr(service.farsite.controls, "kick", lambda: None)
+    service.register("stubborn")
+    fault = {"kind": "fail_deployment", "settings": {"reason": "No valid host was found."}}
+    service.native("POST", "/vims/stubborn/faults", json=fault)
+    vnf_id = service.create_vnf(name="retried")
+    body = {"vim": "stubborn"}
+    operation = service.native("POST", f"/vnfs/{vnf_id}/instantiate", json=body).json()["id"]
+    before = service.in_state(operation, "FAILED_TEMP")
+    for _ in range(2):
+        service.client.control(operation, "retry")
+        *_, last = service.client.follow(operation, within_s=20)
+        assert last["state"] == "FAILED_TEMP"
+        assert last["state_entered_at"] > before["state_entered_at"]
+        before = last
+    service.client.control(operation, "rollback")
+    *_, last = service.client.follow(operation, within_s=20)
+    assert last["state"] == "ROLLED_BACK"
+    service.native("DELETE", f"/vnfs/{vnf_id}")
+    service.native("DELETE", "/vims/stubborn")
+
+
 def _stream(service: Service, path: str, until: str, headers: Mapping[str, str] = {}) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
     event: dict[str, Any] = {}

@@ -69,6 +69,14 @@ class Account:
         )
 
 
+def clouds_yaml(directory: Path, **accounts: Account) -> Path:
+    """A clouds.yaml with these clouds by name."""
+    path = directory / "clouds.yaml"
+    clouds = {name: {"auth": one.auth, "region_name": one.region} for name, one in accounts.items()}
+    path.write_text(yaml.safe_dump({"clouds": clouds}))
+    return path
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabSite:
     """One OpenStack of the laboratory: a Keystone, and a region of it."""

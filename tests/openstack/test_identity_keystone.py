@@ -4,15 +4,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
-import yaml
-from laboratory import Account, LabSite
+from keystone_callers import ask
+from laboratory import LabSite, clouds_yaml
 from tenancy import Project
 
-from conftest import MakesFronts
 from farsite.cli.app import main
 from farsite.settings import Settings
 from service_bench import Service, running
@@ -36,12 +34,6 @@ def orchestrator(site1: LabSite) -> Iterator[Service]:
             yield found
     finally:
         shutil.rmtree(data_dir, ignore_errors=True)
-
-
-def ask(service: Service, token: str, path: str = "/farsite/v1/me", **how: Any) -> httpx2.Response:
-    method = how.pop("method", "GET")
-    headers = {"X-Auth-Token": token}
-    return httpx2.request(method, service.url + path, headers=headers, trust_env=False, timeout=120, **how)
 
 
 def test_a_member_operates_an_admin_administers_and_both_in_their_project(
@@ -138,54 +130,6 @@ def test_two_projects_of_one_keystone_see_nothing_of_each_other(
     assert ask(orchestrator, theirs, f"/v1.0/vims/{vim['id']}.json", method="DELETE").status_code == 404
     assert ask(orchestrator, mine, f"/v1.0/vims/{vim['id']}.json", method="DELETE").status_code == 204
     other.close()
-
-
-def test_a_keystone_that_is_away_is_503_and_works_again_when_it_is_back(
-    project: Project, make_front: MakesFronts, data_dir: Path
-) -> None:
-    """The client keeps its token and comes back later."""
-    front = make_front(project.site)
-    settings = Settings(data_dir=data_dir, auth="keystone", keystone_auth_url=front.auth_url)
-    connection = project.connect()
-    with running(settings) as service:
-        front["keystone"].refuse()
-        answer = ask(service, connection.auth_token)
-        assert answer.status_code == 503
-        assert answer.headers["retry-after"]
-        front["keystone"].mend()
-        assert ask(service, connection.auth_token).status_code == 200
-        with front.counting() as counts:
-            for _ in range(5):
-                assert ask(service, connection.auth_token).status_code == 200
-        assert counts.total() == 0, "its word is kept"
-    connection.close()
-
-
-def clouds_yaml(directory: Path, **accounts: Account) -> Path:
-    path = directory / "clouds.yaml"
-    clouds = {name: {"auth": one.auth, "region_name": one.region} for name, one in accounts.items()}
-    path.write_text(yaml.safe_dump({"clouds": clouds}))
-    return path
-
-
-def test_a_service_account_validates_tokens_of_others(
-    project: Project, site1: LabSite, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the policy of a Keystone does not let owners validate; one that may not is no caller's fault."""
-    path = clouds_yaml(tmp_path, root=site1.admin, plain=site1.nfv)
-    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(path))
-    connection = project.connect()
-    token = connection.auth_token
-    with running(Settings(data_dir=data_dir, auth="keystone", keystone_cloud="root")) as service:
-        assert ask(service, token).json()["project_id"] == project.project_id
-        assert ask(service, "never-issued").status_code == 401
-        ours = [one["name"] for one in service.native("GET", "/vims").json()]
-        assert ours == [], "a file with two clouds names no VIM0"
-    with running(Settings(data_dir=data_dir, auth="keystone", keystone_cloud="plain")) as service:
-        answer = ask(service, token)
-        assert answer.status_code == 503
-        assert "keystone_cloud" in answer.json()["detail"]
-    connection.close()
 
 
 def test_a_user_with_nothing_but_a_clouds_yaml_finds_the_service_in_the_catalogue(

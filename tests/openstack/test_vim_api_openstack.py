@@ -8,10 +8,9 @@ from typing import Any
 
 import httpx2
 import pytest
-import yaml
 from lab.faults.certificates import Authority
 from lab.openstack.front import SiteFront
-from laboratory import Account, LabSite
+from laboratory import Account, LabSite, clouds_yaml
 from tenancy import Project
 
 from conftest import MakesFronts
@@ -234,13 +233,6 @@ def test_a_keystone_that_goes_away_and_comes_back_is_followed_with_its_reason(
     orchestrator.native("DELETE", "/vims/away")
 
 
-def clouds_yaml(directory: Path, **accounts: Account) -> Path:
-    path = directory / "clouds.yaml"
-    clouds = {name: {"auth": one.auth, "region_name": one.region} for name, one in accounts.items()}
-    path.write_text(yaml.safe_dump({"clouds": clouds}))
-    return path
-
-
 def test_the_command_line_registers_from_clouds_yaml(
     orchestrator: Service,
     project: Project,
@@ -270,20 +262,6 @@ def test_the_command_line_registers_from_clouds_yaml(
     assert main(["vim", "register", "other", "--cloud", "yours"]) == 1
     assert "It has: mine" in capsys.readouterr().err
     assert main(["vim", "delete", "cli"]) == 0
-
-
-def test_vim0_is_there_and_active_when_the_service_starts_with_a_clouds_yaml(
-    project: Project, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing was typed, and VNFs can be deployed."""
-    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(clouds_yaml(tmp_path, only=project.account)))
-    with running(Settings(data_dir=data_dir, heartbeat_timeout_s=20)) as service:
-        vim = service.until(
-            lambda: service.native("GET", "/vims/VIM0").json(), lambda seen: seen.get("state") == "ACTIVE"
-        )
-        assert vim["is_default"]
-        assert vim["extra"]["configured_from"] == "only"
-        assert vim["settings"]["region"] == project.site.region
 
 
 def test_sites_on_the_same_wires_may_not_give_out_the_same_addresses(

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -170,6 +171,22 @@ async def test_an_answer_of_the_token_api_that_is_none_is_no_traceback() -> None
         changes = {"POST /v3/auth/tokens": answer}
         with small_cloud(whole_cloud(lambda: found.url, changes=changes)) as found:
             assert isinstance(await fault_of(registered(found.url)), VimUnreachable)
+
+
+async def test_a_token_of_the_second_in_which_a_password_changed_is_followed_by_one_that_works() -> None:
+    """Keystone revokes by whole seconds, so it takes the first token after the change for an old one."""
+    revoked_until = time.monotonic() + 0.9
+    well = whole_cloud(lambda: found.url)
+
+    def script(method: str, path: str) -> Answer:
+        is_refused = path.endswith("/validate") and time.monotonic() < revoked_until
+        return as_json({"error": {"message": "not you"}}, 401) if is_refused else well(method, path)
+
+    with small_cloud(script) as found:
+        cloud = Cloud(registered(found.url))
+        await validate(cloud)
+        await cloud.close()
+    assert found.asked.count("POST /v3/auth/tokens") == 2
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
