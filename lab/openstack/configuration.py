@@ -302,6 +302,8 @@ class Configuration:
                 "deferred_auth_method": "trusts",
                 "auth_encryption_key": "0123456789abcdef" * 2,
                 "max_stacks_per_tenant": 1000,
+                # Not five, with pauses that grow: a refusal of Nova would be told after 80 s.
+                "action_retry_limit": 1,
                 "plugin_dirs": "",
                 "environment_dir": self._state / "none",
                 "template_dir": self._state / "none",

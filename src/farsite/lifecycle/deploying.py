@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from farsite.lifecycle import changes
 from farsite.lifecycle.changes import Stand
+from farsite.lifecycle.waiting import REMOVED
 from farsite.lifecycle.world import Op, World
 from farsite.model.deployment import Deployment, DeploymentState, DeploymentStatus, Resource, ResourceKind
 from farsite.model.errors import VimFault
@@ -16,9 +17,6 @@ from farsite.store import instances, operations
 from farsite.store.database import Connection
 from farsite.store.encoding import decode, encode
 from farsite.workflow.saga import Cancelled, OutsideAction
-
-REMOVED = "removed"
-"""A revision no deployment has: waiting for it waits for absence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

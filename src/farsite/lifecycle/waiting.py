@@ -1,13 +1,15 @@
 """Waits for deployments: one watcher per VIM asks once for all that are in flight.
 
 The pause between two looks starts at `vim_poll_first_s` and grows with the time waited, so that what is
-noticed late is a small share of it; a driver that tells of changes (`events`) has the watcher look at
-once. So waiting costs little and ends quickly.
+noticed late is a small share of it. Before the time that the last waits on this VIM took at least, there are
+few looks: they would keep the VIM from its work. A driver that tells of changes (`events`) has the watcher
+look at once. So waiting costs little and ends quickly.
 """
 
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,14 +25,44 @@ log = structlog.get_logger()
 
 _LATE = 0.04
 """Share of the time waited by which the end may be noticed late: 0.2 s after 5 s, 1.2 s after 30 s."""
+_EARLY = 0.75
+"""Share of the usual time before which an end is not expected."""
+_RARE_S = 0.5
+"""Pause between two looks when no end is expected: what fails early is known so soon all the same."""
+_REMEMBERED = 8
+"""The shortest of so many waits counts as the usual one."""
+
+
+REMOVED = "removed"
+"""A revision no deployment has: waiting for it waits for absence."""
 
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
     name: str
     revision: str
+    begun: float
     done: asyncio.Future[DeploymentStatus]
     tell: Callable[[str], None]
+
+    @property
+    def is_removal(self) -> bool:
+        return self.revision == REMOVED
+
+
+class Usual:
+    """How long waits on one VIM take, those for absence apart from those for something to stand."""
+
+    def __init__(self) -> None:
+        self._took: dict[bool, deque[float]] = {}
+
+    def add(self, took_s: float, *, is_removal: bool) -> None:
+        self._took.setdefault(is_removal, deque(maxlen=_REMEMBERED)).append(took_s)
+
+    def unlikely_s(self, waited_s: float, *, is_removal: bool) -> float:
+        """For how long from now no end is expected; 0 where nothing is known."""
+        usual_s = min(self._took.get(is_removal, ()), default=0.0)
+        return max(0.0, usual_s * _EARLY - waited_s)
 
 
 class DeploymentWatch:
@@ -42,6 +74,7 @@ class DeploymentWatch:
         self._waiters: dict[VimId, set[_Waiter]] = {}
         self._kicks: dict[VimId, asyncio.Event] = {}
         self._tasks: dict[VimId, asyncio.Task[None]] = {}
+        self._usual: dict[VimId, Usual] = {}
 
     async def until_settled(
         self,
@@ -56,7 +89,8 @@ class DeploymentWatch:
         With a revision, only a status of that revision (or absence) counts. Silence of the VIM is told
         to `tell` and waited out; the caller's deadline bounds it.
         """
-        waiter = _Waiter(name, revision, asyncio.get_running_loop().create_future(), tell)
+        done = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(name, revision, time.monotonic(), done, tell)
         self._waiters.setdefault(vim_id, set()).add(waiter)
         self.kick(vim_id)
         if vim_id not in self._tasks or self._tasks[vim_id].done():
@@ -86,10 +120,22 @@ class DeploymentWatch:
             pause_s = max(
                 self._settings.vim_poll_first_s,
                 min((time.monotonic() - quiet_since) * _LATE, self._settings.vim_poll_max_s),
+                min(self._unlikely_s(vim_id), _RARE_S),
             )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(kick.wait(), pause_s)
                 quiet_since = time.monotonic()
+
+    def _unlikely_s(self, vim_id: VimId) -> float:
+        """For how long no wait is expected to end."""
+        usual, now = self._usual.setdefault(vim_id, Usual()), time.monotonic()
+        return min(
+            (
+                usual.unlikely_s(now - one.begun, is_removal=one.is_removal)
+                for one in self._waiters.get(vim_id, ())
+            ),
+            default=0.0,
+        )
 
     async def _look(self, vim_id: VimId) -> bool:
         """One look at all; whether any wait ended."""
@@ -114,6 +160,9 @@ class DeploymentWatch:
                     waiter.done.set_exception(bug)
             return True
         ended = [waiter for waiter in waiters if _settle(waiter, statuses.get(waiter.name))]
+        usual = self._usual.setdefault(vim_id, Usual())
+        for waiter in ended:
+            usual.add(time.monotonic() - waiter.begun, is_removal=waiter.is_removal)
         return bool(ended)
 
 

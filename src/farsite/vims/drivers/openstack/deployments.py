@@ -24,7 +24,7 @@ from farsite.vims.drivers.openstack.flight import Flight
 from farsite.vims.drivers.openstack.hot import Chosen, Json
 from farsite.vims.drivers.openstack.images import Images
 from farsite.vims.drivers.openstack.stacks import Stack, text
-from farsite.vims.drivers.openstack.standing import Server, Standing
+from farsite.vims.drivers.openstack.standing import Record, Server, Standing
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -133,6 +133,8 @@ class Deployments:
         self._silences: dict[str, _Silence] = {}
         self._stuck: set[str] = set()
         self._deletions: dict[str, int] = {}
+        self._records: dict[str, tuple[str, Record]] = {}
+        """Deployment -> digest of what was last asked of Heat here, and the record in it."""
 
     # -- what the driver offers
 
@@ -199,7 +201,7 @@ class Deployments:
         await self._take_off(region, wish)
         is_made = await self._asked(
             region,
-            wanted.name,
+            wish,
             partial(stacks.create, name=wanted.name, body=wish.body(self._limits)),
             "create",
         )
@@ -207,14 +209,16 @@ class Deployments:
         await self._look(region, wanted.name)
         return is_made
 
-    async def _asked(self, region: str, name: str, work: "Callable[[Connection], bool]", verb: str) -> bool:
+    async def _asked(self, region: str, wish: _Wish, work: "Callable[[Connection], bool]", verb: str) -> bool:
         """Ask Heat for a change. A refusal ends the flight, and what we believed of flavours may be why."""
         try:
-            return await self._call(region, work, f"{verb} stack {name}")
+            is_taken = await self._call(region, work, f"{verb} stack {wish.wanted.name}")
         except VimFault:
-            self._land(region, name)
+            self._land(region, wish.wanted.name)
             self._flavours.forget(region)
             raise
+        self._records[wish.wanted.name] = wish.content, standing.read_record(wish.parameters)
+        return is_taken
 
     async def _change(self, region: str, wanted: Deployment, stack: Stack) -> bool:
         """Have a standing stack become what is wanted; whether that was asked for or was so already."""
@@ -223,9 +227,7 @@ class Deployments:
             return True
         if stack.status == "IN_PROGRESS" and stack.id not in self._stuck:
             await self._until_settled(region, stack)
-        held = await self._call(
-            region, partial(standing.look, stack=stack, with_ports=False), f"look at stack {wanted.name}"
-        )
+        held = await self._standing(region, stack, with_ports=False)
         lifted = _lifted(wanted, held)
         if lifted != wanted:
             wish = await self._wish(region, lifted)
@@ -235,7 +237,7 @@ class Deployments:
         await self._take_off(region, wish)
         self._forget(stack)
         is_taken = await self._asked(
-            region, wanted.name, partial(stacks.update, stack=stack, body=wish.body(self._limits)), "update"
+            region, wish, partial(stacks.update, stack=stack, body=wish.body(self._limits)), "update"
         )
         if not is_taken:
             await asyncio.sleep(_PAUSE_S)
@@ -350,6 +352,7 @@ class Deployments:
 
     def _forget(self, stack: Stack) -> None:
         self._ready.pop(stack.name, None)
+        self._records.pop(stack.name, None)
         self._silences.pop(stack.id, None)
         self._stuck.discard(stack.id)
         self._deletions.pop(stack.id, None)
@@ -387,7 +390,7 @@ class Deployments:
         kept = self._ready.get(stack.name)
         if kept is not None and kept[0] == stack and time.monotonic() - kept[1] < _READY_KEPT_S:
             return kept[2]
-        held = await self._call(region, partial(standing.look, stack=stack), f"look at stack {stack.name}")
+        held = await self._standing(region, stack)
         status = _settled(stack, held)
         if stack.status == "FAILED":
             self._flavours.forget(region)
@@ -400,6 +403,12 @@ class Deployments:
             self._ready[stack.name] = stack, time.monotonic(), status
         return status
 
+    async def _standing(self, region: str, stack: Stack, *, with_ports: bool = True) -> Standing:
+        content, record = self._records.get(stack.name, ("", None))
+        known = record if content and content == stack.tags.get("content") else None
+        work = partial(standing.look, stack=stack, record=known, with_ports=with_ports)
+        return await self._call(region, work, f"look at stack {stack.name}")
+
     async def _status_of_removal(self, region: str, stack: Stack) -> DeploymentStatus:
         # DELETE_COMPLETE is still listed for a moment, and holds its name; gone is what is not listed.
         going = DeploymentStatus(name=stack.name, state=DeploymentState.IN_PROGRESS, revision=REMOVED)
@@ -411,7 +420,7 @@ class Deployments:
             await self._call(region, partial(stacks.delete, stack=stack), f"remove stack {stack.name}")
             return going
         self._deletions.pop(stack.id, None)
-        held = await self._call(region, partial(standing.look, stack=stack), f"look at stack {stack.name}")
+        held = await self._standing(region, stack)
         return replace(_failed(stack, held), revision=REMOVED)
 
     async def _status_in_progress(self, region: str, stack: Stack) -> DeploymentStatus:

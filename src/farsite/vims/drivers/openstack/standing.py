@@ -8,6 +8,7 @@ written into the server's metadata, where it outlives us.
 import ipaddress
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -102,11 +103,23 @@ def _json(value: object) -> Json:
     return cast(Json, value) if isinstance(value, dict) else {}
 
 
-def look(connection: "Connection", stack: Stack, *, with_ports: bool = True) -> Standing:
-    """All that stands of a stack now. Servers of a scaling group that are nobody's yet get their VNFC."""
-    record = read_record(stacks.parameters(connection, stack))
-    found = stacks.resources(connection, stack)
-    servers = _identified(_servers(connection, found), record)
+def look(
+    connection: "Connection", stack: Stack, *, record: Record | None = None, with_ports: bool = True
+) -> Standing:
+    """All that stands of a stack now. Servers of a scaling group that are nobody's yet get their VNFC.
+
+    `record` is what is in the stack's parameters, where that is known. What can be asked side by side is:
+    an operation waits for the answers.
+    """
+    with ThreadPoolExecutor(1, "look") as beside:
+        written = None if record else beside.submit(stacks.parameters, connection, stack)
+        found = stacks.resources(connection, stack)
+        ids = list(dict.fromkeys(one.physical_id for one in found if one.type == SERVER and one.physical_id))
+        asked = beside.submit(_ports, connection, ids) if with_ports else None
+        documents = _servers(connection, found)
+        ports = asked.result() if asked else []
+        record = record or read_record(written.result() if written else {})
+    servers = _identified(documents, record)
     for vnfc_id, server in unclaimed(servers, record):
         _claim(connection, server, stack.tags.get("vnf", ""), vnfc_id, record)
         servers[servers.index(server)] = Server(
@@ -115,8 +128,6 @@ def look(connection: "Connection", stack: Stack, *, with_ports: bool = True) -> 
             vnfc_id=vnfc_id,
             incarnation=record.incarnations.get(vnfc_id, 0),
         )
-    ids = [one.resource.physical_id for one in servers if one.document]
-    ports = _ports(connection, ids) if with_ports else []
     return Standing(record=record, resources=tuple(found), servers=tuple(servers), ports=tuple(ports))
 
 
