@@ -115,11 +115,16 @@ def turn_of(one: Orchestrator, count: int) -> Turn:
     )
 
 
-def rounds(contenders: Sequence[Contender], count: int, number: int) -> Iterator[Mapping[str, Turn]]:
-    """So many rounds in which each contender has a turn; who begins rotates."""
+def rounds(
+    contenders: Sequence[Contender], count: int, number: int, *, guests: Mapping[str, int] | None = None
+) -> Iterator[Mapping[str, Turn]]:
+    """So many rounds in which each contender has a turn; who begins rotates. `guests` (name -> rounds) take
+    part in the first ones only."""
+    bounds = guests or {}
     for index in range(number):
-        shift = index % len(contenders)
-        order = [*contenders[shift:], *contenders[:shift]]
+        present = [one for one in contenders if index < bounds.get(one.name, number)]
+        shift = index % len(present)
+        order = [*present[shift:], *present[:shift]]
         yield {one.name: one.turn(count) for one in order}
 
 
@@ -136,9 +141,9 @@ def compared(
     `goals` are ratios to reach by contender.
     """
     for verb in ("instantiate", "terminate"):
-        seconds = {
-            name: [getattr(one[name], f"{verb}_s") for one in taken] for name in taken[0]
-        }  # fmt: skip
+        seconds: dict[str, list[float]] = {
+            name: [getattr(one[name], f"{verb}_s") for one in taken if name in one] for name in taken[0]
+        }
         yield Figure(
             what=f"{title}, {verb}: {floor}",
             value=statistics.median(seconds[floor]),
@@ -146,13 +151,16 @@ def compared(
             note=f"median of {len(taken)}; {min(seconds[floor]):.2f}-{max(seconds[floor]):.2f}",
         )
         for name in (one for one in seconds if one != floor):
-            ratios = [ours / theirs for ours, theirs in zip(seconds[name], seconds[floor], strict=True)]
-            medians = statistics.median(seconds[name]) / statistics.median(seconds[floor])
+            # Guests are there in the first rounds only.
+            beside = seconds[floor][: len(seconds[name])]
+            ratios = [ours / theirs for ours, theirs in zip(seconds[name], beside, strict=True)]
+            medians = statistics.median(seconds[name]) / statistics.median(beside)
             yield Figure(
                 what=f"{title}, {verb}: {name} / {floor}",
                 value=statistics.median(ratios),
                 unit="x",
                 to_reach=goals.get(name),
-                note=f"pairs p25 {percentile(ratios, 25):.2f} p75 {percentile(ratios, 75):.2f}; of medians "
-                f"{medians:.2f}; {name} {spread(seconds[name])} s",
+                note=f"{len(ratios)} pairs, p25 {percentile(ratios, 25):.2f} "
+                f"p75 {percentile(ratios, 75):.2f}; "
+                f"of medians {medians:.2f}; {name} {spread(seconds[name])} s",
             )

@@ -30,6 +30,18 @@ def test_who_begins_rotates_from_round_to_round() -> None:
     assert turns == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
 
 
+def test_a_guest_takes_part_in_the_first_rounds_and_is_compared_with_those() -> None:
+    """Who is slower by half need not be waited for ten times."""
+    turns: list[str] = []
+    contenders = [Runner("floor", 2, turns), Runner("ours", 2, turns), Runner("guest", 3, turns)]
+    taken = list(rounds(contenders, 1, 4, guests={"guest": 2}))
+    assert [turns.count(name) for name in ("floor", "ours", "guest")] == [4, 4, 2]
+    told = {one.what: one for one in compared("1", taken, floor="floor", goals={})}
+    assert told["1, instantiate: guest / floor"].value == pytest.approx(1.5)
+    assert told["1, instantiate: guest / floor"].note.startswith("2 pairs")
+    assert told["1, instantiate: ours / floor"].note.startswith("4 pairs")
+
+
 def test_ratios_are_taken_within_a_round_so_that_a_machine_that_slows_down_does_not_count() -> None:
     """On a shared machine a later round may take five times as long for everybody."""
 
