@@ -169,6 +169,8 @@ class Configuration:
             )
             for number in (1, 2)
         ]
+        accelerator = {"vendor_id": "8086", "product_id": "37c8"}
+        alias = accelerator | {"name": "qat", "device_type": "type-PCI"}
         return {
             "DEFAULT": {
                 **self._messaging,
@@ -218,7 +220,11 @@ class Configuration:
                 "cpu_shared_set": "",
                 "resource_provider_association_refresh": 0,
             },
-            "pci": {"device_spec": devices},
+            "pci": {
+                "device_spec": [*devices, json.dumps(accelerator)],
+                "alias": json.dumps(alias),
+                "report_in_placement": "true",
+            },
             "vnc": {"enabled": "false"},
             "os_vif_ovs": {"isolate_vif": "false"},
             "oslo_concurrency": self._lock_path("nova"),

@@ -3,7 +3,6 @@
 import io
 import shutil
 import tempfile
-import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from farsite.settings import Settings
 from service_bench import Service, running
 
 BOUND_S = 240.0
+ENDED = ("COMPLETED", "FAILED", "ROLLED_BACK", "FAILED_TEMP")
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "packages" / "tacker-samples"
 
 
@@ -89,13 +89,13 @@ class Orchestrator:
         """Retry, roll back or fail an operation that rests."""
         answer = self.service.native("POST", f"/operations/{operation_id}/{what}")
         assert answer.status_code in (200, 202), answer.text
-        time.sleep(0.5)  # until the engine has taken the control up; its state is FAILED_TEMP before
         return self.ended(operation_id)
 
     def ended(self, operation_id: str) -> Mapping[str, Any]:
         return self.service.until(
             lambda: self.service.native("GET", f"/operations/{operation_id}").json(),
-            lambda seen: seen["state"] in ("COMPLETED", "FAILED", "ROLLED_BACK", "FAILED_TEMP"),
+            # A control that nobody has taken up yet: it still rests as it did before.
+            lambda seen: seen["state"] in ENDED and not seen["control"],
             within_s=BOUND_S,
         )
 

@@ -126,7 +126,7 @@ async def test_an_administrator_sees_what_the_hosts_can_do(site1: LabSite, tmp_p
         assert found.details["evidence:epa:cpu-pinning"] == "Placement has PCPU inventory"
         assert "sriov1" in found.details["evidence:epa:sriov"]
         assert found.details[f"version:compute:{site1.region}"].startswith("2.")
-        assert "pci_passthrough:alias" in found.missing["epa:pci"]
+        assert found.details["evidence:epa:pci"] == "Placement has CUSTOM_PCI_8086_37C8 inventory"
         assert await driver.capabilities() == found
 
 

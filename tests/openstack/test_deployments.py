@@ -213,8 +213,12 @@ async def test_ports_of_every_kind_are_as_wished(project: Project, driver: OpenS
     """Several addresses of both families, an existing port, a trunk, a security group, QoS, user data."""
     network = project.connect().network
     own = network.create_network(name="ours")
-    four = network.create_subnet(network_id=own.id, ip_version=4, cidr="10.78.0.0/24", name="four")
-    six = network.create_subnet(network_id=own.id, ip_version=6, cidr="fd78::/64", name="six")
+    # What Neutron gives out by itself must not be an address that is asked for.
+    pools = ({"start": "10.78.0.100", "end": "10.78.0.200"}, {"start": "fd78::100", "end": "fd78::200"})
+    four, six = (
+        network.create_subnet(network_id=own.id, ip_version=version, cidr=cidr, allocation_pools=[pool])
+        for version, cidr, pool in ((4, "10.78.0.0/24", pools[0]), (6, "fd78::/64", pools[1]))
+    )
     held = network.create_port(network_id=own.id, name="held")
     group = network.create_security_group(name="web")
     policy = project.admin.network.create_qos_policy(name="slow", project_id=project.project_id)

@@ -86,6 +86,21 @@ async def test_an_sriov_port_is_bound_to_a_virtual_function(
     await removed(driver)
 
 
+async def test_a_pci_device_is_allocated_to_the_guest_that_asked(
+    project: Project, powerful: OpenStackDriver
+) -> None:
+    """A guest has a whole card, and Placement counts whose it is."""
+    epa = {"pci_passthrough:alias": "qat:1"}
+    status = await ready(powerful, wish(worker(0, requirements=epa)))
+    given = allocated(project, computes(status)["web-A-0"].id)
+    assert given["CUSTOM_PCI_8086_37C8"] == 1
+    assert "epa:pci" in (await powerful.capabilities()).features
+    await removed(powerful)
+    flavours = project.site.admin.connect().compute
+    (made,) = (one for one in flavours.flavors() if one.extra_specs.get("pci_passthrough:alias") == "qat:1")
+    flavours.delete_flavor(made)
+
+
 async def test_features_without_a_flavour_are_refused_to_a_member_with_the_nearest(
     driver: OpenStackDriver,
 ) -> None:

@@ -116,6 +116,82 @@ def test_a_package_that_makes_volume_types_is_refused_by_cinder_for_members(
     assert project.leftovers() == []
 
 
+def test_packages_that_make_volume_types_live_with_the_rights_of_an_administrator(
+    world: Orchestrator, project: Project
+) -> None:
+    """Volumes that several guests may have, boot from a volume, ports by subnet, by address and of others.
+
+    Both at one site, one after the other: their volume types have the same names, which a Cinder has once.
+    """
+    world.register("lab", replace(project.site.admin, project_name=project.name))
+    package, vnf, first = _with_volumes(world, project, "basic_lcms_max")
+    world.done(vnf, "scale", type="SCALE_OUT", aspect_id="VDU1_scale")
+    grown = world.servers(vnf)
+    assert {one: grown[one] for one in first} == first
+    assert len(grown) == len(first) + 1
+    world.done(vnf, "heal", vnfc_ids=[f"{vnf}-VDU1-0"])
+    healed = world.servers(vnf)
+    assert {one for one in grown if healed[one] != grown[one]} == {f"{vnf}-VDU1-0"}
+    world.done(vnf, "scale", type="SCALE_IN", aspect_id="VDU1_scale")
+    assert set(world.servers(vnf)) == set(first)
+    _ended(world, project, package, vnf)
+
+    # This one's author has every member make the type anew, so that growing fails.
+    package, vnf, first = _with_volumes(world, project, "scale_ng")
+    seen = world.ask(vnf, "scale", type="SCALE_OUT", aspect_id="VDU1_scale")
+    assert seen["state"] == "FAILED_TEMP"
+    assert "VDU1-multi already exists" in seen["error"]["detail"]
+    assert world.control(seen["id"], "retry")["state"] == "FAILED_TEMP"
+    assert world.control(seen["id"], "rollback")["state"] == "ROLLED_BACK"
+    assert world.servers(vnf) == first
+    _ended(world, project, package, vnf)
+
+
+def _with_volumes(world: Orchestrator, project: Project, name: str) -> tuple[str, str, dict[str, str]]:
+    """Package, VNF and servers of one of the maximal packages, instantiated."""
+    package = world.onboard(name, IMAGES[name])
+    vnf = world.create(package, name)
+    world.done(vnf, "instantiate", **_links_of_max(project))
+    assert len(list(project.admin.block_storage.volumes())) >= len(world.servers(vnf))
+    return package["id"], vnf, world.servers(vnf)
+
+
+def _ended(world: Orchestrator, project: Project, package_id: str, vnf: str) -> None:
+    world.done(vnf, "terminate")
+    _remove_links(project)
+    assert project.leftovers() == []
+    # Both carry one VNFD id, which a catalogue holds once.
+    assert world.service.native("DELETE", f"/vnfs/{vnf}").status_code == 204
+    assert world.service.native("DELETE", f"/packages/{package_id}").status_code == 204
+
+
+def test_a_package_with_single_vdus_boots_one_of_them_from_a_volume(
+    world: Orchestrator, project: Project
+) -> None:
+    """Its author's scripts would edit the template; without them each VDU stands once."""
+    network = project.connect().network
+    own = network.create_network(name="outer")
+    subnet = network.create_subnet(network_id=own.id, ip_version=4, cidr="10.79.0.0/24", name="outer-v4").id
+    world.register("lab", replace(project.site.admin, project_name=project.name))
+    vnf = world.create(world.onboard("userdata_standard", IMAGES["userdata_standard"]), "standard")
+    links = [
+        {"cp": f"virtual_link_external1_{number}", "network_id": own.id, "configs": [
+            {"ips": [{"type": "IPV4", "subnet_id": subnet}]},
+        ]}
+        for number in (1, 2)
+    ]  # fmt: skip
+    world.done(vnf, "instantiate", external_links=links)
+    before = world.servers(vnf)
+    assert len(before) == 2
+    assert len(list(project.admin.block_storage.volumes())) >= 1
+    world.done(vnf, "heal", vnfc_ids=[f"{vnf}-VDU2-0"])
+    after = world.servers(vnf)
+    assert {one for one in before if after[one] != before[one]} == {f"{vnf}-VDU2-0"}
+    world.done(vnf, "terminate")
+    network.delete_network(own.id)
+    assert project.leftovers() == []
+
+
 def _links_of_max(project: Project) -> dict[str, object]:
     """Every connection point of the maximal packages: by subnet, by an existing port, by a fixed address."""
     network = project.connect().network

@@ -1,7 +1,7 @@
-"""A volume backend without disks that makes volumes from images too.
+"""A volume backend without disks that makes volumes from images too, and lets several guests have one.
 
 Cinder's own fake backend downloads the image and calls qemu-img on a device that does not exist, through a
-root helper that a laboratory has not set up.
+root helper that a laboratory has not set up; and no volume of it may be attached twice.
 """
 
 from cinder.tests import fake_driver
@@ -12,3 +12,8 @@ class LabVolumeDriver(fake_driver.FakeLoggingVolumeDriver):
 
     def clone_image(self, *_asked):
         return {}, True
+
+    def _update_volume_stats(self):
+        super()._update_volume_stats()
+        for place in (self._stats, *self._stats.get("pools", ())):
+            place["multiattach"] = True

@@ -130,7 +130,21 @@ class LabDriver(fake.FakeDriver):
         return numa.NUMATopology(cells=cells)
 
     def _pci(self):
-        return [device for port in (1, 2) for device in self._functions(port)]
+        return [*(device for port in (1, 2) for device in self._functions(port)), *self._accelerators()]
+
+    def _accelerators(self):
+        """Cards of which a guest gets a whole one, one per NUMA cell."""
+        for cell in (0, 1):
+            yield {
+                "vendor_id": "8086",
+                "product_id": "37c8",
+                "status": "available",
+                "numa_node": cell,
+                "address": f"0000:{16 + cell:02x}:00.0",
+                "dev_type": obj_fields.PciDeviceType.STANDARD,
+                "parent_addr": None,
+                "label": "label_8086_37c8",
+            }
 
     def _functions(self, port):
         """A physical function and its virtual ones, which hang on the NUMA cell of that number."""
