@@ -215,25 +215,42 @@ def versions(release: str) -> str:
     )
 
 
+HEAD = """# Tests against real OpenStack
+
+`make test-openstack-full`: every test of `tests/openstack`, the slow ones too (50 SIGKILLs over all verbs,
+the packages of others with every verb), against the current release and against Debian 12's. A release that
+was run by itself (`.venv/bin/python -m tools.test_openstack --full --release R --report PAGE`) replaces its own
+row only. What the sites are and what they cannot do: [laboratory.md](../laboratory.md).
+
+| release | date | cores | passed | failed | skipped | installation | up | tests | down |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+ROW = re.compile(r"^\| (?P<release>\S+) \| .*\|$|^- (?P<named>\S+): .*$")
+
+
 def write_report(path: Path, reports: list[Report]) -> None:
-    """Write the page that is checked in."""
-    lines = [
-        "# Tests against real OpenStack",
-        "",
-        f"`make test-openstack-full`, {dt.datetime.now(dt.UTC):%d %B %Y}, {os.cpu_count()} cores.",
-        "What the sites are and what they cannot do: [laboratory.md](../laboratory.md).",
-        "",
-        "| release | passed | failed | skipped | installation | up | tests | down |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    """Write the page that is checked in; what it says of releases that were not run stays."""
+    rows: dict[str, str] = {}
+    notes: dict[str, str] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        if (said := ROW.match(line)) and (release := said["release"] or said["named"]) in RELEASES:
+            (rows if said["release"] else notes)[release] = line
     for report in reports:
-        took = dict(report.parts)
-        tests_s = sum(took_s for what, took_s in report.parts if what.startswith("tests"))
-        counts = " | ".join(str(number) for number in report.counts.values())
-        times = [took.get("installation", 0), took.get("up", 0), tests_s, took.get("down", 0)]
-        lines.append(f"| {report.release} | {counts} | {' | '.join(f'{time_s:.0f} s' for time_s in times)} |")
-    lines += ["", *(f"- {report.release}: {versions(report.release)}" for report in reports), ""]
-    path.write_text("\n".join(lines))
+        rows[report.release] = _row(report)
+        notes[report.release] = f"- {report.release}: {versions(report.release)}"
+    shown = [release for release in RELEASES if release in rows]
+    table = "\n".join(rows[release] for release in shown)
+    listed = "\n".join(notes[release] for release in shown)
+    path.write_text(f"{HEAD}{table}\n\n{listed}\n")
+
+
+def _row(report: Report) -> str:
+    took = dict(report.parts)
+    tests_s = sum(took_s for what, took_s in report.parts if what.startswith("tests"))
+    times = [took.get("installation", 0), took.get("up", 0), tests_s, took.get("down", 0)]
+    date = dt.datetime.now(dt.UTC).strftime("%d %B %Y")
+    figures = [str(number) for number in report.counts.values()] + [f"{one:.0f} s" for one in times]
+    return f"| {report.release} | {date} | {os.cpu_count()} | {' | '.join(figures)} |"
 
 
 def stop(number: int, _frame: object) -> None:
