@@ -219,8 +219,8 @@ HEAD = """# Tests against real OpenStack
 
 `make test-openstack-full`: every test of `tests/openstack`, the slow ones too (50 SIGKILLs over all verbs,
 the packages of others with every verb), against the current release and against Debian 12's. A release that
-was run by itself (`.venv/bin/python -m tools.test_openstack --full --release R --report PAGE`) replaces its own
-row only. What the sites are and what they cannot do: [laboratory.md](../laboratory.md).
+was run by itself (`.venv/bin/python -m tools.test_openstack --full --release R --report PAGE`) replaces its
+own row only. What the sites are and what they cannot do: [laboratory.md](../laboratory.md).
 
 | release | date | cores | passed | failed | skipped | installation | up | tests | down |
 |---|---|---|---|---|---|---|---|---|---|
