@@ -121,7 +121,7 @@ def run_kind(
         [
             *(["-p", "no:xdist"] if is_alone else ["-n", str(given.workers)]),
             *("-m", f"openstack and {kind}" + ("" if given.full else " and not slow")),
-            *(given.tests or ["tests/openstack"]),
+            *(given.tests or ["tests/openstack", "tests/conformance"]),
         ],
         may_break=may_break and is_alone,
     )
@@ -218,9 +218,11 @@ def versions(release: str) -> str:
 HEAD = """# Tests against real OpenStack
 
 `make test-openstack-full`: every test of `tests/openstack`, the slow ones too (50 SIGKILLs over all verbs,
-the packages of others with every verb), against the current release and against Debian 12's. A release that
-was run by itself (`.venv/bin/python -m tools.test_openstack --full --release R --report PAGE`) replaces its
-own row only. What the sites are and what they cannot do: [laboratory.md](../laboratory.md).
+the packages of others with every verb), and the conformance suite of drivers, against the current release
+and against Debian 12's. A release that was run by itself
+(`.venv/bin/python -m tools.test_openstack --full --release R --report PAGE`) replaces its own row only. What
+the sites are and what they cannot do: [laboratory.md](../laboratory.md). Skipped is what
+`tests/skips.txt` names with its reason.
 
 | release | date | cores | passed | failed | skipped | installation | up | tests | down |
 |---|---|---|---|---|---|---|---|---|---|
@@ -262,7 +264,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tools.test_openstack", description="Test against real OpenStack sites."
     )
-    parser.add_argument("tests", nargs="*", help="what to run (tests/openstack)")
+    parser.add_argument("tests", nargs="*", help="what to run (tests/openstack, tests/conformance)")
     parser.add_argument("--full", action="store_true", help="slow tests too, on both releases")
     parser.add_argument("--release", choices=RELEASES, action="append", help="of OpenStack; may be repeated")
     parser.add_argument("--workers", type=int, default=2, help="tests side by side (2)")

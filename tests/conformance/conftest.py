@@ -19,6 +19,9 @@ def bench_names() -> list[str]:
     return [*BENCHES, *(vim_type for vim_type in driver_types() if vim_type not in named)]
 
 
+MARKS = {"linux": [pytest.mark.linux], "openstack": [pytest.mark.openstack, pytest.mark.slow]}
+
+
 @pytest.fixture
 def run_dir() -> Iterator[Path]:
     """A directory with a short path, as sockets need it."""
@@ -29,8 +32,8 @@ def run_dir() -> Iterator[Path]:
 
 @pytest.fixture(
     params=[
-        # The suite runs over OpenStack where its laboratory is.
-        pytest.param(name, marks=[getattr(pytest.mark, name)] if name in ("linux", "openstack") else [])
+        # The suite runs over OpenStack where its laboratory is, and takes its time.
+        pytest.param(name, marks=MARKS.get(name, ()))
         for name in bench_names()
     ]
 )
@@ -41,13 +44,14 @@ async def site(request: pytest.FixtureRequest, run_dir: Path) -> AsyncIterator[S
         pytest.skip(f'no bench for VIM type "{name}" in tests/conformance/conftest.py')
     if reason := bench.why_not():
         pytest.skip(reason)
-    site = Site(name, bench, run_dir)
-    try:
-        yield site
-    finally:
-        await site.close()
-        for module in bench.remove:
-            subprocess.run([sys.executable, "-m", module, str(run_dir)], check=True, timeout=BOUND_S)
+    with bench.tenancy() as tenancy:
+        site = Site(name, bench, run_dir, tenancy)
+        try:
+            yield site
+        finally:
+            await site.close()
+            for module in bench.remove:
+                subprocess.run([sys.executable, "-m", module, str(run_dir)], check=True, timeout=BOUND_S)
 
 
 @pytest.fixture

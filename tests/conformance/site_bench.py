@@ -8,9 +8,12 @@ import os
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
+from conformance import openstack_bench
 from farsite.model.deployment import (
     Deployment,
     DeploymentState,
@@ -24,8 +27,20 @@ from farsite.model.ids import VimId, VnfcId, VnfInstanceId
 from farsite.vims.driver import InjectsFaults, VimConnection, VimDriver
 from farsite.vims.registry import make_driver
 
-BOUND_S = 30
-"""How long a test waits for a state before it says that it never came."""
+BOUND_S = 120 if os.environ.get("FARSITE_LAB_DIR") else 30
+"""How long a test waits for a state before it says that it never came: a real cloud has its own pace."""
+
+
+class Tenancy(Protocol):
+    """Who owns what is made on a site that others use too."""
+
+    def registration(self, name: str) -> Mapping[str, Any]:
+        """`auth_url` and `credentials` of the VIM with this name, each VIM a tenant of its own."""
+        ...
+
+    def kill(self, vnfc_id: str) -> None:
+        """Let a VNFC die as it would by itself."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +56,9 @@ class Bench:
     """Forwards between its ports `in` and `out`."""
     impossible_image: str
     settings: Mapping[str, object] = field(default_factory=dict)
+    has_guests: bool = True
+    """VNFCs run what their image says, so they can be spoken to."""
+    tenancy: Callable[[], AbstractContextManager[Tenancy | None]] = nullcontext
     why_not: Callable[[], str] = lambda: ""
     remove: tuple[str, ...] = ()
     """Module that removes everything of a run directory."""
@@ -81,14 +99,25 @@ BENCHES: Mapping[str, Bench] = {
         why_not=why_no_namespaces,
         remove=("farsite.vims.drivers.linux.agent.remove",),
     ),
+    "openstack": Bench(
+        vim_type="openstack",
+        image="cirros",
+        http_image="cirros",
+        transparent_image="cirros",
+        impossible_image="no-such-image",
+        has_guests=False,
+        tenancy=openstack_bench.tenancy,
+        why_not=openstack_bench.why_no_laboratory,
+    ),
 }
 
 
 class Site:
     """A place with VIMs of one type: a run directory and the drivers made on it."""
 
-    def __init__(self, name: str, bench: Bench, run_dir: Path) -> None:
+    def __init__(self, name: str, bench: Bench, run_dir: Path, tenancy: Tenancy | None = None) -> None:
         self.bench = bench
+        self._tenancy = tenancy
         self.run_dir = run_dir
         self._tag = f"{name}-{run_dir.name}"
         self._drivers: list[VimDriver] = []
@@ -104,6 +133,7 @@ class Site:
             site=name,
             settings={**self.bench.settings, **settings},
             run_dir=self.run_dir,
+            **(self._tenancy.registration(name) if self._tenancy else {}),
         )
         driver = make_driver(self.bench.vim_type, connection)
         self._drivers.append(driver)
@@ -116,6 +146,9 @@ class Site:
             if resource.vnfc_id == vnfc_id and resource.is_alive and is_process:
                 os.kill(int(resource.details["pid"]), signal.SIGKILL)
                 return
+        if self._tenancy is not None:
+            await asyncio.to_thread(self._tenancy.kill, vnfc_id)
+            return
         assert isinstance(driver, InjectsFaults)
         await driver.inject("kill_vnfc", vnfc_id, {})
 
@@ -128,13 +161,21 @@ class Site:
 
 
 def vnfc(name: str, image: str, **more: object) -> WantedVnfc:
-    """A VNFC with one port on the internal network `net-inside` unless `ports` says otherwise."""
-    fields: dict[str, object] = {"ports": (Port(name="data", addresses=("10.9.0.5/24", "fd00:9::5/64")),)}
-    fields |= more
+    """A VNFC with one port on the internal network of its deployment unless `ports` says otherwise. Its name
+    is the deployment's, and a number."""
+    stem, _, number = name.rpartition("-")
+    place = 5 + (int(number) if number.isdigit() else 0)
+    addresses = (f"10.9.0.{place}/24", f"fd00:9::{place}/64")
+    port = Port(name="data", network_id=inside(stem).id, addresses=addresses)
+    fields: dict[str, object] = {"ports": (port,), **more}
     return WantedVnfc(id=VnfcId(name), vdu="worker", image=image, **fields)  # type: ignore[arg-type]
 
 
 def deployment(name: str, *vnfcs: WantedVnfc, revision: str = "operation-1", **more: object) -> Deployment:
+    """VNFCs with the internal network of the deployment, where one of them has a port on it."""
+    needed = inside(name)
+    if any(port.network_id == needed.id for one in vnfcs for port in one.ports):
+        more.setdefault("networks", (needed,))
     return Deployment(
         name=name,
         vnf_id=VnfInstanceId(f"vnf-{name}"),
@@ -146,7 +187,7 @@ def deployment(name: str, *vnfcs: WantedVnfc, revision: str = "operation-1", **m
 
 def inside(name: str) -> NetworkSpec:
     """An internal virtual link."""
-    return NetworkSpec(id=f"net-{name}", name="inside", cidr_v4="10.9.0.0/24")
+    return NetworkSpec(id=f"net-{name}", name="inside", cidr_v4="10.9.0.0/24", cidr_v6="fd00:9::/64")
 
 
 # -- waiting for a state

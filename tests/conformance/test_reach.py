@@ -16,7 +16,9 @@ PORT = 8080
 
 
 @pytest.fixture(autouse=True)
-async def needs_reach(driver: VimDriver) -> None:
+async def needs_reach(site: Site, driver: VimDriver) -> None:
+    if not site.bench.has_guests:
+        pytest.skip("the servers of the laboratory run no guest")
     capabilities = await driver.capabilities()
     if "reach" not in capabilities.features:
         pytest.skip(f"this VIM cannot reach: {capabilities.missing.get('reach', 'no reason given')}")

@@ -75,7 +75,11 @@ class Project:
                 if self.project_id in f"{flavour.name} {flavour.description}":
                     mine.add(flavour.id)
                 continue
-            access = self._root.compute.get_flavor_access(flavour)
+            try:
+                access = self._root.compute.get_flavor_access(flavour)
+            except exceptions.NotFoundException:
+                # Somebody else's, removed since the list was made.
+                continue
             if any(entry["tenant_id"] == self.project_id for entry in access):
                 mine.add(flavour.id)
         return mine
