@@ -58,11 +58,11 @@ class Projects:
         root.close()
 
     def kill(self, vnfc_id: str) -> None:
-        """A server is gone, as after the loss of its host."""
+        """A guest that halts: Nova has its server still, and it is off."""
         for project in self._made.values():
             for server in project.admin.compute.servers(name=f"^{vnfc_id}$"):
-                project.admin.compute.delete_server(server)
-                project.admin.compute.wait_for_delete(server, interval=0.2)
+                project.admin.compute.stop_server(server)
+                project.admin.compute.wait_for_server(server, "SHUTOFF", interval=0.2)
 
     def remove(self) -> None:
         for project in self._made.values():

@@ -91,7 +91,10 @@ async def test_ports_move_to_other_networks_and_back(site: Site, driver: VimDriv
         assert compute(moved) == compute(first)
         assert list(identities(moved)) == ["web-0"]
         (link,) = (one for one in moved.resources if one.kind is ResourceKind.LINKPORT)
-        assert (link.mac, link.details["network"], link.is_alive) == (port.mac, port.network_id, True)
+        # A VIM that gives networks ids of its own tells those.
+        ours = {one.id: one.name for one in await driver.find("ns") if one.kind is ResourceKind.VL}
+        network = ours.get(link.details["network"], link.details["network"])
+        assert (link.mac, network, link.is_alive) == (port.mac, port.network_id, True)
         assert {one.partition("/")[0] for one in link.addresses} == {
             one.partition("/")[0] for one in port.addresses
         }

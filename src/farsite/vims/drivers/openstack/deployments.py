@@ -487,10 +487,7 @@ def _are_gone(connection: "Connection", servers: Sequence[Server]) -> bool:
 
 def _power(connection: "Connection", servers: Sequence[tuple[Server, str]]) -> None:
     for one, action in servers:
-        response = connection.compute.post(f"/servers/{one.resource.physical_id}/action", json={action: None})
-        # Nova refuses while another action is under way; the next look asks again.
-        if response.status_code not in (404, 409):
-            stacks.answer(response)
+        standing.power(connection, one, action)
 
 
 # -- pure

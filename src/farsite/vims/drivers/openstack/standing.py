@@ -7,7 +7,7 @@ written into the server's metadata, where it outlives us.
 
 import ipaddress
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
@@ -19,6 +19,7 @@ from farsite.vims.drivers.openstack.hot import Json
 from farsite.vims.drivers.openstack.stacks import Stack, StackResource, answer, entries, get, inner, text
 
 if TYPE_CHECKING:
+    import requests
     from openstack.connection import Connection
 
 SERVER, PORT, VOLUME, NETWORK = (
@@ -30,6 +31,11 @@ SERVER, PORT, VOLUME, NETWORK = (
 _ONE_BY_ONE = 8
 """Up to this many servers are asked for one by one, more of them by listing the project's."""
 _RUNNING, _STOPPED = "ACTIVE", "SHUTOFF"
+_SETTLED = (_RUNNING, _STOPPED)
+STOP, START, FORGET = "os-stop", "os-start", "forget"
+"""Nova's actions, and that a server is no longer one that we stopped."""
+_NO_FAULT = (404, 409)
+"""It is gone, or another action is under way: the next look tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +64,11 @@ class Server:
     @property
     def state(self) -> str:
         return text(self.document, "status") or "DELETED"
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether it was stopped on purpose, and not started since."""
+        return hot.STOPPED in inner(self.document, "metadata")
 
     @property
     def volume_ids(self) -> list[str]:
@@ -240,14 +251,34 @@ def dead(standing: Standing) -> dict[str, str]:
 
 
 def astray(standing: Standing) -> list[tuple[Server, str]]:
-    """Servers that run though they shall be stopped, and the other way round, with the action for it."""
+    """Servers that run though they shall be stopped, and those that we stopped and that shall run, with the
+    action for it. One that went off by itself has lost its state: it is healed, not started."""
     found: list[tuple[Server, str]] = []
     for one in standing.servers:
-        if one.vnfc_id in standing.record.stopped and one.state == _RUNNING:
-            found.append((one, "os-stop"))
-        elif one.vnfc_id and one.vnfc_id not in standing.record.stopped and one.state == _STOPPED:
-            found.append((one, "os-start"))
+        if one.vnfc_id in standing.record.stopped:
+            if one.state == _RUNNING:
+                found.append((one, STOP))
+        elif one.vnfc_id and one.was_stopped:
+            found += [(one, {_STOPPED: START, _RUNNING: FORGET}[one.state])] if one.state in _SETTLED else []
     return found
+
+
+def power(connection: "Connection", server: Server, action: str) -> None:
+    """Do what `astray` names; what Nova cannot do at the moment is left to the next look."""
+    path, nova = f"/servers/{server.resource.physical_id}", connection.compute
+    asked: list[Callable[[], requests.Response]] = []
+    if action == STOP:
+        # Before it is stopped: whoever dies in between has marked one that runs, and the next look stops it.
+        asked.append(lambda: nova.post(f"{path}/metadata", json={"metadata": {hot.STOPPED: "true"}}))
+    if action == FORGET:
+        asked.append(lambda: nova.delete(f"{path}/metadata/{hot.STOPPED}"))
+    else:
+        asked.append(lambda: nova.post(f"{path}/action", json={action: None}))
+    for ask in asked:
+        response = ask()
+        if response.status_code in _NO_FAULT:
+            return
+        answer(response)
 
 
 def _is_as_wanted(server: Server, record: Record) -> bool:
