@@ -119,13 +119,22 @@ def rounds(
     contenders: Sequence[Contender], count: int, number: int, *, guests: Mapping[str, int] | None = None
 ) -> Iterator[Mapping[str, Turn]]:
     """So many rounds in which each contender has a turn; who begins rotates. `guests` (name -> rounds) take
-    part in the first ones only."""
-    bounds = guests or {}
+    part in the first ones only, and in none after one in which they failed: that is printed."""
+    bounds = dict(guests or {})
     for index in range(number):
         present = [one for one in contenders if index < bounds.get(one.name, number)]
         shift = index % len(present)
         order = [*present[shift:], *present[:shift]]
-        yield {one.name: one.turn(count) for one in order}
+        taken: dict[str, Turn] = {}
+        for one in order:
+            try:
+                taken[one.name] = one.turn(count)
+            except NotMeasured as fault:
+                if one.name not in bounds:
+                    raise
+                bounds[one.name] = 0
+                print(f"    {one.name} failed in round {index + 1}, {count} at once: {fault}", flush=True)
+        yield taken
 
 
 def spread(values: Sequence[float]) -> str:

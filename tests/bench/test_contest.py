@@ -42,6 +42,23 @@ def test_a_guest_takes_part_in_the_first_rounds_and_is_compared_with_those() -> 
     assert told["1, instantiate: ours / floor"].note.startswith("4 pairs")
 
 
+def test_a_guest_that_fails_ends_its_own_part_only(capsys: pytest.CaptureFixture[str]) -> None:
+    """The figures of the others are worth having all the same, and the failure is worth knowing."""
+
+    class Frail(Runner):
+        def turn(self, count: int) -> Turn:
+            if len(self.turns) > 3:
+                raise NotMeasured("its operation is FAILED_TEMP")
+            return super().turn(count)
+
+    turns: list[str] = []
+    taken = list(rounds([Runner("floor", 2, turns), Frail("guest", 3, turns)], 1, 4, guests={"guest": 3}))
+    assert [sorted(one) for one in taken] == [["floor", "guest"], ["floor", "guest"], ["floor"], ["floor"]]
+    assert "guest failed in round 3" in capsys.readouterr().out
+    with pytest.raises(NotMeasured):
+        list(rounds([Frail("ours", 3, ["x"] * 4)], 1, 1))
+
+
 def test_ratios_are_taken_within_a_round_so_that_a_machine_that_slows_down_does_not_count() -> None:
     """On a shared machine a later round may take five times as long for everybody."""
 
