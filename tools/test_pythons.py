@@ -27,8 +27,8 @@ UV = BUILD / "uv" / "bin" / "uv"
 SUPPORTED = (11, 12, 13, 14)
 # The modules an interpreter built from source lacks when a library was missing.
 NEEDED = "import ctypes, ensurepip, lzma, sqlite3, ssl, zlib"
-# Most tests wait for something most of the time: three times as many as the two cores we count on.
-WORKERS = "6"
+# Most tests wait for something most of the time: twice as many as the two cores we count on.
+WORKERS = "4"
 EMBEDDED = ["-k", "not postgresql", "--hypothesis-profile", "quick"]
 # The OpenStack laboratory takes minutes to start; `make test-openstack` has it.
 # tests/faults by name too: only so is its count of kills, told at the end, heard of where workers run it.

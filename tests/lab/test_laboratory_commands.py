@@ -67,8 +67,35 @@ def test_a_report_says_what_ran_and_how_long(tmp_path: Path) -> None:
     report.counts["passed"] = 7
     runner.write_report(tmp_path / "page.md", [report])
     page = (tmp_path / "page.md").read_text()
-    assert re.search(r"\| 2026.2 \| .* \| 7 \| 0 \| 0 \| 80 s \| 60 s \| 101 s \| 0 s \|", page)
+    assert re.search(r"\| 2026.2 \| .* \| 7 \| 0 \| 0 \| 0 \| 80 s \| 60 s \| 101 s \| 0 s \|", page)
     assert "keystone 30.0.0" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fails_again", "told"), [(False, (1, 0, 1)), (True, (1, 1, 0))])
+def test_what_fails_side_by_side_is_repeated_by_itself_and_named(
+    fails_again: bool, told: tuple[int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unsteady is not the same as well, and not the same as broken."""
+    (tmp_path / "conftest.py").write_text(
+        "def pytest_addoption(parser):\n    parser.addoption('--strict-skips', action='store_true')\n"
+    )
+    (tmp_path / "test_it.py").write_text(
+        "from pathlib import Path\n"
+        "def test_steady(): pass\n"
+        "def test_unsteady():\n"
+        "    runs = Path(__file__).with_name('runs')\n"
+        "    before = runs.exists()\n"
+        "    runs.touch()\n"
+        f"    assert before and not {fails_again}\n"
+    )
+    monkeypatch.setattr(runner, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(runner, "BUILD", tmp_path)
+    report = runner.Report("2026.2")
+    runner.run_tests(report, "tests", tmp_path, ["-n", "2", "test_it.py"], may_break=False)
+    assert (report.counts["passed"], report.counts["failed"], report.counts["unsteady"]) == told
+    assert report.is_well is not fails_again
+    assert [what for what, _ in report.parts] == ["tests", "tests, again"]
 
 
 def test_a_report_keeps_what_it_says_of_releases_that_were_not_run(
