@@ -1,6 +1,7 @@
 """Templates made from wishes: what must hold of them whatever is wished."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -158,14 +159,21 @@ def test_an_existing_port_is_used_and_not_made() -> None:
     assert not any(one["type"] == "OS::Neutron::Port" for one in found.values())
 
 
+def port_of(found: Mapping[str, Any]) -> str:
+    """The resource that is the connection point `cp` of the first server."""
+    (name,) = (
+        one for one in found if one.startswith("A-0.port.cp") and "." not in one.removeprefix("A-0.port.")
+    )
+    return name
+
+
 def test_a_trunk_stands_before_its_server() -> None:
     """Neutron refuses to make a trunk of a port that a server has already bound."""
     port = Port(name="cp", network_id="public", subports=(Subport(vlan=7, network_id="0f3a-inner"),))
     found = resources(wish(worker(0, ports=(port,))))
-    assert found["A-0.server"]["properties"]["networks"] == [
-        {"port": {"get_attr": ["A-0.port.cp.trunk", "port_id"]}}
-    ]
-    sub = found["A-0.port.cp.trunk"]["properties"]["sub_ports"][0]
+    trunk = f"{port_of(found)}.trunk"
+    assert found["A-0.server"]["properties"]["networks"] == [{"port": {"get_attr": [trunk, "port_id"]}}]
+    sub = found[trunk]["properties"]["sub_ports"][0]
     assert sub["segmentation_id"] == 7
     assert found[sub["port"]["get_resource"]]["properties"]["network"] == {"get_resource": "net.inner"}
 
@@ -176,10 +184,21 @@ def test_a_derived_mac_is_asked_for_on_own_networks_only() -> None:
     mac = hot.derived_mac(vnfc, "cp")
     for network, is_asked in (("public", False), ("0f3a-inner", True)):
         found = resources(wish(worker(0, ports=(Port(name="cp", network_id=network, mac=mac),))))
-        assert ("mac_address" in found["A-0.port.cp"]["properties"]) is is_asked
+        assert ("mac_address" in found[port_of(found)]["properties"]) is is_asked
     wished = Port(name="cp", network_id="public", mac="02:00:00:00:00:01")
     found = resources(wish(worker(0, ports=(wished,))))
-    assert found["A-0.port.cp"]["properties"]["mac_address"] == "02:00:00:00:00:01"
+    assert found[port_of(found)]["properties"]["mac_address"] == "02:00:00:00:00:01"
+
+
+def test_a_port_that_moves_to_another_network_of_others_is_another_resource() -> None:
+    """In place, Heat would first take its addresses off, which Neutron lets only the network's owner do."""
+    moved = [
+        port_of(resources(wish(worker(0, ports=(Port(name="cp", network_id=network),)))))
+        for network in ("public", "other", "public")
+    ]
+    assert moved[0] == moved[2] != moved[1]
+    inner = resources(wish(worker(0, ports=(Port(name="cp", network_id="0f3a-inner"),))))
+    assert port_of(inner) == "A-0.port.cp"
 
 
 def test_addresses_keep_the_subnets_stated_beside_them() -> None:

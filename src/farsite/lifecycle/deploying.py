@@ -66,14 +66,16 @@ async def wait_until_ready(op: Op, *, only: frozenset[VnfcId] | None = None, ren
     pause_s = op.world.settings.vim_poll_first_s
     while True:
         status = await _until_settled(op, vnf.vim_id, vnf.deployment.name, vnf.deployment.revision)
+        # What failed is another VNFC, which is dead and not what is waited for.
+        is_others = only is not None and status.resource in _others_dead(status, vnf.deployment, only)
         if status.state is DeploymentState.READY or (
-            only is not None and only <= _as_wished(status, vnf.deployment)
+            is_others and only is not None and only <= _as_wished(status, vnf.deployment)
         ):
             return {"resources": [encode(one) for one in status.resources]}
         if status.state is DeploymentState.ABSENT:
             op.waits_for(f"The VIM does not list {vnf.deployment.name}; it was asked for it again.")
             await deploy(op)
-        elif only is None or status.resource not in _others_dead(status, vnf.deployment, only):
+        elif not is_others:
             raise _fault(status)
         else:
             op.waits_for(f"{status.resource} is dead too; it is not what this operation replaces.")

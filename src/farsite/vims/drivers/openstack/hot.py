@@ -100,9 +100,16 @@ def server_name(wanted: Deployment, vnfc_id: str) -> str:
     return f"{label(vnfc_id, wanted.vnf_id)}.server"
 
 
-def port_name(wanted: Deployment, vnfc_id: str, port: str) -> str:
-    """Name of the resource that is a port of a VNFC."""
-    return f"{label(vnfc_id, wanted.vnf_id)}.port.{label(port, '')}"
+def port_name(wanted: Deployment, vnfc_id: str, port: Port) -> str:
+    """Name of the resource that is a port of a VNFC; another one on another network of others.
+
+    Heat has a port that changes its network give its addresses up first, which Neutron forbids on networks
+    that belong to somebody else. A new port beside the old one may be had by everybody.
+    """
+    name = f"{label(vnfc_id, wanted.vnf_id)}.port.{label(port.name, '')}"
+    if not port.network_id or port.network_id in {one.id for one in wanted.networks}:
+        return name
+    return f"{name}~{hashlib.sha256(port.network_id.encode()).hexdigest()[:6]}"
 
 
 def metadata(wanted: Deployment, vnfc: WantedVnfc) -> dict[str, str]:
@@ -250,7 +257,7 @@ def _attach(
     chosen: Chosen,
 ) -> Json:
     """Add a port, as a trunk when it has sub-ports; how the server refers to it."""
-    name = port_name(wanted, vnfc.id, port.name)
+    name = port_name(wanted, vnfc.id, port)
     reference: object = port.port_id
     if not port.port_id:
         resources[name] = _port(vnfc, port.name, port, links, chosen)
