@@ -8,6 +8,7 @@ come from LAB_COMPUTE (JSON), so that a test can have a small site.
 import io
 import json
 import os
+import threading
 import uuid
 from pathlib import Path
 
@@ -58,14 +59,18 @@ class Guests(dict):
     def __init__(self, path):
         super().__init__()
         self.path = path
+        # Nova works on several guests at once.
+        self._saving = threading.Lock()
         if path.exists():
             for uid, (name, state) in json.loads(path.read_text()).items():
                 super().__setitem__(uid, fake.FakeInstance(name, state, uid))
 
     def save(self):
-        part = self.path.with_suffix(".new")
-        part.write_text(json.dumps({uid: (guest.name, guest.state) for uid, guest in self.items()}))
-        part.replace(self.path)
+        with self._saving:
+            part = self.path.with_suffix(".new")
+            guests = {uid: (guest.name, guest.state) for uid, guest in list(self.items())}
+            part.write_text(json.dumps(guests))
+            part.replace(self.path)
 
     def __setitem__(self, uid, guest):
         super().__setitem__(uid, guest)
