@@ -29,9 +29,9 @@ UNBOUND = "net.unbound"
 UNBOUND_CIDR = "100.64.0.0/16"
 """Its addresses are never used to send to; RFC 6598 space collides with no tenant's plan."""
 VNF, VNFC, VDU, INCARNATION = "farsite_vnf", "farsite_vnfc", "farsite_vdu", "farsite_incarnation"
+"""Keys of server metadata by which everything is found again."""
 STOPPED = "farsite_stopped"
 """On a server that was stopped because that was asked for: one that is off without it has died."""
-"""Keys of server metadata by which everything is found again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,12 +90,17 @@ class _RenewsOnce(BaseIdentityPlugin):
     def invalidate(self) -> bool:
         """Give the token up that this thread was given. True: another try is worth while, also when another
         thread has given it up first, where keystoneauth's own answer would be no."""
-        held = self.auth_ref
-        if held is not None and held.auth_token == getattr(self._given, "token", None):
-            # We are in a thread of the VIM's own.
+        if self._holds_given():
+            # We are in a thread of the VIM's own. Another one may give the token up meanwhile.
             time.sleep(max(0.0, self._made_at + _SAME_SECOND_S - time.monotonic()))
-            super().invalidate()
+            if self._holds_given():
+                super().invalidate()
         return True
+
+    def _holds_given(self) -> bool:
+        """Whether the token is still the one that this thread was given."""
+        held = self.auth_ref
+        return held is not None and held.auth_token == getattr(self._given, "token", None)
 
     def forget(self) -> None:
         """Give the token up."""
