@@ -1,15 +1,17 @@
 """Cancel, deadlines, and controls asked at the wrong time or twice."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
-from fault_lab import Break, Lab, check_nothing_is_stuck, clear_faults, inject, until
-from fault_scenarios import SCENARIOS
+from fault_lab import SIDES, Break, Lab, check_nothing_is_stuck, clear_faults, inject, until
+from fault_scenarios import MOVED, SCENARIOS
 from test_verbs_fail_and_go_on import broken, delete
 
 from farsite.model.errors import Conflict, VimFault
 from farsite.model.ids import OperationId, new_id
 from farsite.model.operation import CancelMode, Control, OperationState
+from farsite.model.vnf import ExternalLink
 from farsite.store import operations
 
 pytestmark = [
@@ -100,6 +102,32 @@ async def test_a_forceful_cancel_cuts_a_call_that_hangs_and_a_graceful_one_waits
         await clear_faults(lab.settings)
         assert (await lab.goes_on(operation_id, Control.ROLLBACK)).state is OperationState.ROLLED_BACK
         await check_nothing_is_stuck(lab)
+
+
+async def test_a_change_that_the_vim_takes_and_then_refuses_does_not_count_as_done(lab: Lab) -> None:
+    """The VNFCs run as before, which must not be taken for what was asked."""
+    scenario = SCENARIOS["change_vnf_connectivity"]
+    instance_id = await scenario.prepare(lab)
+    await inject(lab.settings, "north", "refuse_change", reason="No such port.", calls=1)
+    operation_id = new_id()
+    await lab.begin(scenario.verb, instance_id, scenario.parameters, operation_id=operation_id)
+    operation = await lab.settled(operation_id)
+    assert operation.state is OperationState.FAILED_TEMP
+    assert operation.error is not None
+    assert "No such port." in operation.error.detail
+    assert (await lab.goes_on(operation_id, Control.RETRY)).state is OperationState.COMPLETED
+    await scenario.stands(lab, instance_id)
+
+    await inject(lab.settings, "north", "refuse_change", calls=1)
+    operation_id = new_id()
+    link = ExternalLink(cp="data", network_id=SIDES[0], cidr_v4="192.0.2.0/24")
+    back = replace(MOVED, external_links=(link,))
+    await lab.begin(scenario.verb, instance_id, back, operation_id=operation_id)
+    assert (await lab.settled(operation_id)).state is OperationState.FAILED_TEMP
+    assert (await lab.goes_on(operation_id, Control.ROLLBACK)).state is OperationState.ROLLED_BACK
+    await scenario.stands(lab, instance_id)
+    await check_nothing_is_stuck(lab)
+    await delete(lab, instance_id)
 
 
 async def _is_running(lab: Lab, operation_id: str, title: str) -> None:

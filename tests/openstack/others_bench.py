@@ -20,13 +20,16 @@ ENDED = ("COMPLETED", "FAILED", "ROLLED_BACK", "FAILED_TEMP")
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "packages" / "tacker-samples"
 
 
-def archive_of(folder: Path) -> bytes:
-    """The folder's content as an archive."""
+def archive_of(folder: Path, *changes: tuple[bytes, bytes]) -> bytes:
+    """The folder's content as an archive, with every old text in it replaced by its new one."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
-                archive.write(path, path.relative_to(folder))
+                content = path.read_bytes()
+                for old, new in changes:
+                    content = content.replace(old, new)
+                archive.writestr(str(path.relative_to(folder)), content)
     return out.getvalue()
 
 
@@ -61,9 +64,11 @@ class Orchestrator:
             params={"image": [f"{name}={image}" for name, image in images.items()]},
         )
 
-    def onboard(self, name: str, images: Mapping[str, str]) -> Mapping[str, Any]:
-        """Onboard one of the samples."""
-        answer = self.upload(archive_of(SAMPLES / name), images)
+    def onboard(
+        self, name: str, images: Mapping[str, str], *changes: tuple[bytes, bytes]
+    ) -> Mapping[str, Any]:
+        """Onboard one of the samples, with every old text in it replaced by its new one."""
+        answer = self.upload(archive_of(SAMPLES / name, *changes), images)
         assert answer.status_code == 200, answer.text
         package = answer.json()
         assert package["state"] == "ONBOARDED", package

@@ -192,6 +192,76 @@ def test_a_package_with_single_vdus_boots_one_of_them_from_a_volume(
     assert project.leftovers() == []
 
 
+def test_a_vnf_of_a_packages_own_template_is_stopped_and_becomes_the_next_packages(
+    world: Orchestrator, project: Project
+) -> None:
+    """Stopping leaves the servers; the next package's template takes them over and replaces one by one."""
+    world.register("lab", project.account)
+    first = world.onboard("basic_lcms_min", IMAGES["basic_lcms_min"])
+    vnf = world.create(first, "min")
+    world.done(vnf, "instantiate")
+    before = world.servers(vnf)
+
+    def states() -> set[str]:
+        return {one.status for one in project.admin.compute.servers()}
+
+    world.done(vnf, "operate", state="STOPPED")
+    assert states() == {"SHUTOFF"}
+    world.done(vnf, "operate", state="STARTED")
+    assert states() == {"ACTIVE"}
+    assert world.servers(vnf) == before
+    vnfd_id = "b1bb0ce7-ebca-4fa7-95ed-4840d7000000"
+    later = vnfd_id.replace("b1bb0ce7", "b1bb0ce8")
+    texts = ((vnfd_id, later), ("Sample VNF", "Sample VNF next"), ("'1.0'", "'2.0'"))
+    changes = [(old.encode(), new.encode()) for old, new in texts]
+    package = world.onboard("basic_lcms_min", IMAGES["basic_lcms_min"], *changes)
+    world.done(vnf, "change-package", package=package["id"])
+    seen = world.vnf(vnf)
+    assert (seen["vnfd_id"], seen["software_version"]) == (later, "2.0")
+    after = world.servers(vnf)
+    assert set(after) == set(before)
+    assert set(after.values()).isdisjoint(before.values())
+    world.done(vnf, "terminate")
+    assert project.leftovers() == []
+
+
+def test_the_ports_of_a_packages_own_template_move_to_another_network(
+    world: Orchestrator, project: Project
+) -> None:
+    """What its author wrote about ports takes the new network as a parameter; the servers stay."""
+    network = project.connect().network
+    nets = []
+    for number, name in enumerate(("outer", "elsewhere")):
+        own = network.create_network(name=name)
+        cidr = f"10.{79 + number}.0.0/24"
+        subnet = network.create_subnet(network_id=own.id, ip_version=4, cidr=cidr, name=f"{name}-v4").id
+        nets.append((own.id, subnet))
+    world.register("lab", replace(project.site.admin, project_name=project.name))
+    vnf = world.create(world.onboard("userdata_standard", IMAGES["userdata_standard"]), "moved")
+
+    def links(net: tuple[str, str]) -> list[dict[str, object]]:
+        ips = [{"ips": [{"type": "IPV4", "subnet_id": net[1]}]}]
+        return [
+            {"cp": f"virtual_link_external1_{number}", "network_id": net[0], "configs": ips}
+            for number in (1, 2)
+        ]
+
+    def networks() -> set[str]:
+        return {one.network_id for one in network.ports(project_id=project.project_id) if one.device_id}
+
+    world.done(vnf, "instantiate", external_links=links(nets[0]))
+    before = world.servers(vnf)
+    assert nets[0][0] in networks()
+    world.done(vnf, "change-connectivity", external_links=links(nets[1]))
+    assert nets[1][0] in networks()
+    assert nets[0][0] not in networks()
+    assert world.servers(vnf) == before
+    world.done(vnf, "terminate")
+    for net, _ in nets:
+        network.delete_network(net)
+    assert project.leftovers() == []
+
+
 def _links_of_max(project: Project) -> dict[str, object]:
     """Every connection point of the maximal packages: by subnet, by an existing port, by a fixed address."""
     network = project.connect().network

@@ -58,7 +58,7 @@ def small_cloud(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterato
             self.send_header("Content-Type", kind)
             self.send_header("X-Openstack-Request-Id", "req-0001")
             if path.endswith("/auth/tokens"):
-                self.send_header("X-Subject-Token", "a-token")
+                self.send_header("X-Subject-Token", f"token-{kept.asked.count('POST /v3/auth/tokens')}")
             self.send_header("Content-Length", str(len(body.encode())))
             self.end_headers()
             if self.command != "HEAD":

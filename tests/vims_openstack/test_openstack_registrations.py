@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 from farsite.model.errors import FarsiteError, VimFault, VimUnreachable
 from farsite.model.ids import VimId
 from farsite.vims.driver import VimConnection
+from farsite.vims.drivers.openstack import session
 from farsite.vims.drivers.openstack.access import Access, read_access
 from farsite.vims.drivers.openstack.cloud import THREADS, Cloud
+from farsite.vims.drivers.openstack.session import make_plugin, make_session
 from farsite.vims.drivers.openstack.validation import validate
 from vims_openstack.small_cloud import (
     Answer,
@@ -227,6 +230,43 @@ async def test_the_first_calls_of_many_share_one_session() -> None:
         await asyncio.gather(*(cloud.regions() for _ in range(4 * THREADS)))
         await cloud.close()
     assert found.asked.count("POST /v3/auth/tokens") == 1
+
+
+def test_a_thread_that_wakes_late_does_not_give_up_the_token_that_another_has_made_since(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both were refused one token, and both wait out its second; one login replaces it."""
+    is_made = threading.Event()
+    real = time.monotonic
+
+    def wait(_: float) -> None:
+        if threading.current_thread().name == "late":
+            assert is_made.wait(10)
+
+    with small_cloud(whole_cloud(lambda: found.url)) as found:
+        found_access = read_access(registered(found.url))
+        plugin = make_plugin(found_access)
+        http = make_session(found_access, plugin)
+        both_hold = threading.Barrier(2, timeout=10)
+        monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=real, sleep=wait))
+        seen: dict[str, list[str | None]] = {}
+
+        def refused() -> None:
+            tokens = [plugin.get_token(http)]
+            both_hold.wait()
+            assert plugin.invalidate()
+            tokens.append(plugin.get_token(http))
+            is_made.set()
+            seen[threading.current_thread().name] = tokens
+
+        threads = [threading.Thread(target=refused, name=name) for name in ("early", "late")]
+        plugin.get_token(http)
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join(20)
+    assert seen == {"early": ["token-1", "token-2"], "late": ["token-1", "token-2"]}
+    assert plugin.logins == 2
 
 
 # -- what is read of a registration

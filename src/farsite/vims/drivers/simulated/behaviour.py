@@ -29,6 +29,8 @@ class Creation:
 
     delay_s: float
     failure: Fault | None = None
+    refusal: Fault | None = None
+    """Why what stands is not changed."""
     is_naive: bool = False
 
 
@@ -77,8 +79,15 @@ def deploy(tx: Transaction, wanted: Deployment, creation: Creation, zones: Seque
         else:
             standing[vnfc.vnfc_id] = vnfc
     for vnfc in standing.values():
-        if ids[vnfc.vnfc_id].incarnation == vnfc.incarnation:
-            _change(tx, vnfc, ids[vnfc.vnfc_id], delay_s=creation.delay_s)
+        ask = ids[vnfc.vnfc_id]
+        if ask.incarnation != vnfc.incarnation or is_as_asked(vnfc, ask):
+            continue
+        if creation.refusal is not None:
+            reason = creation.refusal.words("reason", "The change was refused (simulated).")
+            body = {"deployment": wanted.name, "vnfc_id": vnfc.vnfc_id, "reason": reason}
+            tx.emit("vnfc.refused", _key(vnfc.vnfc_id, vnfc.incarnation), body)
+        else:
+            _change(tx, vnfc, ask, delay_s=creation.delay_s)
     missing = [vnfc for vnfc in wanted.vnfcs if vnfc.id not in standing or creation.is_naive]
     failing = _failing(missing, creation.failure)
     for vnfc in missing:
@@ -114,16 +123,18 @@ def _want(tx: Transaction, wanted: Deployment, region: str) -> None:
         tx.emit("deployment.changed", f"deployment:{wanted.name}", body)
 
 
+def is_as_asked(held: HeldVnfc, wanted: WantedVnfc) -> bool:
+    """Whether a VNFC that stays has the ports asked for, and is stopped or not as asked."""
+    known = [[port.name, port.mac, list(port.addresses), port.network_id] for port in held.ports]
+    return (known, held.is_stopped) == (_ports(wanted), wanted.is_stopped)
+
+
 def _change(tx: Transaction, held: HeldVnfc, wanted: WantedVnfc, *, delay_s: float) -> None:
     """What a VNFC that stays takes on: other ports, stopped or started."""
-    ports = _ports(wanted)
-    known = [[port.name, port.mac, list(port.addresses), port.network_id] for port in held.ports]
-    if (known, held.is_stopped) == (ports, wanted.is_stopped):
-        return
     begins = held.is_stopped and not wanted.is_stopped
     body = {
         "resource_id": held.resource_id,
-        "ports": ports,
+        "ports": _ports(wanted),
         "is_stopped": wanted.is_stopped,
         "ready_at": tx.now + delay_s if begins else held.ready_at,
     }

@@ -152,6 +152,7 @@ class SimulatedDriver:
             creation = behaviour.Creation(
                 delay_s=delay.number("seconds", 0) if delay else self._knobs.deploy_delay_s,
                 failure=self._strike(tx, "fail_deployment", *names) if self._creates(tx, wanted) else None,
+                refusal=self._strike(tx, "refuse_change", *names) if self._changes(tx, wanted) else None,
                 is_naive=held is not None
                 and (
                     self._knobs.naive_duplicates or self._strike(tx, "naive_duplicates", *names) is not None
@@ -429,6 +430,13 @@ class SimulatedDriver:
         held = tx.state.deployments.get(wanted.name)
         standing = {vnfc.vnfc_id: vnfc.incarnation for vnfc in held.vnfcs.values()} if held else {}
         return any(standing.get(vnfc.id, -1) < vnfc.incarnation for vnfc in wanted.vnfcs)
+
+    def _changes(self, tx: Transaction, wanted: Deployment) -> bool:
+        """Whether anything that stays is to be changed."""
+        held = tx.state.deployments.get(wanted.name)
+        standing = {(vnfc.vnfc_id, vnfc.incarnation): vnfc for vnfc in held.vnfcs.values()} if held else {}
+        pairs = ((standing.get((vnfc.id, vnfc.incarnation)), vnfc) for vnfc in wanted.vnfcs)
+        return any(stays is not None and not behaviour.is_as_asked(stays, ask) for stays, ask in pairs)
 
     def _reachable(self, tx: Transaction, vnfc_id: VnfcId, port: int) -> None:
         vnfc = tx.state.vnfc(vnfc_id)

@@ -21,6 +21,8 @@ FAULT_KINDS: Mapping[str, str] = {
     # -- deployments: target is a deployment name or VNF instance id, empty for every one
     "deploy_delay_s": "Time from deploy until READY, for deployments that follow. seconds, calls, for_s",
     "fail_deployment": "The deployment ends FAILED. reason, resource (VNFC id), calls, for_s",
+    "refuse_change": "A change of ports, or a stop or start, is accepted and then refused: the deployment is"
+    " FAILED and its VNFCs go on as they were. reason, calls, for_s",
     "naive_duplicates": "Deploying what exists makes a second resource instead of finding it. calls, for_s",
     # -- resources
     "capacity": "Another size; target is a zone or empty. vcpus, memory_mib, disk_gib, hosts, for_s",

@@ -375,6 +375,8 @@ class State:
             self._forget_owners(before)
             ids = {vnfc_id for vnfc_id, _ in held.wanted}
             held.vnfcs = before.vnfcs
+            # What stands and was refused a change may be as it shall be now.
+            ids -= {vnfc.vnfc_id for vnfc in before.vnfcs.values()}
             held.refused = {vnfc_id: why for vnfc_id, why in before.refused.items() if vnfc_id in ids}
         self.deployments[name] = held
         for owner in held.owners():
@@ -433,11 +435,12 @@ class State:
             port.is_up = links.get(port.name, True)
         vnfc.is_stopped, vnfc.ready_at = body["is_stopped"], body["ready_at"]
         vnfc.has_told_start = vnfc.has_told_start and vnfc.ready_at <= effect.at and not vnfc.is_stopped
+        self.deployments[vnfc.deployment].refused.pop(vnfc.vnfc_id, None)
         self.deployments[vnfc.deployment].change()
         heapq.heappush(self.due, (vnfc.ready_at, vnfc.deployment))
 
     def vnfc_refused(self, effect: Effect, body: Body) -> None:
-        """`vnfc.refused`: deployment, vnfc_id, reason. The VIM could not place it; nothing was made."""
+        """`vnfc.refused`: deployment, vnfc_id, reason. It was not placed, or not changed; it is as it was."""
         held = self.deployments[body["deployment"]]
         held.refused[body["vnfc_id"]] = body["reason"]
         held.change()
