@@ -379,6 +379,24 @@ class NewToken(TypedDict):
     token: str
 
 
+class Node(TypedDict):
+    id: str
+    name: str
+    host: str
+    pid: int
+    url: str
+    version: str
+    workflow_versions: list[str]
+    state: str
+    reason: str
+    is_alive: bool
+    is_here: bool
+    operations: int
+    vims: int
+    started_at: str
+    renewed_at: str
+
+
 class Site(TypedDict):
     id: str
     name: str
@@ -795,6 +813,15 @@ class Client:
 
     def revoke_token(self, name: str) -> None:
         self.request("DELETE", f"{ROOT}/tokens/{_in_path(name)}")
+
+    def nodes(self) -> list[Node]:
+        return cast("list[Node]", list(self._list("/nodes")))
+
+    def drain_node(self, node: str) -> Node:
+        return cast("Node", self._post(f"/nodes/{_in_path(node)}/drain"))
+
+    def undrain_node(self, node: str) -> Node:
+        return cast("Node", self.request("DELETE", f"{ROOT}/nodes/{_in_path(node)}/drain").json())
 
     def me(self) -> Document:
         return cast("Document", self._get("/me"))

@@ -45,8 +45,9 @@ class Settings:
     """Seconds that its word counts while Keystone does not answer."""
     keystone_timeout_s: float = 10.0
     """Seconds to wait for Keystone."""
-    executor_id: str = "embedded"
-    """Name of this process among its equals; a restarted process with the same name takes up its work."""
+    executor_id: str = ""
+    """In whose name this process works. Empty: `embedded` on SQLite; on PostgreSQL the host's name with
+    something new at every start. With a fixed one a restarted process takes up its own work at once."""
     sql_threads: int = 4
     """Threads that run short SQL for async code; the loop itself never waits for a database."""
     queue_poll_s: float = 0.02
@@ -87,6 +88,23 @@ class Settings:
     """Networks (CIDR, comma separated) that packages may be fetched from although they are link-local."""
     sqlite_synchronous: str = "NORMAL"
     """SQLite durability: NORMAL survives kill -9, FULL also power loss (slower)."""
+
+    node_name: str = ""
+    """Name of this process for people and alarms; empty: host name and port. It stays over restarts."""
+    node_url: str = ""
+    """Address at which others reach this process; empty: the one it listens on."""
+    lease_s: float = 2.0
+    """Seconds that a process counts as alive after it last told so, by the clock of PostgreSQL."""
+    lease_renew_s: float = 0.5
+    """Seconds between two tellings; also how often a process looks for equals that are gone."""
+    lease_grace_s: float = 3.0
+    """Seconds a process has to keep its own lease without a gap before it declares another one gone."""
+    loop_stall_s: float = 10.0
+    """Seconds of standstill of the event loop after which a process gives itself up. PostgreSQL only."""
+    drain_s: float = 10.0
+    """Seconds that a draining process gives what runs before it hands it to others."""
+    stop_notice_s: float = 0.0
+    """Seconds between telling load balancers not to come any more and really stopping (SIGTERM)."""
 
     @property
     def url(self) -> str:

@@ -51,6 +51,16 @@ HEALS_WITHHELD = Counter(
     registry=REGISTRY,
 )
 
+TAKEOVERS = Counter(
+    "farsite_takeovers_total", "Processes of Farsite that this one has declared gone.", registry=REGISTRY
+)
+LEASE_HELD = Gauge(
+    "farsite_lease_held",
+    "1 while this process holds its lease, 0 while it holds back because others may have taken it over.",
+    registry=REGISTRY,
+)
+VIMS_WATCHED = Gauge("farsite_vims_watched", "VIMs that this process watches.", registry=REGISTRY)
+
 
 def exposition() -> bytes:
     """All metrics in the Prometheus text format."""

@@ -62,6 +62,8 @@ def settings_of(data_dir: Path, database_url: str, **changed: object) -> Setting
         "vim_poll_max_s": 0.1,
         "heartbeat_period_s": 0.2,
         "heartbeat_timeout_s": 1.0,
+        # One process after another under one name: each takes up at once what the one before left.
+        "executor_id": "lab",
     }
     return Settings(data_dir=data_dir, database_url=database_url, **(quick | changed))
 

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 _KNOWN_FOR_S = 2.0
 _KNOWN_MAX = 10_000
 
-OPEN_PATHS = frozenset({"/healthz", "/farsite/v1/openapi.json", "/"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/farsite/v1/openapi.json", "/"})
 """Served to everybody. `/metrics` is too, to callers on this host."""
 
 READ, OPERATE, ADMINISTER = Role.READER, Role.OPERATOR, Role.ADMIN
@@ -45,6 +45,8 @@ ROLES: Mapping[tuple[str, str], Role] = {
     ("PUT", "/v1.0/vims/{vim}"): ADMINISTER,
     ("DELETE", "/v1.0/vims/{vim}"): ADMINISTER,
     ("PATCH", "/farsite/v1/sites/{site}"): ADMINISTER,
+    ("POST", "/farsite/v1/nodes/{node}/drain"): ADMINISTER,
+    ("DELETE", "/farsite/v1/nodes/{node}/drain"): ADMINISTER,
     ("GET", "/farsite/v1/tokens"): ADMINISTER,
     ("POST", "/farsite/v1/tokens"): ADMINISTER,
     ("DELETE", "/farsite/v1/tokens/{name}"): ADMINISTER,

@@ -1,11 +1,12 @@
 """What handlers may use; made once by the composition root."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from farsite.catalogue.catalogue import Catalogue
 from farsite.model.clock import Clock
 from farsite.model.ids import VimId
+from farsite.model.node import Node
 from farsite.model.operation import Operation
 from farsite.notifications.feed import Feed
 from farsite.secrets import KeyDirectory
@@ -34,3 +35,9 @@ class Context:
     so that its state and inventory are known."""
     unwatch_vim: Callable[[VimId], Awaitable[None]]
     """After a VIM was deleted."""
+    nodes: Callable[[], Awaitable[Sequence[Node]]]
+    """All processes that work on the database."""
+    node_id: str
+    """Which of them this one is."""
+    not_ready_because: Callable[[], str]
+    """Why no new requests should be sent to this process; empty: they should."""

@@ -107,6 +107,16 @@ LOOP_LAG = AlarmType(
     effect="This process answers and watches late.",
     remedy="Give it more processor, or run more processes on PostgreSQL.",
 )
+NODE_LOST = AlarmType(
+    name="node-lost",
+    object_kind="farsite",
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="Software program abnormally terminated",
+    severity=PerceivedSeverity.MAJOR,
+    effect="A process of Farsite is gone. The others have taken over its operations and its VIMs.",
+    remedy="Start it again, or see why its supervisor did not: farsite node list. Cleared when a process "
+    "of that name works, or a day later.",
+)
 
 CATALOGUE: Mapping[str, AlarmType] = {
     one.name: one
@@ -119,6 +129,7 @@ CATALOGUE: Mapping[str, AlarmType] = {
         VIM_UNREACHABLE,
         VIM_DEGRADED,
         LOOP_LAG,
+        NODE_LOST,
     )
 }
 

@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,8 @@ from farsite.store.database import Connection, Database
 
 log = structlog.get_logger()
 
+_YOUNG_S = 3600.0
+
 
 class Catalogue:
     """VNF packages and NSDs: their archives on disk, their states and descriptors in the store."""
@@ -43,6 +46,7 @@ class Catalogue:
         self._settings = settings
         self._database = database
         self._clock = clock
+        self._by = settings.executor_id
         self._archives = settings.data_dir / "archives"
         self._images = settings.images_dir
         self._destinations = Destinations(settings.allowed_destinations)
@@ -115,7 +119,7 @@ class Catalogue:
         """
         await self._destinations.judge(address)
         package = await self._database.run(
-            packages.claim_package, project_id, package_id, dict(image_map or {})
+            packages.claim_package, project_id, package_id, dict(image_map or {}), self._by
         )
         content = fetch(address, self._destinations, user=user, password=password)
         self._later(self._fetch(package, content))
@@ -159,7 +163,9 @@ class Catalogue:
         content: AsyncIterator[bytes],
         image_map: Mapping[str, str],
     ) -> VnfPackage:
-        package = await self._database.run(packages.claim_package, project_id, package_id, dict(image_map))
+        package = await self._database.run(
+            packages.claim_package, project_id, package_id, dict(image_map), self._by
+        )
         try:
             digest = await self._take_in(content)
         except BaseException:
@@ -237,7 +243,7 @@ class Catalogue:
 
         An NSD that names a VNFD which is not onboarded ends in ERROR.
         """
-        info = await self._database.run(packages.claim_nsd, project_id, nsd_info_id)
+        info = await self._database.run(packages.claim_nsd, project_id, nsd_info_id, self._by)
         try:
             digest = await self._take_in(content)
         except BaseException:
@@ -351,7 +357,7 @@ class Catalogue:
         if package.state in (OnboardingState.UPLOADING, OnboardingState.PROCESSING):
             raise Conflict(f"Package {package.id} is {package.state}. Wait until that has ended.")
         await self._database.run(packages.delete_package, package)
-        await self.sweep()
+        await self.sweep(package.digest)
 
     async def delete_nsd(self, project_id: ProjectId, nsd_info_id: str) -> None:
         """Forget an NSD and its archive.
@@ -361,7 +367,7 @@ class Catalogue:
         """
         info = await self._database.run(packages.get_nsd_info, project_id, nsd_info_id)
         await self._database.run(packages.delete_nsd, info)
-        await self.sweep()
+        await self.sweep(info.digest)
 
     def archive_path(self, digest: str) -> Path:
         """Where an archive lies.
@@ -373,34 +379,44 @@ class Catalogue:
             raise NotFound("It has no content yet.")
         return self._path(digest)
 
-    async def recover(self) -> None:
-        """After a crash: read again what was being read, and let cut-off uploads be uploaded anew."""
-        for package in await self._database.run(packages.unfinished_packages):
+    async def recover(self, alive: frozenset[str] = frozenset()) -> None:
+        """After a crash: read again what was being read, and let cut-off uploads be uploaded anew.
+
+        What processes that are `alive` (executor ids) take in is theirs.
+        """
+        for package in await self._database.run(packages.take_unfinished_packages, alive=alive, by=self._by):
             if package.state is OnboardingState.PROCESSING and self._path(package.digest).exists():
                 await self._process_package(package)
             else:
                 await self._database.run(
                     packages.put_package, replace(package, state=OnboardingState.CREATED)
                 )
-        for info in await self._database.run(packages.unfinished_nsds):
+        for info in await self._database.run(packages.take_unfinished_nsds, alive=alive, by=self._by):
             if info.state is OnboardingState.PROCESSING and self._path(info.digest).exists():
                 await self._process_nsd(info)
             else:
                 await self._database.run(packages.put_nsd_info, replace(info, state=OnboardingState.CREATED))
         await self.sweep()
 
-    async def sweep(self) -> None:
-        """Delete archives that no row refers to."""
-        known = await self._database.run(packages.digests)
-        await asyncio.to_thread(self._sweep, known)
+    async def sweep(self, digest: str = "") -> None:
+        """Delete archives that no row refers to: the one of that digest, and all that are old.
 
-    def _sweep(self, known: set[str]) -> None:
-        for path in self._archives.iterdir() if self._archives.exists() else ():
-            if not path.name.startswith("partial-") and path.name not in known:
-                path.unlink(missing_ok=True)
-        for folder in self._images.iterdir() if self._images.exists() else ():
-            if folder.name not in known:
-                shutil.rmtree(folder, ignore_errors=True)
+        A young one may be an upload, here or in another process, whose row is not written yet.
+        """
+        known = await self._database.run(packages.digests)
+        await asyncio.to_thread(self._sweep, known, digest)
+
+    def _sweep(self, known: set[str], digest: str) -> None:
+        for folder in (self._archives, self._images):
+            for path in folder.iterdir() if folder.exists() else ():
+                if path.name in known or path.name.startswith("partial-"):
+                    continue
+                if path.name != digest and not _is_old(path):
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
     async def _take_in(self, content: AsyncIterator[bytes]) -> str:
         """Write an upload under its digest; nothing is left of one that breaks off."""
@@ -452,6 +468,13 @@ def _modify(
     )
     packages.put_package(connection, package)
     return package
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > _YOUNG_S
+    except FileNotFoundError:
+        return False
 
 
 def _images_of(content: VnfPackageContent) -> Iterator[SwImage]:

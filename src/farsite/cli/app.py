@@ -20,6 +20,7 @@ NOUNS = {
     "ns": "Network services: create, instantiate, terminate, count packets.",
     "op": "Operations: what runs, why it waits, how to go on.",
     "alarm": "Alarms: what is wrong now and was before.",
+    "node": "Nodes: the processes of Farsite itself.",
     "token": "API tokens: make, list, revoke.",
     "identity": "The entry of this service in a Keystone: make it, remove it.",
 }

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,17 @@ def serve(
             )
             return 1
         listener = _listen(settings)
-        farsite = Farsite(settings)
+        # A port that was left to chance is known from here on.
+        farsite = Farsite(replace(settings, listen_port=listener.getsockname()[1]))
         app = make_app(farsite.context)
     except (Refused, OSError) as refusal:
         print(getattr(refusal, "detail", "") or str(refusal), file=sys.stderr)
         return 1
-    asyncio.run(_run(farsite, app, listener))
+    try:
+        asyncio.run(_run(farsite, app, listener))
+    except Refused as refusal:
+        print(refusal.detail, file=sys.stderr)
+        return 1
     return 0
 
 
@@ -103,14 +109,21 @@ async def _run(farsite: Farsite, app: Callable[..., Any], listener: socket.socke
     _write_address(farsite.settings, f"http://{f'[{host}]' if ':' in host else host}:{port}")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _ask_to_stop, server)
+        loop.add_signal_handler(number, _ask_to_stop, farsite, server)
     try:
         await server._serve([listener])  # pyright: ignore[reportPrivateUsage]  # `serve` would take the signals
     finally:
         await farsite.stop()
 
 
-def _ask_to_stop(server: uvicorn.Server) -> None:
+def _ask_to_stop(farsite: Farsite, server: uvicorn.Server) -> None:
+    """Tell load balancers first, and go on serving until they have heard; the second time stop at once."""
+    notice_s = 0.0 if farsite.is_stopping else farsite.settings.stop_notice_s
+    farsite.is_stopping = True
+    asyncio.get_running_loop().call_later(notice_s, _stop_serving, server)
+
+
+def _stop_serving(server: uvicorn.Server) -> None:
     server.should_exit = True
 
 

@@ -16,8 +16,16 @@ from farsite.model.package import NsdInfo, OnboardingState, UsageState, VnfPacka
 from farsite.model.query import Ask, Page
 from farsite.model.vnfd import Vnfd
 from farsite.store.encoding import decode, encode
+from farsite.store.exclusion import hold, put
 from farsite.store.selection import select_page
-from farsite.store.tables import ns_instances, nsd_infos, operations, vnf_instances, vnf_packages
+from farsite.store.tables import (
+    ns_instances,
+    nsd_infos,
+    onboarding_claims,
+    operations,
+    vnf_instances,
+    vnf_packages,
+)
 
 PACKAGE_ATTRIBUTES = {
     "id": vnf_packages.c.id,
@@ -109,9 +117,9 @@ def lock_package(connection: sa.Connection, project_id: ProjectId, key: str) -> 
 
 
 def claim_package(
-    connection: sa.Connection, project_id: ProjectId, key: str, image_map: Mapping[str, str]
+    connection: sa.Connection, project_id: ProjectId, key: str, image_map: Mapping[str, str], by: str = ""
 ) -> VnfPackage:
-    """Move a package that waits for content to UPLOADING, for one uploader alone.
+    """Move a package that waits for content to UPLOADING, for one uploader alone, in the process `by`.
 
     Raises:
         NotFound: none has it.
@@ -122,10 +130,19 @@ def claim_package(
         raise Conflict(f"Package {package.id} is {package.state}; content is taken once, when CREATED.")
     claimed = replace(package, state=OnboardingState.UPLOADING, failure=(), image_map=dict(image_map))
     put_package(connection, claimed)
+    _claim(connection, package.id, project_id, by)
     return claimed
 
 
-def claim_nsd(connection: sa.Connection, project_id: ProjectId, key: str) -> NsdInfo:
+def _claim(connection: sa.Connection, object_id: str, project_id: ProjectId, by: str) -> None:
+    put(
+        connection,
+        onboarding_claims,
+        [{"object_id": object_id, "project_id": project_id, "executor_id": by}],
+    )
+
+
+def claim_nsd(connection: sa.Connection, project_id: ProjectId, key: str, by: str = "") -> NsdInfo:
     """Move an NSD that waits for content to UPLOADING; see `claim_package`."""
     info = get_nsd_info(connection, project_id, key)
     row = connection.execute(
@@ -136,6 +153,7 @@ def claim_nsd(connection: sa.Connection, project_id: ProjectId, key: str) -> Nsd
         raise Conflict(f"NSD {info.id} is {info.state}; content is taken once, when CREATED.")
     claimed = replace(info, state=OnboardingState.UPLOADING, failure=())
     put_nsd_info(connection, claimed)
+    _claim(connection, info.id, project_id, by)
     return claimed
 
 
@@ -289,13 +307,36 @@ def delete_nsd(connection: sa.Connection, info: NsdInfo) -> None:
     connection.execute(sa.delete(nsd_infos).where(nsd_infos.c.id == info.id))
 
 
-def unfinished_packages(connection: sa.Connection) -> list[VnfPackage]:
-    """Packages whose onboarding a dead process left half way."""
-    query = sa.select(vnf_packages.c.body).where(vnf_packages.c.state.in_(["UPLOADING", "PROCESSING"]))
-    return [decode(VnfPackage, row.body) for row in connection.execute(query)]
+def take_unfinished_packages(
+    connection: sa.Connection, *, alive: frozenset[str], by: str
+) -> list[VnfPackage]:
+    """Packages whose onboarding a dead process left half way: all but those of processes that are alive.
+
+    They are the process `by`'s from then on, so of two who ask, each gets what the other has not.
+    """
+    return [
+        decode(VnfPackage, body) for body in _take_unfinished(connection, vnf_packages, alive=alive, by=by)
+    ]
 
 
-def unfinished_nsds(connection: sa.Connection) -> list[NsdInfo]:
-    """NSDs whose onboarding a dead process left half way."""
-    query = sa.select(nsd_infos.c.body).where(nsd_infos.c.state.in_(["UPLOADING", "PROCESSING"]))
-    return [decode(NsdInfo, row.body) for row in connection.execute(query)]
+def take_unfinished_nsds(connection: sa.Connection, *, alive: frozenset[str], by: str) -> list[NsdInfo]:
+    """NSDs whose onboarding a dead process left half way; see `take_unfinished_packages`."""
+    return [decode(NsdInfo, body) for body in _take_unfinished(connection, nsd_infos, alive=alive, by=by)]
+
+
+def _take_unfinished(
+    connection: sa.Connection, table: sa.Table, *, alive: frozenset[str], by: str
+) -> list[Any]:
+    hold(connection, "unfinished onboardings")
+    rows = connection.execute(
+        sa.select(table.c.id, table.c.project_id, table.c.body, onboarding_claims.c.executor_id)
+        .select_from(table.outerjoin(onboarding_claims, onboarding_claims.c.object_id == table.c.id))
+        .where(table.c.state.in_(["UPLOADING", "PROCESSING"]))
+    ).all()
+    taken: list[Any] = []
+    for row in rows:
+        if row.executor_id is not None and row.executor_id in alive:
+            continue
+        _claim(connection, row.id, ProjectId(row.project_id), by)
+        taken.append(row.body)
+    return taken

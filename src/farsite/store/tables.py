@@ -346,3 +346,40 @@ outbox = sa.Table(
     sa.Index("ix_outbox_object", "object_id", "sequence"),
     sqlite_autoincrement=True,
 )
+
+nodes = sa.Table(
+    "nodes",
+    metadata,
+    sa.Column("id", sa.String(255), primary_key=True),
+    _project(),
+    sa.Column("boot", sa.String(36), nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("version", sa.String(64), nullable=False),
+    sa.Column("workflow_versions", sa.JSON, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("operations", sa.Integer, nullable=False),
+    sa.Column("vims", sa.Integer, nullable=False),
+    sa.Column("started_at", UtcTime, nullable=False),
+    sa.Column("renewed_at", UtcTime, nullable=False),
+    sa.Column("expires_at", UtcTime, nullable=False),
+    sa.Column("is_recovered", sa.Boolean, nullable=False),
+)
+
+installation = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    _project(),
+)
+
+onboarding_claims = sa.Table(
+    "onboarding_claims",
+    metadata,
+    sa.Column("object_id", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("executor_id", sa.String(255), nullable=False),
+)

@@ -1,5 +1,8 @@
 """The durable engine: DBOS behind one class. Nothing outside this file imports it.
 
+Several processes on one PostgreSQL share one queue: each takes from it what is of its own workflow version,
+and what it has taken is in its name (executor id) until that ends or is taken over.
+
 DBOS keeps workflows and checkpoints in our own database, so an operation's row and its workflow are
 born in one transaction. We do not use its datasource transactions: each takes a second connection
 while it holds the write lock, which deadlocks on SQLite under load; `operations.once` gives the same
@@ -8,13 +11,14 @@ guarantee in one transaction of ours.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import sqlalchemy as sa
 import structlog
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, StepOptions
+from dbos import error as dbos_errors
 
 from farsite.model.ids import OperationId
 from farsite.model.operation import Operation
@@ -28,6 +32,9 @@ log = structlog.get_logger()
 
 WORKFLOW_VERSION = "1"
 """Raised with every change of a workflow body that a recorded history could not be replayed on."""
+REPLAYED_VERSIONS: tuple[str, ...] = ()
+"""Older versions whose recorded histories this program's workflow body replays: it branches, by what is
+recorded, where it differs from theirs. Work of any other version is left to processes that run it."""
 
 _QUEUE = "operations"
 _WORKFLOW = "operation"
@@ -39,6 +46,20 @@ _CONNECTIONS = 16
 _ACTIVE = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 """States of a workflow that somebody works on or will."""
 _LOOKED_UP_AT_ONCE = 500
+_HAND_OVER_S = 5.0
+
+# The engine's own table, on PostgreSQL: it has no call for these.
+_OLDER = "application_version IN :older AND queue_name = 'operations'"
+_ADOPT = sa.text(
+    f"UPDATE dbos.workflow_status SET application_version = :ours "  # noqa: S608  (constants only)
+    f"WHERE status = 'PENDING' AND executor_id IN :names AND {_OLDER}"
+).bindparams(sa.bindparam("older", expanding=True), sa.bindparam("names", expanding=True))
+_ADOPT_QUEUED = sa.text(
+    f"UPDATE dbos.workflow_status SET application_version = :ours "  # noqa: S608  (constants only)
+    f"WHERE status = 'ENQUEUED' AND {_OLDER}"
+).bindparams(sa.bindparam("older", expanding=True))
+_LEFT = sa.text("SELECT count(*) FROM dbos.workflow_status WHERE status = 'PENDING' AND executor_id = :name")
+_EXECUTORS = sa.text("SELECT DISTINCT executor_id FROM dbos.workflow_status WHERE status = 'PENDING'")
 
 
 class Engine:
@@ -54,7 +75,8 @@ class Engine:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._walks: set[asyncio.Task[Any]] = set()
-        self._is_stopping = False
+        self._is_handing_over = False
+        self._may_rescue: Callable[[], bool] = _yes
         self._revived: dict[str, tuple[int, float]] = {}
         """Workflow id -> how often it was taken up, and from when on it may be again (monotonic)."""
         serializer = DBOSPortableJSONSerializer()
@@ -83,7 +105,7 @@ class Engine:
         runner, sagas = self._runner, self._sagas
 
         async def operation(operation_id: str, verb: str) -> str:
-            if self._is_stopping:
+            if self._is_handing_over:
                 raise asyncio.CancelledError
             walk = asyncio.current_task()
             assert walk is not None
@@ -126,16 +148,101 @@ class Engine:
         self._runner.progress.start()
         self._tasks.append(asyncio.create_task(self._rescue_for_ever(), name="rescue"))
 
-    async def stop(self) -> None:
+    def let(self, may_rescue: Callable[[], bool]) -> None:
+        """Have only one of several processes look for workflows that broke."""
+        self._may_rescue = may_rescue
+
+    @property
+    def walks(self) -> int:
+        """Operations that this process works on, resting ones included."""
+        return len(self._walks)
+
+    @property
+    def executor_id(self) -> str:
+        """In whose name workflows are run here."""
+        return self._settings.executor_id
+
+    def pause(self) -> None:
+        """Take nothing more from the queue."""
+        self._is_handing_over = True
+        self._dbos._sys_db.dequeue_scopes = _no_scopes  # pyright: ignore[reportPrivateUsage]
+
+    def resume(self) -> None:
+        """Take from the queue again."""
+        self._dbos._sys_db.__dict__.pop("dequeue_scopes", None)  # pyright: ignore[reportPrivateUsage]
+        self._is_handing_over = False
+
+    async def hand_over(self) -> int:
+        """Put what runs here back into the queue, for others; how much. `pause` comes first.
+
+        Walks are cut, which records nothing: whoever takes them up repeats the step that was under way, as
+        after a crash.
+        """
+        assert self._is_handing_over
+        handed = 0
+        while True:
+            walks = tuple(self._walks)
+            for task in walks:
+                task.cancel()
+            await asyncio.gather(*walks, return_exceptions=True)
+            found = await asyncio.to_thread(self.take_over, [self.executor_id], frozenset[str]())
+            handed += found
+            if not found and not self._walks:
+                return handed
+            # A claim that was under way at the pause may follow.
+            await asyncio.sleep(max(0.05, 2 * self._settings.queue_poll_s))
+
+    def take_over(self, executor_ids: Sequence[str], served: frozenset[str]) -> int:
+        """Put back into the queue what these executors ran; how much. Repeating it moves nothing twice.
+
+        Only what is still in their name moves, so nothing is taken from a living one. Work of an older
+        version that we replay becomes ours, unless a living process runs that version as its own (`served`).
+        """
+        older = [version for version in REPLAYED_VERSIONS if version not in served]
+        if older:
+            with self._engine.begin() as connection:
+                connection.execute(
+                    _ADOPT,
+                    {"ours": WORKFLOW_VERSION, "older": older, "names": list(executor_ids)},
+                )
+        return len(DBOS._recover_pending_workflows(list(executor_ids)))  # pyright: ignore[reportPrivateUsage]
+
+    def adopt(self, served: frozenset[str]) -> int:
+        """Make queued work of older versions that nobody alive runs, but we replay, our own; how much."""
+        older = [version for version in REPLAYED_VERSIONS if version not in served]
+        if not older:
+            return 0
+        with self._engine.begin() as connection:
+            return connection.execute(_ADOPT_QUEUED, {"ours": WORKFLOW_VERSION, "older": older}).rowcount
+
+    def left_of(self, executor_id: str) -> int:
+        """How much work is still in an executor's name."""
+        with self._engine.begin() as connection:
+            return connection.execute(_LEFT, {"name": executor_id}).scalar_one()
+
+    def executors(self) -> set[str]:
+        """All executors in whose name work is."""
+        with self._engine.begin() as connection:
+            return set(connection.execute(_EXECUTORS).scalars())
+
+    async def stop(self, *, hands_over: bool = False) -> None:
         """Stop working; what runs is taken up by the next process as after a crash.
 
         Walks are cut before anything they use is closed: a step that met a closed database would be
-        recorded as failed, while a cut one is recorded as nothing at all.
+        recorded as failed, while a cut one is recorded as nothing at all. Where others work on the same
+        database, what was cut is theirs at once.
         """
-        self._is_stopping = True
+        self.pause()
         for task in (*self._tasks, *self._walks):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._walks, return_exceptions=True)
+        if hands_over:
+            try:
+                async with asyncio.timeout(_HAND_OVER_S):
+                    await self.hand_over()
+            except Exception as error:
+                # The others find out by themselves that we are gone.
+                log.warning("engine.not_handed_over", reason=str(error)[:200])
         await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
         # The engine has put its own thread pool under the loop's default one, and has just closed it.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
@@ -147,7 +254,8 @@ class Engine:
         while True:
             await asyncio.sleep(_RESCUE_PERIOD_S)
             try:
-                await self.rescue()
+                if self._may_rescue():
+                    await self.rescue()
             except Exception:
                 log.exception("rescue.failed")
 
@@ -155,6 +263,9 @@ class Engine:
         """Have operations go on whose workflow ended without ending them; how many.
 
         That takes a database that was away for longer than we retry, or a bug of ours or of the engine.
+        A workflow that another process runs, or will run, is active and is left alone. Of two processes
+        that rescue at once one wins per workflow: the engine rewinds only what still has the state in which
+        it was found, and a restart holds the operation's row.
         A workflow is taken back to the checkpoint that broke, so that nothing done before is done again;
         one without a history is walked from the start, where `operations.once` and looking before creating
         do what the checkpoints would have done.
@@ -171,6 +282,8 @@ class Engine:
                     continue
                 try:
                     rescued += await self._revive(workflow_id, has_history=workflow_id in states)
+                except dbos_errors.DBOSException as error:
+                    log.info("rescue.not_needed", workflow_id=workflow_id, reason=str(error)[:200])
                 except Exception:
                     log.exception("rescue.failed", workflow_id=workflow_id)
         return rescued
@@ -223,6 +336,14 @@ async def _checkpoint(name: str, do: Callable[[], Awaitable[Any]]) -> Any:
         return await do()
 
     return await DBOS.run_step_async(StepOptions(name=name), body)
+
+
+def _no_scopes(queue_name: str) -> list[str | None]:  # noqa: ARG001  (the engine's own names)
+    return []
+
+
+def _yes() -> bool:
+    return True
 
 
 def _always(app_version: object, c: object = None) -> bool:  # noqa: ARG001  (the engine's own names)

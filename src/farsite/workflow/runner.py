@@ -55,6 +55,7 @@ Outcome = dict[str, Any]
 
 _FIRST_PAUSE_S = 0.2
 _LAST_PAUSE_S = 5.0
+_MAY_ACT_S = 0.05
 
 
 @dataclass(slots=True)
@@ -69,6 +70,10 @@ class Runner:
     clock: Clock
     on_step: Callable[[OperationId, str, str], None] = lambda _operation_id, _step, _when: None
     """Called before and after every step's effect; tests kill the process here."""
+    may_act: Callable[[], bool] = lambda: True
+    """Whether this process still has its work: not while others may have taken it over."""
+    resting: int = 0
+    """Operations of this process that rest in FAILED_TEMP."""
 
     async def run(self, saga: Saga[Any], operation_id: OperationId, checkpoint: Checkpoint) -> str:
         """Walk an operation to its end; returns the terminal state."""
@@ -218,7 +223,11 @@ class _Walk:
                     return chosen
                 self.ear.forget_control()
                 self.runner.controls.kick()
-                await self.ear.control_asked.wait()
+                self.runner.resting += 1
+                try:
+                    await self.ear.control_asked.wait()
+                finally:
+                    self.runner.resting -= 1
 
         return Control(await self.checkpoint(effect, wait))
 
@@ -392,6 +401,10 @@ class _Walk:
                     f"The deadline {deadline_at.isoformat(timespec='seconds')} passed. "
                     f"{self.told or 'There was no answer in time.'}"
                 )
+            if not self.runner.may_act():
+                # Others may be at it: nothing new is begun until it is known whether we still have it.
+                await asyncio.sleep(_MAY_ACT_S)
+                continue
             try:
                 return encode_result(await self._cuttable(action, left_s))
             except Unknown as silence:

@@ -26,16 +26,35 @@ class Health(Wire):
     loop_lag_s: float
 
 
+class Readiness(Wire):
+    """`reason` says why no requests should come here; empty: they should. `node` is this process's id."""
+
+    ready: bool
+    reason: str
+    node: str
+
+
+@router.get("/readyz")
+async def readyz(context: Here, response: Response) -> Readiness:
+    """For load balancers: 200 while requests should be sent to this process, 503 while they should not.
+
+    They should not while it starts, drains or stops, while it has no lease and while the database is away.
+    """
+    reason = context.not_ready_because()
+    if not reason and (trouble := await _trouble_with_database(context)):
+        reason = f"The database does not answer: {trouble}."
+    if reason:
+        response.status_code = 503
+        # A connection that stays open would keep a client of a process that is about to go.
+        response.headers["Retry-After"] = "1"
+        response.headers["Connection"] = "close"
+    return Readiness(ready=not reason, reason=reason, node=context.node_id)
+
+
 @router.get("/healthz")
 async def healthz(context: Here, response: Response) -> Health:
     """200 while requests can be served, 503 while the database is away."""
-    trouble = ""
-    try:
-        await asyncio.wait_for(asyncio.to_thread(_touch, context), _DATABASE_TIMEOUT_S)
-    except TimeoutError:
-        trouble = f"no answer within {_DATABASE_TIMEOUT_S:.0f} s"
-    except Exception as error:
-        trouble = str(error).splitlines()[0][:200]
+    trouble = await _trouble_with_database(context)
     response.status_code = 503 if trouble else 200
     if trouble:
         response.headers["Retry-After"] = "2"
@@ -46,6 +65,16 @@ async def healthz(context: Here, response: Response) -> Health:
         database_detail=trouble,
         loop_lag_s=REGISTRY.get_sample_value("farsite_loop_lag_seconds") or 0.0,
     )
+
+
+async def _trouble_with_database(context: Context) -> str:
+    try:
+        await asyncio.wait_for(asyncio.to_thread(_touch, context), _DATABASE_TIMEOUT_S)
+    except TimeoutError:
+        return f"no answer within {_DATABASE_TIMEOUT_S:.0f} s"
+    except Exception as error:
+        return str(error).splitlines()[0][:200]
+    return ""
 
 
 def _touch(context: Context) -> None:

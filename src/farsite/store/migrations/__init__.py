@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+import structlog
+
+from farsite.store.exclusion import hold
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+log = structlog.get_logger()
 
 _HERE = Path(__file__).parent
 _FILE = "m????_*.py"
@@ -27,14 +32,31 @@ def _config(connection: sa.Connection | None = None) -> "Config":
 
 
 def upgrade(engine: sa.Engine) -> None:
-    """Bring the schema to this program's version; nothing happens when it is there already."""
+    """Bring the schema to this program's version; nothing happens when it is there already.
+
+    Of several processes that start at once one does it, and the others wait. A schema of a newer release is
+    left as it is: a release only adds to the schema of the one before, so that old and new processes work
+    side by side while one is replaced by the other.
+    """
     with engine.begin() as connection:
-        if _version_of(connection) == newest():
+        if _is_there(connection):
             return
     from alembic import command
 
     with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            hold(connection, "migrations")
+            if _is_there(connection):
+                return
         command.upgrade(_config(connection), "head")
+
+
+def _is_there(connection: sa.Connection) -> bool:
+    version = _version_of(connection)
+    if version is not None and version > newest():
+        log.warning("schema.newer", schema=version, program=newest())
+        return True
+    return version == newest()
 
 
 def newest() -> str:

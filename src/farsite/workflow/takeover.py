@@ -1,0 +1,400 @@
+"""The takeover agent: keeps this process's lease, and takes over the work of processes that are gone.
+
+A thread of its own with a database connection of its own, so that neither a busy event loop nor a full pool
+makes a living process look dead. Twice a second it renews its lease and looks at the others:
+
+- A lock that nobody holds belongs to a process whose connection is gone. It is looked at once more a moment
+  later, because a process whose connection was merely cut comes back at once.
+- A lease that is over belongs to a process that is frozen, cut off, or whose host is gone.
+
+Either way the row is declared gone in one statement, and what it ran is put back into the queue. The process
+itself, if it lives, learns of it from its next renewal and exits at once; until then it begins nothing new on
+the outside, because its own clock has told it that its lease may be over (`is_held`). What it still has under
+way is fenced at its checkpoints by the engine.
+
+A database that is away takes all leases with it. A process that cannot renew therefore does not exit: it
+waits, holding back, until it learns whether it was taken over. And nobody declares another gone who has not
+kept his own lease without a gap for `lease_grace_s`, so that after the database's return all have renewed
+before anybody is judged.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from farsite import telemetry
+from farsite.model.errors import Conflict
+from farsite.model.node import Node, NodeState
+from farsite.settings import Settings
+from farsite.store import nodes
+
+log = structlog.get_logger()
+
+EXIT_FENCED = 75
+"""Exit code of a process that was taken over (EX_TEMPFAIL: starting it again is right)."""
+EXIT_STALLED = 76
+"""Exit code of a process whose event loop stood still."""
+
+_SECOND_LOOK_S = 0.1
+_RECONNECT_S = 0.1
+_AGAIN_S = 2.0
+_STRANGERS_S = 10.0
+_NAME_PATIENCE_S = 5.0
+
+
+class Workflows(Protocol):
+    """What the agent needs of the engine; all may be called from any thread."""
+
+    def take_over(self, executor_ids: Sequence[str], served: frozenset[str]) -> int:
+        """Put back into the queue what these ran that we can run; how much."""
+        ...
+
+    def left_of(self, executor_id: str) -> int:
+        """How much work still is in an executor's name."""
+        ...
+
+    def executors(self) -> set[str]:
+        """All executors in whose name work is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """Who is told what; called on the agent's thread, and must not wait."""
+
+    members: Callable[[Sequence[Node]], None] = lambda _nodes: None
+    """All nodes as they are now, at every look."""
+    told: Callable[[str], None] = lambda _what: None
+    """Another process has said something."""
+    lost: Callable[[Node], None] = lambda _node: None
+    """This process has declared another one gone."""
+    load: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    """Operations and VIMs that this process has."""
+
+
+class Takeover:
+    """This process among its equals.
+
+    `register` must have been called, and have returned, before anything is taken from the queue.
+    """
+
+    def __init__(
+        self, settings: Settings, url: str, me: Node, listener: Listener, workflows: Workflows | None = None
+    ) -> None:
+        self._settings = settings
+        self._me = me
+        self._listener = listener
+        self._workflows = workflows
+        self._engine = nodes.lease_engine(url, lease_s=settings.lease_s)
+        self._connection: sa.Connection | None = None
+        self._session = 0
+        self._held_until = 0.0
+        self._renewed_at = 0.0
+        self._steady_since = 0.0
+        self._looked_at = 0.0
+        self._suspects: dict[str, float] = {}
+        self._recovering: dict[str, float] = {}
+        self._recovered: set[str] = set()
+        self._strangers_at = time.monotonic()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._recovery = ThreadPoolExecutor(1, thread_name_prefix="takeover")
+        self._alive_at = self._turn_at = time.monotonic()
+        self.state = NodeState.UP
+        """As the operators want it."""
+        self.members: tuple[Node, ...] = ()
+        """All nodes as they were last seen."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nobody can have taken us over yet, by our own clock, which runs on while we are frozen."""
+        return time.monotonic() < self._held_until
+
+    @property
+    def me(self) -> Node:
+        return self._me
+
+    def heard(self) -> None:
+        """The event loop is alive; it says so every so often."""
+        self._alive_at = time.monotonic()
+
+    def register(self) -> None:
+        """Take the lock and the lease.
+
+        Raises:
+            Conflict: another process works under this id.
+        """
+        give_up_at = time.monotonic() + _NAME_PATIENCE_S
+        while not self._connect():
+            # One that was just killed may be gone before its connection is.
+            if time.monotonic() > give_up_at:
+                self._disconnect()
+                raise Conflict(
+                    f'Another process works as "{self._me.id}" on this database. Give each process its own '
+                    f"FARSITE_EXECUTOR_ID, or leave it empty, or stop the other one."
+                )
+            time.sleep(_RECONNECT_S)
+        asked_at = time.monotonic()
+        assert self._connection is not None
+        self._me = nodes.register(self._connection, self._me, lease_s=self._settings.lease_s)
+        self._renewed(asked_at)
+        self._steady_since = asked_at
+        self.members = tuple(nodes.all_of(self._connection))
+
+    def start(self, workflows: Workflows) -> None:
+        """Begin to look after the others."""
+        self._workflows = workflows
+        self._alive_at = self._turn_at = time.monotonic()
+        self._thread = threading.Thread(target=self._work, name="takeover", daemon=True)
+        self._thread.start()
+
+    def leave(self, *, is_recovered: bool) -> None:
+        """Stop, and be gone in an orderly way: nobody has to find out."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._recovery.shutdown(wait=True, cancel_futures=True)
+        try:
+            if self._connection is not None:
+                nodes.leave(self._connection, self._me.id, self._me.boot, is_recovered=is_recovered)
+                nodes.tell(self._connection, "nodes")
+        except DBAPIError as error:
+            log.info("node.left_unsaid", reason=_words(error))
+        self._disconnect()
+        self._engine.dispose()
+
+    # -- the agent's thread
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                if self._connection is None and not self._come_back():
+                    self._stopping.wait(_RECONNECT_S)
+                    continue
+                self._one_turn()
+            except DBAPIError as error:
+                log.warning("node.database_away", reason=_words(error))
+                self._disconnect()
+            except Exception:
+                log.exception("node.agent_failed")
+                self._disconnect()
+                self._stopping.wait(_RECONNECT_S)
+
+    def _one_turn(self) -> None:
+        self._look_at_the_loop()
+        now = time.monotonic()
+        if now - self._renewed_at >= self._settings.lease_renew_s:
+            self._renew()
+        if now - self._looked_at >= self._settings.lease_renew_s or self._is_second_look_due():
+            self._look()
+        self._hear(until=self._next_turn())
+
+    def _next_turn(self) -> float:
+        due = min(self._renewed_at, self._looked_at) + self._settings.lease_renew_s
+        return min([due, *(seen + _SECOND_LOOK_S for seen in self._suspects.values())])
+
+    def _is_second_look_due(self) -> bool:
+        now = time.monotonic()
+        return any(now >= seen + _SECOND_LOOK_S for seen in self._suspects.values())
+
+    def _hear(self, *, until: float) -> None:
+        """Wait for what others say; a connection that is cut is noticed at once."""
+        connection = self._raw()
+        wait_s = max(until - time.monotonic(), 0.01)
+        for notice in connection.notifies(timeout=wait_s, stop_after=1):
+            if notice.payload == "nodes":
+                self._looked_at = 0.0
+                self._renew()
+            self._listener.told(notice.payload)
+
+    def _raw(self):  # psycopg's connection, which has no name of its own in SQLAlchemy
+        assert self._connection is not None
+        return self._connection.connection.driver_connection
+
+    def _connect(self) -> bool:
+        """Connect and take our lock; whether it is ours."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        session = nodes.take_lock(self._connection, self._me.id, former_session=self._session)
+        if session is None:
+            return False
+        self._session = session
+        nodes.listen(self._connection)
+        return True
+
+    def _come_back(self) -> bool:
+        """After a lost connection: take the lock again, and learn whether we were taken over meanwhile."""
+        self._look_at_the_loop()
+        if not self._connect():
+            self._disconnect()
+            return False
+        self._renew()
+        log.info("node.database_back", held=self.is_held)
+        # What was said meanwhile was not heard.
+        self._listener.told("everything")
+        return True
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        self._suspects.clear()
+        if connection is not None:
+            try:
+                connection.invalidate()
+                connection.close()
+            except Exception as error:
+                log.debug("node.not_closed", reason=str(error))
+
+    def _renew(self) -> None:
+        assert self._connection is not None
+        operations, vims = self._listener.load()
+        asked_at = time.monotonic()
+        state = nodes.renew(
+            self._connection,
+            self._me.id,
+            self._me.boot,
+            lease_s=self._settings.lease_s,
+            operations=operations,
+            vims=vims,
+        )
+        if state is None:
+            _exit(EXIT_FENCED, "node.fenced", node=self._me.name, why="another process has taken over")
+            return
+        self.state = state
+        self._renewed(asked_at)
+
+    def _renewed(self, asked_at: float) -> None:
+        now = time.monotonic()
+        # Half a lease without a renewal is a gap: with the others it may have been a little longer.
+        if now - self._renewed_at > max(self._settings.lease_s / 2, self._settings.lease_renew_s * 1.5):
+            self._steady_since = now
+        self._renewed_at = now
+        # The database counts from when it got the statement, which is later than when we sent it.
+        self._held_until = asked_at + self._settings.lease_s
+
+    def _look(self) -> None:
+        assert self._connection is not None
+        self._looked_at = time.monotonic()
+        known = nodes.all_of(self._connection)
+        self.members = tuple(known)
+        self._listener.members(self.members)
+        others = [one for one in known if one.id != self._me.id]
+        if time.monotonic() - self._steady_since < self._settings.lease_grace_s:
+            self._suspects.clear()
+            return
+        standing = [one for one in others if one.state is not NodeState.GONE]
+        free = nodes.unlocked(self._connection, [one.id for one in standing])
+        now = time.monotonic()
+        for node in standing:
+            if node.is_expired:
+                self._declare(node, f"its lease was over at {node.expires_at:%H:%M:%S} UTC")
+            elif node.id not in free:
+                self._suspects.pop(node.id, None)
+            elif now - self._suspects.setdefault(node.id, now) >= _SECOND_LOOK_S:
+                self._declare(node, "its connection to the database ended")
+        for node_id in set(self._suspects) - {one.id for one in standing}:
+            del self._suspects[node_id]
+        for node in others:
+            if node.state is NodeState.GONE and not node.is_recovered:
+                self._recover(node)
+        self._look_for_strangers(known)
+
+    def _declare(self, node: Node, reason: str) -> None:
+        assert self._connection is not None
+        self._suspects.pop(node.id, None)
+        if not nodes.declare_gone(self._connection, node, reason):
+            return
+        telemetry.TAKEOVERS.inc()
+        log.warning("node.lost", node=node.name, executor_id=node.id, reason=reason)
+        self._recover(node)
+        nodes.tell(self._connection, "nodes")
+        self.members = tuple(
+            replace(one, state=NodeState.GONE) if one.id == node.id else one for one in self.members
+        )
+        self._listener.members(self.members)
+        self._listener.lost(replace(node, state=NodeState.GONE, reason=reason))
+
+    def _look_for_strangers(self, known: Sequence[Node]) -> None:
+        """Work in the name of an executor that has no row: of an older release, or of a restored database."""
+        if time.monotonic() - self._strangers_at < _STRANGERS_S:
+            return
+        self._strangers_at = time.monotonic()
+        self._recovery.submit(self._recover_strangers, {one.id for one in known})
+
+    def _recover_strangers(self, known: set[str]) -> None:
+        assert self._workflows is not None
+        try:
+            for executor_id in self._workflows.executors() - known:
+                count = self._workflows.take_over([executor_id], self.served())
+                log.warning("node.stranger_recovered", executor_id=executor_id, operations=count)
+        except Exception:
+            log.exception("node.strangers_not_recovered")
+
+    def served(self) -> frozenset[str]:
+        """Workflow versions that some other living process runs as its own."""
+        return frozenset(
+            one.workflow_versions[0]
+            for one in self.members
+            if one.is_alive and one.id != self._me.id and one.workflow_versions
+        )
+
+    def _recover(self, node: Node) -> None:
+        """Have its work put back into the queue, beside the agent's own: a renewal must not wait for it.
+
+        Whoever declared it gone does so at once, all others a little later if something is left then.
+        """
+        now = time.monotonic()
+        if node.boot in self._recovered or now < self._recovering.get(node.boot, 0.0):
+            return
+        is_declared_here = node.state is not NodeState.GONE
+        if not is_declared_here and node.boot not in self._recovering:
+            self._recovering[node.boot] = now + _AGAIN_S
+            return
+        self._recovering[node.boot] = now + _AGAIN_S
+        self._recovery.submit(self._recover_now, node)
+
+    def _recover_now(self, node: Node) -> None:
+        assert self._workflows is not None
+        began = time.monotonic()
+        try:
+            count = self._workflows.take_over([node.id], self.served())
+            left = self._workflows.left_of(node.id)
+            if not left:
+                with self._engine.connect() as connection:
+                    nodes.set_recovered(connection, node.id)
+                self._recovered.add(node.boot)
+            if count or not left:
+                took_s = round(time.monotonic() - began, 3)
+                log.info("node.recovered", node=node.name, operations=count, left=left, took_s=took_s)
+        except Exception:
+            log.exception("node.not_recovered", node=node.name)
+
+    def _look_at_the_loop(self) -> None:
+        """A process whose event loop stands still renews its lease and does nothing: worse than a dead one.
+
+        After a freeze of the whole process the loop has had no chance either, so only time that this thread
+        saw pass in small pieces counts.
+        """
+        now = time.monotonic()
+        seen, self._turn_at = self._turn_at, now
+        if now - seen > 1.0:
+            self._alive_at += now - seen
+        if now - self._alive_at > self._settings.loop_stall_s:
+            _exit(EXIT_STALLED, "node.stalled", node=self._me.name, for_s=round(now - self._alive_at, 1))
+
+
+def _exit(code: int, event: str, **facts: object) -> None:
+    """End this process now: whatever it would still do, another one does by now."""
+    log.critical(event, **facts, exits_with=code)
+    os._exit(code)
+
+
+def _words(error: DBAPIError) -> str:
+    return str(error.orig or error).strip().splitlines()[0][:200]

@@ -1,0 +1,301 @@
+"""Several real processes of Farsite on one PostgreSQL and one data directory, to be killed and frozen."""
+
+import asyncio
+import contextlib
+import ctypes
+import functools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+import psycopg
+
+from farsite.functions.packaging import build_sample
+from farsite.vims.drivers.simulated.driver import world_path
+from farsite.vims.drivers.simulated.state import duplicates
+from farsite.vims.drivers.simulated.world import leave
+from farsite.vims.drivers.simulated.world_file import open_world
+from postgres_server import PostgresServer
+
+T = TypeVar("T")
+
+BOUND_S = 60.0
+ENDED = ("COMPLETED", "FAILED", "ROLLED_BACK", "FAILED_TEMP")
+GRACE_S = 3.0
+"""What `lease_grace_s` is by default: so long after its start a process declares nobody gone."""
+_PR_SET_PDEATHSIG = 1
+_LISTENS = re.compile(r"listens on (\S+);")
+
+
+class Process:
+    """One `farsite serve`."""
+
+    def __init__(
+        self, cluster: "Cluster", name: str, program: Sequence[str], settings: Mapping[str, object]
+    ) -> None:
+        self.name = name
+        self.url = ""
+        self._log = cluster.data_dir.parent / f"{name}.log"
+        self._begins_at = self._log.stat().st_size if self._log.exists() else 0
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("FARSITE_")}
+        environment |= {f"FARSITE_{key.upper()}": str(value) for key, value in settings.items()}
+        environment["FARSITE_NODE_NAME"] = name
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *program, "serve", "--data-dir", str(cluster.data_dir), "--port", "0",
+                    "--database-url", cluster.database_url, "--log-format", "json",
+                ],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                preexec_fn=functools.partial(_die_with_parent, os.getpid()),
+            )  # fmt: skip
+        self.pid = self._process.pid
+        self.began = time.monotonic()
+
+    def ready(self, within_s: float = BOUND_S) -> "Process":
+        """Wait until it wants requests."""
+        until(self._is_ready, f"{self.name} is ready", within_s, lambda: self.log()[-3000:])
+        return self
+
+    def _is_ready(self) -> bool:
+        assert self._process.poll() is None, f"{self.name} ended:\n{self.log()[-3000:]}"
+        if not self.url:
+            found = _LISTENS.search(self.log())
+            self.url = found[1] if found else ""
+        return bool(self.url) and self.readiness()[0] == 200
+
+    def readiness(self) -> tuple[int, str]:
+        """Status of /readyz and the reason it gives; 0 when nobody answers."""
+        try:
+            answer = httpx2.get(f"{self.url}/readyz", timeout=5, trust_env=False)
+        except httpx2.TransportError as error:
+            return 0, str(error)
+        return answer.status_code, answer.json()["reason"]
+
+    def log(self) -> str:
+        """What it has logged since it was started."""
+        with self._log.open("rb") as file:
+            file.seek(self._begins_at)
+            return file.read().decode(errors="replace")
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self, within_s: float = 30.0) -> int:
+        """SIGTERM; the exit code."""
+        self._process.terminate()
+        return self.ended(within_s)
+
+    def ended(self, within_s: float = BOUND_S) -> int:
+        """Wait for its end by itself; the exit code."""
+        return self._process.wait(within_s)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+
+class Cluster:
+    """The processes, their database and data directory, and what tests and benchmarks do with them."""
+
+    def __init__(self, server: PostgresServer, **settings: object) -> None:
+        self.server = server
+        self._dir = Path(tempfile.mkdtemp(prefix="fsn-", dir="/tmp"))
+        self.data_dir = self._dir / "data"
+        self.data_dir.mkdir(mode=0o700)
+        self.database = server.create()
+        self.database_url = server.url(self.database)
+        self.settings = settings
+        self.processes: list[Process] = []
+        self._http: httpx2.Client | None = None
+        self._turn = 0
+
+    def start(self, name: str, *, program: Sequence[str] = (), **settings: object) -> Process:
+        """Start a process; it may not be ready yet."""
+        default = (str(Path(sys.executable).with_name("farsite")),)
+        process = Process(self, name, program or default, self.settings | settings)
+        self.processes.append(process)
+        return process
+
+    def started(self, *names: str, **settings: object) -> list[Process]:
+        """Start several at once and wait until all are ready."""
+        begun = [self.start(name, **settings) for name in names]
+        return [one.ready() for one in begun]
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.is_running:
+                process.send(signal.SIGCONT)
+                process.kill()
+        if self._http is not None:
+            self._http.close()
+        self.server.start()
+        with contextlib.suppress(psycopg.Error):
+            self.server.drop(self.database)
+        shutil.rmtree(self._dir, ignore_errors=True)
+
+    # -- asking
+
+    @property
+    def token(self) -> str:
+        return (self.data_dir / "token").read_text().strip()
+
+    def ask(self, method: str, path: str, *, of: Process | None = None, **how: Any) -> httpx2.Response:
+        """Ask one process, or each in turn."""
+        if self._http is None:
+            self._http = httpx2.Client(
+                headers={"Authorization": f"Bearer {self.token}"}, timeout=60, trust_env=False
+            )
+        running = [one for one in self.processes if one.is_running and one.url]
+        self._turn += 1
+        asked = of or running[self._turn % len(running)]
+        return self._http.request(method, f"{asked.url}/farsite/v1{path}", **how)
+
+    def done(self, method: str, path: str, *, of: Process | None = None, **how: Any) -> Any:
+        """Ask for what must be granted; the answer's content."""
+        answer = self.ask(method, path, of=of, **how)
+        assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.database_url, autocommit=True, connect_timeout=5) as connection:
+            return connection.execute(statement, values).fetchall()  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    # -- what is there
+
+    def register(self, name: str, **settings: object) -> str:
+        """A simulated VIM whose world outlives every process and has a journal; its id."""
+        body = {"name": name, "type": "simulated", "settings": settings}
+        return self.done("POST", "/vims", json=body)["id"]
+
+    def onboard(self, sample: str = "webserver") -> str:
+        """A built-in package; its VNFD id."""
+        created = self.done("POST", "/packages")
+        return self.done(
+            "PUT",
+            f"/packages/{created['id']}/content",
+            content=build_sample(sample),
+            headers={"Content-Type": "application/zip"},
+        )["vnfd_id"]
+
+    def vnfs(self, vnfd_id: str, count: int) -> list[str]:
+        return [self.done("POST", "/vnfs", json={"package": vnfd_id})["id"] for _ in range(count)]
+
+    def instantiate(self, vnf_ids: Sequence[str], vim: str, *, of: Process | None = None) -> list[str]:
+        """Begin to instantiate; the operations' ids."""
+        return [
+            self.done("POST", f"/vnfs/{vnf_id}/instantiate", of=of, json={"vim": vim})["id"]
+            for vnf_id in vnf_ids
+        ]
+
+    def states(self, operation_ids: Sequence[str]) -> dict[str, str]:
+        found = self.sql("SELECT id, state FROM operations WHERE id = ANY(%s)", list(operation_ids))
+        return dict(found)
+
+    def all_completed(self, operation_ids: Sequence[str], within_s: float = BOUND_S) -> None:
+        """Wait until all have ended; they must have COMPLETED."""
+        until(
+            lambda: set(self.states(operation_ids).values()) <= set(ENDED),
+            "all operations end",
+            within_s,
+            lambda: f"{self.states(operation_ids)} {self.runners(operation_ids)}",
+        )
+        assert set(self.states(operation_ids).values()) == {"COMPLETED"}, self.states(operation_ids)
+
+    def runners(self, operation_ids: Sequence[str]) -> dict[str, str]:
+        """Node name by operation, of those that are under way."""
+        return dict(
+            self.sql(
+                "SELECT w.workflow_uuid, coalesce(n.name, w.executor_id) FROM dbos.workflow_status w "
+                "LEFT JOIN nodes n ON n.id = w.executor_id "
+                "WHERE w.status = 'PENDING' AND w.workflow_uuid = ANY(%s)",
+                list(operation_ids),
+            )
+        )
+
+    def node(self, name: str) -> Mapping[str, Any]:
+        """The latest row of a node of that name."""
+        columns = "id, name, state, reason, operations, vims, is_recovered"
+        row = self.sql(f"SELECT {columns} FROM nodes WHERE name = %s ORDER BY started_at DESC LIMIT 1", name)[
+            0
+        ]
+        return dict(zip(columns.split(", "), row, strict=True))
+
+    def vims_of(self, name: str) -> int:
+        return self.node(name)["vims"]
+
+    def open_alarms(self, problem: str) -> set[str]:
+        """Objects with an open alarm of that problem."""
+        found = self.sql("SELECT object_id FROM alarms WHERE is_open AND specific_problem = %s", problem)
+        return {row[0] for row in found}
+
+    def doubled(self, vim_id: str) -> list[str]:
+        """What stood twice on a simulated VIM at any time, by its journal."""
+
+        async def read() -> list[str]:
+            world = open_world(world_path(self.data_dir / "run", vim_id))
+            try:
+                return duplicates(await world.journal())
+            finally:
+                leave(world)
+
+        return asyncio.run(read())
+
+    def deployments(self, vim_id: str) -> int:
+        """How many deployments were ever created on a simulated VIM."""
+
+        async def read() -> int:
+            world = open_world(world_path(self.data_dir / "run", vim_id))
+            try:
+                return sum(effect.kind == "deployment.created" for effect in await world.journal())
+            finally:
+                leave(world)
+
+        return asyncio.run(read())
+
+
+@contextmanager
+def cluster(server: PostgresServer, **settings: object) -> Iterator[Cluster]:
+    """A cluster without processes yet; all of them are gone at the end."""
+    made = Cluster(server, **settings)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def until(
+    is_so: Callable[[], bool],
+    what: str,
+    within_s: float = BOUND_S,
+    why: Callable[[], str] = lambda: "",
+    *,
+    look_s: float = 0.02,
+) -> float:
+    """Wait for something; how many seconds it took."""
+    began = time.monotonic()
+    while not is_so():
+        assert time.monotonic() - began < within_s, f"never: {what}. {why()}"
+        time.sleep(look_s)
+    return time.monotonic() - began
+
+
+def _die_with_parent(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # died before the call above
+        os._exit(1)
