@@ -8,6 +8,7 @@ import structlog
 
 from farsite.api import local_vim
 from farsite.api.context import Context
+from farsite.api.readers import READERS
 from farsite.assurance.healing import Healer
 from farsite.assurance.heartbeats import Heartbeats
 from farsite.assurance.history import History
@@ -23,6 +24,7 @@ from farsite.model.errors import FarsiteError
 from farsite.model.ids import DEFAULT_PROJECT, VimId
 from farsite.model.operation import Operation
 from farsite.notifications.feed import Feed
+from farsite.notifications.notifier import Notifier
 from farsite.placement.greedy import place
 from farsite.secrets import KeyDirectory
 from farsite.settings import Settings
@@ -58,6 +60,14 @@ class Farsite:
         self.watch = DeploymentWatch(settings, self.drivers)
         self.catalogue = Catalogue(settings, self.database, self.clock)
         self.feed = Feed(self.database)
+        self.subscription_keys = KeyDirectory(
+            settings.data_dir / "keys" / "subscriptions",
+            owner="subscription",
+            remedy="end the subscription and make it anew",
+        )
+        self.notifier = Notifier(
+            settings, self.database, self.feed, self.subscription_keys, READERS, self.clock
+        )
         self.heartbeats = Heartbeats(settings, self.database, self.drivers, self.clock)
         self.loop_lag = LoopLag(settings, self.database, self.clock)
         self.healer = Healer(settings, self.database, self.clock, self.begin)
@@ -97,11 +107,13 @@ class Farsite:
             drivers=self.drivers,
             catalogue=self.catalogue,
             keys=self.keys,
+            subscription_keys=self.subscription_keys,
             feed=self.feed,
             begin=self.begin,
             nudge=self.nudge,
             watch_vim=self.watch_vim,
             unwatch_vim=self.unwatch_vim,
+            notify=self.notifier.kick,
         )
 
     def begin(self, connection: sa.Connection, operation: Operation) -> None:
@@ -126,6 +138,7 @@ class Farsite:
         self._engine = Engine(self.settings, self.database, VERBS, self.runner)
         await self._engine.start()
         self.feed.start()
+        await self.notifier.start()
         self.loop_lag.start()
         self.healer.start()
         self.history.start()
@@ -140,6 +153,7 @@ class Farsite:
 
     async def _open_vims(self) -> None:
         await self._watch_all()
+        await self.notifier.tell_rebuilt()
         await local_vim.configure(self.context)
 
     async def _watch_all(self) -> None:
@@ -156,6 +170,7 @@ class Farsite:
         await self.loop_lag.stop()
         await self.observer.stop()
         await self.heartbeats.stop()
+        await self.notifier.stop()
         await self.feed.stop()
         if self._engine is not None:
             await self._engine.stop()

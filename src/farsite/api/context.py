@@ -24,6 +24,7 @@ class Context:
     drivers: Drivers
     catalogue: Catalogue
     keys: KeyDirectory
+    subscription_keys: KeyDirectory
     feed: Feed
     begin: Callable[[Connection, Operation], None]
     """Records and enqueues an operation in the caller's transaction (lifecycle.requests.start takes it)."""
@@ -34,3 +35,5 @@ class Context:
     so that its state and inventory are known."""
     unwatch_vim: Callable[[VimId], Awaitable[None]]
     """After a VIM was deleted."""
+    notify: Callable[[], None]
+    """After a subscription was made, changed or ended: have it looked at now. Thread-safe."""
