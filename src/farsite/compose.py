@@ -15,6 +15,7 @@ import structlog
 from farsite import __version__, telemetry
 from farsite.api import local_vim
 from farsite.api.context import Context
+from farsite.api.readers import READERS
 from farsite.assurance.healing import Healer
 from farsite.assurance.heartbeats import Heartbeats
 from farsite.assurance.history import History
@@ -33,6 +34,7 @@ from farsite.model.ids import DEFAULT_PROJECT, VimId
 from farsite.model.node import Node, NodeState
 from farsite.model.operation import Operation
 from farsite.notifications.feed import Feed
+from farsite.notifications.notifier import Notifier
 from farsite.placement.greedy import place
 from farsite.secrets import KeyDirectory
 from farsite.settings import Settings
@@ -70,6 +72,14 @@ class Farsite:
         self.watch = DeploymentWatch(settings, self.drivers)
         self.catalogue = Catalogue(settings, self.database, self.clock)
         self.feed = Feed(self.database)
+        self.subscription_keys = KeyDirectory(
+            settings.data_dir / "keys" / "subscriptions",
+            owner="subscription",
+            remedy="end the subscription and make it anew",
+        )
+        self.notifier = Notifier(
+            settings, self.database, self.feed, self.subscription_keys, READERS, self.clock
+        )
         self.heartbeats = Heartbeats(settings, self.database, self.drivers, self.clock)
         self.loop_lag = LoopLag(settings, self.database, self.clock)
         self.healer = Healer(settings, self.database, self.clock, self._begin_as_healer)
@@ -136,6 +146,7 @@ class Farsite:
             drivers=self.drivers,
             catalogue=self.catalogue,
             keys=self.keys,
+            subscription_keys=self.subscription_keys,
             feed=self.feed,
             begin=self.begin,
             nudge=self.nudge,
@@ -144,6 +155,7 @@ class Farsite:
             nodes=self.nodes,
             node_id=self.settings.executor_id,
             not_ready_because=self.not_ready_because,
+            notify=self.notifier.kick,
         )
 
     def begin(self, connection: sa.Connection, operation: Operation) -> None:
@@ -186,6 +198,7 @@ class Farsite:
             self.takeover.start(self._engine)
             self._living = asyncio.create_task(self._live(self.takeover), name="living")
         self.feed.start()
+        await self.notifier.start()
         self.loop_lag.start()
         await self.catalogue.recover(self._known_alive() - {self.settings.executor_id})
         # VIMs that are away delay neither the start nor each other.
@@ -202,6 +215,7 @@ class Farsite:
         if self.takeover is not None:
             self.share.set_members(_sharing(self.takeover.members))
         await self.share.start()
+        await self.notifier.tell_rebuilt()
         await local_vim.configure(self.context)
 
     async def stop(self) -> None:
@@ -215,6 +229,7 @@ class Farsite:
         await self.loop_lag.stop()
         await self.observer.stop()
         await self.heartbeats.stop()
+        await self.notifier.stop()
         await self.feed.stop()
         if self._engine is not None:
             await self._engine.stop(hands_over=self.takeover is not None)

@@ -106,6 +106,26 @@ class Settings:
     stop_notice_s: float = 0.0
     """Seconds between telling load balancers not to come any more and really stopping (SIGTERM)."""
 
+    # Notifications to consumers
+    notify_timeout_s: float = 5.0
+    """Seconds that a consumer may take to answer a notification."""
+    notify_parallel: int = 8
+    """Notifications under way to one consumer at the same time; those of one object never are."""
+    notify_attempts: int = 10
+    """Attempts until a notification that the consumer does not take is a dead letter."""
+    notify_give_up_s: float = 3600.0
+    """Seconds that a consumer may answer 5xx to everything before notifications become dead letters."""
+    notify_pause_max_s: float = 10.0
+    """Longest pause between two attempts, in seconds."""
+    notify_lease_s: float = 1.5
+    """Seconds after which other processes take over the deliveries of one that says nothing."""
+    notify_ca_cert: str = ""
+    """File of CA certificates to trust for consumers, beside the system's."""
+    notify_client_cert: str = ""
+    """File of the certificate that consumers with TLS_CERT are shown, with its chain."""
+    notify_client_key: str = ""
+    """File of its key; empty: in the certificate's file."""
+
     @property
     def url(self) -> str:
         return self.database_url or f"sqlite:///{self.data_dir / 'farsite.db'}"

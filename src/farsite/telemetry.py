@@ -60,6 +60,24 @@ LEASE_HELD = Gauge(
     registry=REGISTRY,
 )
 VIMS_WATCHED = Gauge("farsite_vims_watched", "VIMs that this process watches.", registry=REGISTRY)
+NOTIFICATIONS = Counter(
+    "farsite_notifications_total",
+    "Calls of consumers, by what came of them (taken, refused, not now, silent).",
+    ["outcome"],
+    registry=REGISTRY,
+)
+NOTIFICATIONS_DEAD = Counter("farsite_notifications_dead_total", "Notifications given up.", registry=REGISTRY)
+NOTIFICATION_DELAY = Histogram(
+    "farsite_notification_delay_seconds",
+    "Time from the record of a fact to the first time that a consumer took it.",
+    registry=REGISTRY,
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600),
+)
+NOTIFICATIONS_PENDING = Gauge(
+    "farsite_notifications_pending",
+    "Notifications in memory that consumers have not taken yet.",
+    registry=REGISTRY,
+)
 
 
 def exposition() -> bytes:

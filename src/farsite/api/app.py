@@ -17,10 +17,11 @@ from farsite.api.native import (
     nsds,
     operations,
     packages,
+    subscriptions,
     vims,
     vnfs,
 )
-from farsite.api.sol003 import vnflcm
+from farsite.api.sol003 import vnffm, vnflcm
 from farsite.api.sol005 import vnfpkgm
 from farsite.api.tacker import discovery
 from farsite.api.tacker import vims as tacker_vims
@@ -34,7 +35,8 @@ def make_app(context: Context) -> FastAPI:
         title="Farsite",
         version=__version__,
         summary="Multi-site NFV orchestrator",
-        description="Native API under /farsite/v1; ETSI NFV-SOL 003 VNF lifecycle management: /vnflcm/v2.",
+        description="Native API under /farsite/v1; ETSI NFV-SOL 003 VNF lifecycle management: "
+        "/vnflcm/v2, fault management: /vnffm/v1.",
         openapi_url=f"{ROOT}/openapi.json",
         # The interactive pages load scripts from elsewhere, which an orchestrator's network may not.
         docs_url=None,
@@ -46,12 +48,26 @@ def make_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.known_callers = KnownCallers(context)
     problem.install(app)
-    for part in (vims, packages, nsds, vnfs, management, ns, operations, alarms, access, nodes):
+    for part in (
+        vims,
+        packages,
+        nsds,
+        vnfs,
+        management,
+        ns,
+        operations,
+        alarms,
+        subscriptions,
+        access,
+        nodes,
+    ):
         app.include_router(part.router)
     app.include_router(discovery.router)
     app.include_router(tacker_vims.router)
     app.include_router(health.router)
     app.include_router(vnflcm.router)
+    app.include_router(vnffm.router)
+    app.include_router(vnffm.versions_router)
     app.include_router(vnfpkgm.router)
     # The last added is the outermost: bounds first, then identity, and whatever goes wrong is answered.
     app.add_middleware(Authenticate, known=app.state.known_callers)

@@ -25,6 +25,7 @@ class Context:
     drivers: Drivers
     catalogue: Catalogue
     keys: KeyDirectory
+    subscription_keys: KeyDirectory
     feed: Feed
     begin: Callable[[Connection, Operation], None]
     """Records and enqueues an operation in the caller's transaction (lifecycle.requests.start takes it)."""
@@ -41,3 +42,5 @@ class Context:
     """Which of them this one is."""
     not_ready_because: Callable[[], str]
     """Why no new requests should be sent to this process; empty: they should."""
+    notify: Callable[[], None]
+    """After a subscription was made, changed or ended: have it looked at now. Thread-safe."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, TypeGuard, TypeVar
+from typing import Annotated, TypeGuard, TypeVar, cast
 from urllib.parse import quote
 
 from fastapi import Query, Request, Response
@@ -230,6 +230,9 @@ def page_in_memory(
 
 
 def _holds(condition: Condition, value: object) -> bool:
+    if isinstance(value, tuple):
+        # An array meets a condition when one of its elements does.
+        return any(_holds(condition, one) for one in cast("tuple[object, ...]", value))
     text = _text(value)
     match condition.comparison:
         case Comparison.EQ | Comparison.IN:

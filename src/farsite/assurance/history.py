@@ -8,7 +8,7 @@ from datetime import timedelta
 import structlog
 
 from farsite.model.clock import Clock
-from farsite.store import operations, outbox
+from farsite.store import operations, outbox, subscriptions
 from farsite.store.database import Database
 
 log = structlog.get_logger()
@@ -52,4 +52,5 @@ class History:
         await self._forget(ended)
         await self._database.read(operations.forget_effects, ended)
         await self._database.read(outbox.forget_before, before)
+        await self._database.read(subscriptions.forget_before, before)
         return len(ended)

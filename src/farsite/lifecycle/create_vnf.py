@@ -98,5 +98,5 @@ def delete_vnf(connection: Connection, vnf: VnfInstance, *, clock: Clock) -> Non
             f"(farsite vnf terminate {vnf.id}), which removes it.",
             about={"vnf": vnf.id},
         )
-    instances.delete_vnf(connection, vnf)
     alarms.clear_all_of(connection, vnf.id, clock.now())
+    instances.delete_vnf(connection, vnf, at=clock.now())

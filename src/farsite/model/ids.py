@@ -15,6 +15,7 @@ NsInstanceId = NewType("NsInstanceId", str)
 OperationId = NewType("OperationId", str)
 AlarmId = NewType("AlarmId", str)
 EventId = NewType("EventId", str)
+SubscriptionId = NewType("SubscriptionId", str)
 ProjectId = NewType("ProjectId", str)
 
 DEFAULT_PROJECT = ProjectId("default")

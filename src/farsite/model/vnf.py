@@ -124,6 +124,20 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VnfIdentity:
+    """What a VNF instance is known by, also when it is gone."""
+
+    id: VnfInstanceId
+    name: str
+    vnfd_id: str
+    provider: str
+    product_name: str
+    software_version: str
+    vnfd_version: str
+    ns_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VnfInstance:
     """A VNF instance. `deployment` is what shall stand (every VNFC in its recorded initial state);
     `resources` is what the VIM last said stands."""
@@ -166,6 +180,19 @@ class VnfInstance:
     created_at: datetime
     version: int = 1
     """Grows with every change; the ETag."""
+
+    @property
+    def identity(self) -> VnfIdentity:
+        return VnfIdentity(
+            id=self.id,
+            name=self.name,
+            vnfd_id=self.vnfd_id,
+            provider=self.provider,
+            product_name=self.product_name,
+            software_version=self.software_version,
+            vnfd_version=self.vnfd_version,
+            ns_id=self.ns_id,
+        )
 
     @property
     def vnf_state(self) -> VnfState:

@@ -27,6 +27,7 @@ ATTRIBUTES = {
     "ackState": alarms.c.ack_state,
     "isOpen": alarms.c.is_open,
     "alarmRaisedTime": alarms.c.raised_at,
+    "rootCauseFaultyResource/faultyResourceType": alarms.c.body["faulty_resource_type"].as_string(),
 }
 EVENT_ATTRIBUTES = {
     "id": events.c.id,

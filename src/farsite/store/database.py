@@ -37,8 +37,14 @@ Connection = sa.Connection
 """For those who pass a connection on without speaking SQL themselves."""
 
 _BUSY_TIMEOUT_MS = 30_000
+_TOLD = "farsite_told"
 _RETRY_FOR_S = 60.0
 _OWNER_PATIENCE_S = 0.5
+
+
+def mark_told(connection: sa.Connection) -> None:
+    """Have the listeners of the database called when this transaction has been committed."""
+    connection.info[_TOLD] = True
 
 
 def make_engine(url: str, *, pool_size: int, synchronous: str = "NORMAL") -> sa.Engine:
@@ -101,12 +107,28 @@ class Database:
         # Two pools: SQL of operations waits for nobody's page of a long list, and the other way round.
         self._steps = ThreadPoolExecutor(settings.sql_threads, thread_name_prefix="sql-step")
         self._reads = ThreadPoolExecutor(2, thread_name_prefix="sql-read")
+        # What is told never queues behind others' SQL: a consumer waits for it.
+        self._telling = ThreadPoolExecutor(2, thread_name_prefix="sql-tell")
+        self._when_told: list[Callable[[], None]] = []
 
     @contextmanager
     def transaction(self) -> Generator[sa.Connection]:
         """One transaction; commits at the end of the block, rolls back on an exception."""
         with self.engine.begin() as connection:
+            # Kept with the pooled connection, so a transaction that was rolled back may have left it there.
+            connection.info.pop(_TOLD, None)
             yield connection
+            has_told = connection.info.pop(_TOLD, False)
+        if has_told:
+            for listener in self._when_told:
+                listener()
+
+    def when_told(self, listener: Callable[[], None]) -> None:
+        """Call a function after every commit that wrote to the outbox, on whatever thread committed.
+
+        It must neither wait nor fail.
+        """
+        self._when_told.append(listener)
 
     async def run(
         self, function: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -125,6 +147,13 @@ class Database:
         """Like `run`, on the pool for background reading."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reads, lambda: self._attempt(function, *args, **kwargs))
+
+    async def at_once(
+        self, function: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Like `run`, on the pool of those who tell: for short SQL that a consumer waits for."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._telling, lambda: self._attempt(function, *args, **kwargs))
 
     def _attempt(
         self, function: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -145,6 +174,7 @@ class Database:
     def close(self) -> None:
         self._steps.shutdown(wait=True, cancel_futures=True)
         self._reads.shutdown(wait=True, cancel_futures=True)
+        self._telling.shutdown(wait=True, cancel_futures=True)
         self.engine.dispose()
 
 

@@ -1,7 +1,8 @@
 """VNF and NS instances, and the addresses and VXLAN ids they hold."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,7 +11,8 @@ from farsite.model.errors import Conflict, NotFound
 from farsite.model.ids import ProjectId, VnfInstanceId
 from farsite.model.ns import NsInstance
 from farsite.model.query import Ask, Page
-from farsite.model.vnf import InstantiationState, VnfInstance
+from farsite.model.vnf import InstantiationState, VnfIdentity, VnfInstance
+from farsite.store import outbox
 from farsite.store.encoding import decode, encode
 from farsite.store.exclusion import hold
 from farsite.store.selection import select_page
@@ -63,7 +65,29 @@ _VNF_BY_KEY_IN_PROJECT = _VNF_BY_KEY.where(vnf_instances.c.project_id == sa.bind
 
 
 def insert_vnf(connection: sa.Connection, vnf: VnfInstance) -> None:
+    """Keep a new instance, and tell of it."""
     insert_vnfs(connection, [vnf])
+    outbox.tell(
+        connection,
+        project_id=vnf.project_id,
+        kind="vnf-created",
+        object_id=vnf.id,
+        body=vnf.identity,
+        at=vnf.created_at,
+    )
+
+
+def identities(connection: sa.Connection, vnf_ids: Collection[str]) -> dict[str, VnfIdentity]:
+    """What instances are known by; of those that are gone, as they were at the last."""
+    columns = [vnf_instances.c[name] for name in VnfIdentity.__dataclass_fields__]
+    found = {
+        row.id: VnfIdentity(**row._mapping)
+        for row in connection.execute(sa.select(*columns).where(vnf_instances.c.id.in_(vnf_ids)))
+    }
+    gone = [one for one in vnf_ids if one not in found]
+    for told in outbox.of_objects(connection, gone, kind="vnf-deleted") if gone else ():
+        found[told.object_id] = decode(VnfIdentity, told.body)
+    return found
 
 
 def insert_vnfs(connection: sa.Connection, vnfs: Sequence[VnfInstance]) -> None:
@@ -140,9 +164,11 @@ def vnfs_of_ns(connection: sa.Connection, ns_id: str) -> list[VnfInstance]:
     return [decode(VnfInstance, row.body) for row in connection.execute(query)]
 
 
-def delete_vnf(connection: sa.Connection, vnf: VnfInstance) -> None:
-    """Raises:
-    Conflict: it is instantiated, or an operation works on it.
+def delete_vnf(connection: sa.Connection, vnf: VnfInstance, *, at: datetime | None = None) -> None:
+    """Forget an instance, and tell of it; now if no time is given.
+
+    Raises:
+        Conflict: it is instantiated, or an operation works on it.
     """
     if vnf.state is InstantiationState.INSTANTIATED:
         raise Conflict(
@@ -151,6 +177,14 @@ def delete_vnf(connection: sa.Connection, vnf: VnfInstance) -> None:
         )
     refuse_if_locked(connection, vnf.id)
     connection.execute(sa.delete(vnf_instances).where(vnf_instances.c.id == vnf.id))
+    outbox.tell(
+        connection,
+        project_id=vnf.project_id,
+        kind="vnf-deleted",
+        object_id=vnf.id,
+        body=vnf.identity,
+        at=at or datetime.now(UTC),
+    )
 
 
 def refuse_if_locked(connection: sa.Connection, instance_id: str) -> None:

@@ -343,6 +343,7 @@ outbox = sa.Table(
     sa.Column("kind", sa.String(32), nullable=False),
     sa.Column("object_id", sa.String(36), nullable=False),
     sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("recorded_at", UtcTime),
     sa.Index("ix_outbox_object", "object_id", "sequence"),
     sqlite_autoincrement=True,
 )
@@ -382,4 +383,84 @@ onboarding_claims = sa.Table(
     sa.Column("object_id", sa.String(36), primary_key=True),
     _project(),
     sa.Column("executor_id", sa.String(255), nullable=False),
+)
+
+# -- Subscriptions, their notifications, and how long an alarm took on its way --
+
+subscriptions = sa.Table(
+    "subscriptions",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("interface", sa.String(16), nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("callback_uri", sa.Text, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("replay_from", sa.BigInteger),
+    sa.Column("reload", sa.Integer, nullable=False),
+    sa.Column("holder", sa.String(64), nullable=False),
+    sa.Column("away_since", UtcTime),
+    sa.Column("trouble", sa.Text, nullable=False),
+    sa.Index("ix_subscriptions_project", "project_id", "id"),
+    sa.Index("ix_subscriptions_holder", "holder"),
+)
+
+subscription_auth = sa.Table(
+    "subscription_auth",
+    metadata,
+    sa.Column(
+        "subscription_id",
+        sa.String(36),
+        sa.ForeignKey("subscriptions.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    _project(),
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+)
+
+# Not "notifications": the workflow engine has a table of that name in the same SQLite file.
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column(
+        "subscription_id",
+        sa.String(36),
+        sa.ForeignKey("subscriptions.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    _project(),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("object_id", sa.String(255), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("is_replay", sa.Boolean, nullable=False),
+    sa.Column("told_at", UtcTime),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Index("ix_deliveries_state", "subscription_id", "state", "number"),
+    sa.Index("ix_deliveries_sequence", "sequence"),
+)
+
+deliverers = sa.Table(
+    "deliverers",
+    metadata,
+    sa.Column("holder", sa.String(64), primary_key=True),
+    _project(),
+    sa.Column("executor", sa.String(64), nullable=False),
+    sa.Column("lease_until", UtcTime),
+)
+
+alarm_timeline = sa.Table(
+    "alarm_timeline",
+    metadata,
+    sa.Column("alarm_id", sa.String(36), primary_key=True),
+    sa.Column("checkpoint", sa.String(16), primary_key=True),
+    sa.Column("who", sa.String(64), primary_key=True),
+    _project(),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
 )

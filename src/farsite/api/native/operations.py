@@ -1,8 +1,8 @@
 """Operations: what runs, what it waits for, how to go on, and its progress as a stream."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Header, Request, Response
 from fastapi.responses import StreamingResponse
@@ -11,7 +11,8 @@ from pydantic import JsonValue
 from farsite.api import starting
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next
-from farsite.api.native.stream import all_operations, one_operation
+from farsite.api.native import stream
+from farsite.api.native.stream import EVENT_STREAM, event_stream
 from farsite.api.native.why import Why, why
 from farsite.api.wire import ROOT, Here, Wire, asks
 from farsite.model.operation import (
@@ -123,11 +124,6 @@ def list_operations(
     return [operation_view(one) for one in page.items]
 
 
-EVENT_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events."}
-}
-
-
 @router.get("/operations/stream", response_class=StreamingResponse, responses=EVENT_STREAM)
 async def stream_operations(
     context: Here, caller: Asker, last_event_id: Annotated[str, Header()] = ""
@@ -136,7 +132,7 @@ async def stream_operations(
 
     `Last-Event-ID` resumes: everything after it is sent first.
     """
-    return _events(all_operations(context, caller.project_id, last_event_id))
+    return event_stream(stream.told(context, caller.project_id, last_event_id, about="operation"))
 
 
 @router.get("/operations/{operation}")
@@ -153,12 +149,7 @@ def get_operation(operation: str, context: Here, caller: Asker) -> OperationView
 async def stream_operation(operation: str, context: Here, caller: Asker) -> StreamingResponse:
     """Events `operation` and `step` of one operation as they change; ends when it has ended."""
     await context.database.read(operations.get, caller.project_id, operation)
-    return _events(one_operation(context, caller.project_id, operation))
-
-
-def _events(source: AsyncIterator[str]) -> StreamingResponse:
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(source, media_type="text/event-stream", headers=headers)
+    return event_stream(stream.one_operation(context, caller.project_id, operation))
 
 
 @router.get("/operations/{operation}/why")

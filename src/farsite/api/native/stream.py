@@ -1,16 +1,20 @@
-"""Operations as server-sent events.
+"""What is told, as server-sent events.
 
-The stream of all operations is the outbox as it grows, so its event ids are the outbox's sequence numbers and
-`Last-Event-ID` loses nothing. The stream of one operation is its row and its steps as they are, sent again
-when they have changed: a client that comes back simply gets the present state first.
+The streams of all operations and of all alarms are the outbox as it grows, so their event ids are the
+outbox's sequence numbers and `Last-Event-ID` loses nothing. The stream of one operation is its row and its
+steps as they are, sent again when they have changed: a client that comes back simply gets the present
+state first.
 
 Source: WHATWG HTML, server-sent events.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from typing import Any
+
+from fastapi.responses import StreamingResponse
 
 from farsite.api.context import Context
 from farsite.model.errors import Invalid
@@ -24,7 +28,16 @@ from farsite.store.outbox import Told
 
 KEEP_ALIVE_S = 15.0
 _LOOK_S = 0.2
-_END = object()
+
+
+EVENT_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events."}
+}
+
+
+def event_stream(source: AsyncIterator[str]) -> StreamingResponse:
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(source, media_type="text/event-stream", headers=headers)
 
 
 def event(kind: str, body: object, *, event_id: str = "") -> str:
@@ -33,43 +46,50 @@ def event(kind: str, body: object, *, event_id: str = "") -> str:
     return f"{number}event: {kind}\ndata: {json.dumps(body, ensure_ascii=False)}\n\n"
 
 
-def all_operations(context: Context, project_id: ProjectId, last_event_id: str) -> AsyncIterator[str]:
-    """Raises:
-    Invalid: `Last-Event-ID` is none of ours.
+def told(context: Context, project_id: ProjectId, last_event_id: str, *, about: str) -> AsyncIterator[str]:
+    """What was told of one subject (`operation`, `alarm`), as it is told.
+
+    Raises:
+        Invalid: `Last-Event-ID` is none of ours.
     """
     if last_event_id and not (
         last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 19
     ):
         raise Invalid(f'Last-Event-ID "{last_event_id[:40]}" is not one that this stream gave.')
-    return _all_operations(context.feed, project_id, int(last_event_id) if last_event_id else None)
+    return _told(context.feed, project_id, int(last_event_id) if last_event_id else None, about)
 
 
-async def _all_operations(feed: Feed, project_id: ProjectId, after: int | None) -> AsyncIterator[str]:
-    queue: asyncio.Queue[Told | object] = asyncio.Queue()
+async def _told(feed: Feed, project_id: ProjectId, after: int | None, about: str) -> AsyncIterator[str]:
+    queue: asyncio.Queue[Sequence[Told]] = asyncio.Queue(1)
 
     async def pump() -> None:
-        try:
-            async with aclosing(feed.listen(after)) as told:
-                async for one in told:
-                    queue.put_nowait(one)
-        finally:
-            queue.put_nowait(_END)
+        async with aclosing(feed.listen(after)) as batches:
+            async for batch in batches:
+                await queue.put(batch)
 
-    pumping = asyncio.create_task(pump(), name="operations-stream")
+    pumping = asyncio.create_task(pump(), name=f"{about}-stream")
     try:
-        yield ": operations\n\n"
-        while True:
+        yield f": {about}s\n\n"
+        while not pumping.done():
             try:
-                one = await asyncio.wait_for(queue.get(), KEEP_ALIVE_S)
+                batch = await asyncio.wait_for(queue.get(), KEEP_ALIVE_S)
             except TimeoutError:
                 yield ": still here\n\n"
                 continue
-            if not isinstance(one, Told):
-                return
-            if one.project_id == project_id and one.kind == "operation":
-                yield event("operation", one.body, event_id=str(one.sequence))
+            # What came together goes out together: a hundred writes cost a hundred times one.
+            events = [
+                feed.once(one, _event_of)
+                for one in batch
+                if one.project_id == project_id and one.kind.partition("-")[0] == about
+            ]
+            if events:
+                yield "".join(events)
     finally:
         pumping.cancel()
+
+
+def _event_of(one: Told) -> str:
+    return event(one.kind, one.body, event_id=str(one.sequence))
 
 
 async def one_operation(context: Context, project_id: ProjectId, operation_id: str) -> AsyncIterator[str]:

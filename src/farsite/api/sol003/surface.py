@@ -7,9 +7,6 @@ from collections.abc import Mapping
 
 _INSTANCE = "/vnf_instances/{vnfInstanceId}"
 _SNAPSHOTS = "Farsite keeps no snapshots of VNFs; a function is healed into its recorded initial state."
-_NOTIFICATIONS = (
-    "Notifications to callbacks are not sent yet; GET /farsite/v1/operations/stream tells of every change."
-)
 
 TASKS_NOT_SERVED: Mapping[str, str] = {
     f"{_INSTANCE}/scale_to_level": "Scaling to a level is not offered; scale along an aspect (scale).",
@@ -20,10 +17,6 @@ TASKS_NOT_SERVED: Mapping[str, str] = {
 """POST on these answers 404, as SOL003 has it for a task that a VNF does not support."""
 
 RESOURCES_NOT_SERVED: Mapping[tuple[str, str], str] = {
-    ("GET", "/subscriptions"): _NOTIFICATIONS,
-    ("POST", "/subscriptions"): _NOTIFICATIONS,
-    ("GET", "/subscriptions/{subscriptionId}"): _NOTIFICATIONS,
-    ("DELETE", "/subscriptions/{subscriptionId}"): _NOTIFICATIONS,
     ("GET", "/vnf_snapshots"): _SNAPSHOTS,
     ("POST", "/vnf_snapshots"): _SNAPSHOTS,
     ("GET", "/vnf_snapshots/{vnfSnapshotInfoId}"): _SNAPSHOTS,

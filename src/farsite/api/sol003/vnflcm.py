@@ -17,8 +17,19 @@ from farsite.api.auth import Asker, permitted
 from farsite.api.context import Context
 from farsite.api.filters import link_next, selector_of
 from farsite.api.problem import PreconditionFailed, Unusable
-from farsite.api.sol003 import instance_shapes, occurrence_shapes, requests
-from farsite.api.sol003.interfaces import INTERFACES, V1, V2, Interface, Speaks, Spoken, described, spoken_by
+from farsite.api.sol003 import instance_shapes, lcm_subscriptions, occurrence_shapes, requests
+from farsite.api.sol003.interfaces import (
+    INTERFACES,
+    V1,
+    V2,
+    Interface,
+    Speaks,
+    Spoken,
+    api_versions,
+    described,
+    spoken_by,
+)
+from farsite.api.sol003.lcm_subscriptions import LccnSubscriptionRequest
 from farsite.api.sol003.requests import (
     CancelRequest,
     ChangeCurrentVnfPkgRequest,
@@ -337,6 +348,33 @@ def cancel(vnfLcmOpOccId: str, body: CancelRequest, spoken: Speaks, context: Her
     return Response(status_code=202, headers=spoken.headers)
 
 
+# -- Subscriptions -----------------------------------------------------------------------------------------
+
+
+async def create_subscription(
+    body: LccnSubscriptionRequest, spoken: Speaks, context: Here, caller: Asker, response: Response
+) -> dict[str, object]:
+    """Subscribe to changes of lifecycles; the endpoint is tested before this answers."""
+    return await lcm_subscriptions.create(body, spoken, context, caller, response)
+
+
+def list_subscriptions(
+    ask: Asked, spoken: Speaks, context: Here, caller: Asker, request: Request, response: Response
+) -> list[dict[str, object]]:
+    """Query the project's subscriptions of this interface."""
+    return lcm_subscriptions.list_(ask, spoken, context, caller, request, response)
+
+
+def get_subscription(subscriptionId: str, spoken: Speaks, context: Here, caller: Asker) -> dict[str, object]:
+    """Read one subscription."""
+    return lcm_subscriptions.get(subscriptionId, spoken, context, caller)
+
+
+def delete_subscription(subscriptionId: str, context: Here, caller: Asker) -> None:
+    """End a subscription."""
+    lcm_subscriptions.delete(subscriptionId, context, caller)
+
+
 # -- Routes ------------------------------------------------------------------------------------------------
 
 _INSTANCES = "/vnf_instances"
@@ -363,27 +401,14 @@ ROUTES: tuple[tuple[str, str, int, Callable[..., Any]], ...] = (
     ("POST", f"{_OP_OCC}/rollback", 202, rollback),
     ("POST", f"{_OP_OCC}/fail", 200, fail),
     ("POST", f"{_OP_OCC}/cancel", 202, cancel),
+    ("POST", "/subscriptions", 201, create_subscription),
+    ("GET", "/subscriptions", 200, list_subscriptions),
+    ("GET", "/subscriptions/{subscriptionId}", 200, get_subscription),
+    ("DELETE", "/subscriptions/{subscriptionId}", 204, delete_subscription),
 )
 
 SINCE: Mapping[Callable[..., Any], int] = {change_vnfpkg: 2}
 """Tasks that version 1 does not have."""
-
-
-def _versions(*interfaces: Interface) -> Callable[[Request], dict[str, object]]:
-    """Tells which versions are spoken; asked before anything else, so of any version or none."""
-
-    def api_versions(request: Request) -> dict[str, object]:
-        path = interfaces[0].path if len(interfaces) == 1 else "/vnflcm"
-        return {
-            "uriPrefix": str(request.base_url).rstrip("/") + path,
-            "apiVersions": [
-                {"version": version, "isDeprecated": False}
-                for interface in interfaces
-                for version in interface.versions
-            ],
-        }
-
-    return api_versions
 
 
 def _not_served(status: int, why: str) -> Callable[[], Response]:
@@ -397,7 +422,7 @@ def _add_routes() -> None:
     for interfaces, path in ((INTERFACES, "/vnflcm"), ((V1,), V1.path), ((V2,), V2.path)):
         router.add_api_route(
             f"{path}/api_versions",
-            _versions(*interfaces),
+            api_versions(*interfaces),
             methods=["GET"],
             dependencies=[Depends(permitted)],
             name="api_versions",

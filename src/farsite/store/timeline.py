@@ -1,0 +1,161 @@
+"""The way of an alarm from the fault to its repair: when each checkpoint was passed.
+
+Most checkpoints are recorded anyway, where they happen: in the alarm, in what was told of it, in the
+notifications that consumers took, in the operation that acted. `note` is for those that are not.
+
+Source: OPNFV Doctor, performance profiler (checkpoints T00 to T09).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from farsite.model.alarm import Alarm
+from farsite.model.ids import AlarmId, ProjectId
+from farsite.store import outbox
+from farsite.store.exclusion import insert_if_absent
+from farsite.store.tables import alarm_timeline, deliveries, operations, subscriptions
+from farsite.store.tables import outbox as outbox_table
+
+
+class Checkpoint(StrEnum):
+    """Where an alarm passes on its way; the order is that of a loop that closes."""
+
+    DETECTED = "detected"
+    RECEIVED = "received"
+    CORRELATED = "correlated"
+    RECORDED = "recorded"
+    TOLD = "told"
+    DECIDED = "decided"
+    ACTED = "acted"
+    VERIFIED = "verified"
+    CLEARED = "cleared"
+
+
+DOCTOR: dict[Checkpoint, str] = {
+    Checkpoint.DETECTED: "T01",
+    Checkpoint.RECEIVED: "T01",
+    Checkpoint.CORRELATED: "T02",
+    Checkpoint.RECORDED: "T04",
+    Checkpoint.TOLD: "T09",
+    Checkpoint.DECIDED: "T07",
+    Checkpoint.ACTED: "T03",
+    Checkpoint.VERIFIED: "",
+    Checkpoint.CLEARED: "",
+}
+"""Doctor's names, where it has one. Farsite decides and tells side by side, so its order differs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """One checkpoint that an alarm passed. `who` is a subscription, an operation or empty."""
+
+    checkpoint: Checkpoint
+    at: datetime
+    who: str = ""
+    detail: str = ""
+
+
+def note(
+    connection: sa.Connection,
+    *,
+    project_id: ProjectId,
+    alarm_id: AlarmId,
+    checkpoint: Checkpoint,
+    at: datetime,
+    who: str = "",
+    detail: str = "",
+) -> None:
+    """Record that an alarm passed a checkpoint; the first time counts."""
+    insert_if_absent(
+        connection,
+        alarm_timeline,
+        alarm_id=alarm_id,
+        checkpoint=checkpoint.value,
+        who=who,
+        project_id=project_id,
+        at=at,
+        detail=detail,
+    )
+
+
+def of_alarm(connection: sa.Connection, alarm: Alarm) -> list[Passed]:
+    """Every checkpoint of an alarm that is known, in order of time.
+
+    What is read from the outbox and the notifications is forgotten with them, after days.
+    """
+    found = [Passed(checkpoint=Checkpoint.DETECTED, at=alarm.raised_at, detail="by the clock of its source")]
+    noted = sa.select(alarm_timeline).where(alarm_timeline.c.alarm_id == alarm.id)
+    found += [
+        Passed(checkpoint=Checkpoint(row.checkpoint), at=row.at, who=row.who, detail=row.detail)
+        for row in connection.execute(noted)
+    ]
+    raising = next((told for told in outbox.of_object(connection, alarm.id)), None)
+    if raising is not None and raising.kind == "alarm-raised":
+        if raising.recorded_at is not None:
+            found.append(Passed(checkpoint=Checkpoint.RECORDED, at=raising.recorded_at))
+        found += _told(connection, raising.sequence)
+    found += _acted(connection, alarm)
+    if alarm.cleared_at is not None:
+        found.append(Passed(checkpoint=Checkpoint.CLEARED, at=alarm.cleared_at))
+    order = list(Checkpoint)
+    return sorted(found, key=lambda one: (one.at, order.index(one.checkpoint)))
+
+
+def _told(connection: sa.Connection, sequence: int) -> list[Passed]:
+    query = (
+        sa.select(deliveries, subscriptions.c.name, subscriptions.c.id)
+        .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
+        .where(deliveries.c.sequence == sequence, deliveries.c.told_at.is_not(None))
+    )
+    return [
+        Passed(
+            checkpoint=Checkpoint.TOLD,
+            at=row.told_at,
+            who=row.id,
+            detail=f"{row.name or 'subscription'}, number {row.number}",
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _acted(connection: sa.Connection, alarm: Alarm) -> list[Passed]:
+    """The automatic operation on the faulty object that came first after the alarm."""
+    query = (
+        sa.select(operations.c.id, operations.c.verb)
+        .where(
+            operations.c.instance_id == alarm.managed_object_id,
+            operations.c.is_automatic,
+            operations.c.started_at >= alarm.raised_at,
+            *([operations.c.started_at <= alarm.cleared_at] if alarm.cleared_at else []),
+        )
+        .order_by(operations.c.started_at)
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    return [] if row is None else _states(connection, row.id, row.verb)
+
+
+_OF_STATE = {
+    "STARTING": Checkpoint.DECIDED,
+    "PROCESSING": Checkpoint.ACTED,
+    "COMPLETED": Checkpoint.VERIFIED,
+}
+
+
+def _states(connection: sa.Connection, operation_id: str, verb: str) -> Sequence[Passed]:
+    query = (
+        sa.select(outbox_table.c.body)
+        .where(outbox_table.c.object_id == operation_id)
+        .order_by(outbox_table.c.sequence)
+    )
+    found: dict[Checkpoint, Passed] = {}
+    for body in connection.execute(query).scalars():
+        checkpoint = _OF_STATE.get(body["state"])
+        if checkpoint is not None and checkpoint not in found:
+            at = datetime.fromisoformat(body["state_entered_at"])
+            found[checkpoint] = Passed(checkpoint=checkpoint, at=at, who=operation_id, detail=verb)
+    return list(found.values())
