@@ -8,9 +8,11 @@ import structlog
 
 from farsite.api import local_vim
 from farsite.api.context import Context
+from farsite.assurance.alarm_upkeep import AlarmUpkeep
 from farsite.assurance.healing import Healer
 from farsite.assurance.heartbeats import Heartbeats
 from farsite.assurance.history import History
+from farsite.assurance.intake import Intake
 from farsite.assurance.loop_lag import LoopLag
 from farsite.assurance.observing import Observer
 from farsite.catalogue.catalogue import Catalogue
@@ -64,6 +66,8 @@ class Farsite:
         self.observer = Observer(
             settings, self.database, self.drivers, self.watch, self.clock, self.healer.kick
         )
+        self.intake = Intake(settings, self.database, self.clock, self.healer.kick)
+        self.alarm_upkeep = AlarmUpkeep(settings, self.database, self.clock, self.healer.kick)
         self.controls = Controls(self.database, period_s=settings.control_poll_s)
         self.world = World(
             settings=settings,
@@ -98,6 +102,7 @@ class Farsite:
             catalogue=self.catalogue,
             keys=self.keys,
             feed=self.feed,
+            intake=self.intake,
             begin=self.begin,
             nudge=self.nudge,
             watch_vim=self.watch_vim,
@@ -129,6 +134,8 @@ class Farsite:
         self.loop_lag.start()
         self.healer.start()
         self.history.start()
+        self.intake.start()
+        self.alarm_upkeep.start()
         await self.catalogue.recover()
         # VIMs that are away delay neither the start nor each other.
         self._opening = asyncio.create_task(self._open_vims(), name="open-vims")
@@ -151,6 +158,8 @@ class Farsite:
         if self._opening is not None:
             self._opening.cancel()
         await self.catalogue.stop()
+        await self.intake.stop()
+        await self.alarm_upkeep.stop()
         await self.history.stop()
         await self.healer.stop()
         await self.loop_lag.stop()

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from farsite.assurance.intake import Intake
 from farsite.catalogue.catalogue import Catalogue
 from farsite.model.clock import Clock
 from farsite.model.ids import VimId
@@ -25,6 +26,7 @@ class Context:
     catalogue: Catalogue
     keys: KeyDirectory
     feed: Feed
+    intake: Intake
     begin: Callable[[Connection, Operation], None]
     """Records and enqueues an operation in the caller's transaction (lifecycle.requests.start takes it)."""
     nudge: Callable[[], None]

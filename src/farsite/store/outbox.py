@@ -1,12 +1,13 @@
 """What shall be told to the outside, written in the same transaction as the fact itself."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from farsite.model.ids import ProjectId
-from farsite.store.encoding import encode
+from farsite.store.encoding import Encoded, encode
 from farsite.store.tables import outbox
 
 _TELLING = 0x46617273
@@ -29,12 +30,29 @@ def tell(
     connection: sa.Connection, *, project_id: ProjectId, kind: str, object_id: str, body: object, at: datetime
 ) -> None:
     """Add an entry; `body` is a model object, kept as it is now."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_TELLING)))
+    begin_to_tell(connection)
     connection.execute(
         sa.insert(outbox),
         {"project_id": project_id, "at": at, "kind": kind, "object_id": object_id, "body": encode(body)},
     )
+
+
+def begin_to_tell(connection: sa.Connection) -> None:
+    """Have readers wait for this transaction. Whoever locks anything else in order to tell takes this first,
+    or a reader between two of them would have them wait for each other."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_TELLING)))
+
+
+def tell_many(
+    connection: sa.Connection, entries: Sequence[tuple[ProjectId, str, str, Encoded, datetime]]
+) -> None:
+    """Add entries in their order: project, kind, object, body as JSON, time."""
+    if not entries:
+        return
+    begin_to_tell(connection)
+    names = ("project_id", "kind", "object_id", "body", "at")
+    connection.execute(sa.insert(outbox), [dict(zip(names, one, strict=True)) for one in entries])
 
 
 def after(
