@@ -16,9 +16,11 @@ from farsite import __version__, telemetry
 from farsite.api import local_vim
 from farsite.api.context import Context
 from farsite.api.readers import READERS
+from farsite.assurance.alarm_upkeep import AlarmUpkeep
 from farsite.assurance.healing import Healer
 from farsite.assurance.heartbeats import Heartbeats
 from farsite.assurance.history import History
+from farsite.assurance.intake import Intake
 from farsite.assurance.loop_lag import LoopLag
 from farsite.assurance.node_loss import FormerNodes, record_loss, record_return
 from farsite.assurance.observing import Observer
@@ -86,6 +88,8 @@ class Farsite:
         self.observer = Observer(
             settings, self.database, self.drivers, self.watch, self.clock, self._alarm_was_raised
         )
+        self.intake = Intake(settings, self.database, self.clock, self._alarm_was_raised)
+        self.alarm_upkeep = AlarmUpkeep(settings, self.database, self.clock, self._alarm_was_raised)
         self.controls = Controls(self.database, period_s=settings.control_poll_s)
         self.world = World(
             settings=settings,
@@ -108,7 +112,7 @@ class Farsite:
         self.history = History(self.database, self.clock, self._forget)
         self.takeover: Takeover | None = None
         """None on SQLite, where there is one process."""
-        duties: tuple[Duty, ...] = (self.healer, self.history)
+        duties: tuple[Duty, ...] = (self.healer, self.history, self.alarm_upkeep)
         if not self.database.is_sqlite:
             listener = Listener(
                 members=self._on_members, told=self._on_told, lost=self._on_lost, load=self._load
@@ -148,6 +152,7 @@ class Farsite:
             keys=self.keys,
             subscription_keys=self.subscription_keys,
             feed=self.feed,
+            intake=self.intake,
             begin=self.begin,
             nudge=self.nudge,
             watch_vim=self.watch_vim,
@@ -200,6 +205,7 @@ class Farsite:
         self.feed.start()
         await self.notifier.start()
         self.loop_lag.start()
+        self.intake.start()
         await self.catalogue.recover(self._known_alive() - {self.settings.executor_id})
         # VIMs that are away delay neither the start nor each other.
         self._opening = asyncio.create_task(self._open_vims(), name="open-vims")
@@ -225,6 +231,7 @@ class Farsite:
             if task is not None:
                 task.cancel()
         await self.catalogue.stop()
+        await self.intake.stop()
         await self.share.stop()
         await self.loop_lag.stop()
         await self.observer.stop()

@@ -88,6 +88,22 @@ class Settings:
     """Networks (CIDR, comma separated) that packages may be fetched from although they are link-local."""
     sqlite_synchronous: str = "NORMAL"
     """SQLite durability: NORMAL survives kill -9, FULL also power loss (slower)."""
+    intake_queue: int = 50_000
+    """Alarms from outside that may wait to be recorded; more are refused with 503 and Retry-After."""
+    intake_batch: int = 500
+    """Alarms from outside recorded in one transaction."""
+    intake_body_mib: int = 4
+    """Largest body of one request to the intake, in MiB."""
+    intake_bodies_mib: int = 32
+    """Bodies of such requests that may be in memory at once, in MiB; more are refused with 503."""
+    intake_patience_s: float = 10.0
+    """Seconds that a source waits for its alarms to be recorded; then it is told to send them again."""
+    source_silence_s: float = 18_000.0
+    """Seconds without a repetition after which an alarm of a source is INDETERMINATE; more than
+    Alertmanager's repeat_interval. Rules and the webhook's `silent_after_s` say otherwise; 0: never."""
+    alarm_retention_days: str = "365"
+    """Days that the history of alarms is kept: a number, and with commas between them exceptions
+    [PROJECT:][SEVERITY=]DAYS, e.g. `365,WARNING=30,lab:90,lab:CRITICAL=400`. 0: for ever."""
 
     node_name: str = ""
     """Name of this process for people and alarms; empty: host name and port. It stays over restarts."""

@@ -78,6 +78,33 @@ NOTIFICATIONS_PENDING = Gauge(
     "Notifications in memory that consumers have not taken yet.",
     registry=REGISTRY,
 )
+INTAKE_REPORTS = Counter(
+    "farsite_intake_reports_total",
+    "Statements of sources from outside that were recorded, by format and by what became of them.",
+    ["source", "outcome"],
+    registry=REGISTRY,
+)
+INTAKE_REFUSED = Counter(
+    "farsite_intake_refused_total",
+    "Requests of sources that were refused, by format and reason (token, form, full, silent).",
+    ["source", "reason"],
+    registry=REGISTRY,
+)
+INTAKE_WAITING = Gauge(
+    "farsite_intake_waiting", "Alarms from outside that wait to be recorded.", registry=REGISTRY
+)
+INTAKE_DURATION = Histogram(
+    "farsite_intake_duration_seconds",
+    "Time from the receipt of a source's request until what it told is recorded.",
+    registry=REGISTRY,
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+ALARMS_SUPPRESSED = Counter(
+    "farsite_alarms_suppressed_total",
+    "Alarms from outside that were recorded and not told, by what suppressed them (silence, maintenance).",
+    ["by"],
+    registry=REGISTRY,
+)
 
 
 def exposition() -> bytes:

@@ -9,8 +9,10 @@ from farsite.api.context import Context
 from farsite.api.limits import Limits
 from farsite.api.native import (
     access,
+    alarm_wishes,
     alarms,
     health,
+    intake,
     management,
     nodes,
     ns,
@@ -61,6 +63,8 @@ def make_app(context: Context) -> FastAPI:
         access,
         nodes,
     ):
+        app.include_router(part.router)
+    for part in (alarm_wishes, intake):
         app.include_router(part.router)
     app.include_router(discovery.router)
     app.include_router(tacker_vims.router)

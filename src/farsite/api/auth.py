@@ -17,6 +17,7 @@ import structlog
 from fastapi import Depends, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from farsite import telemetry
 from farsite.api.context import Context
 from farsite.api.keystone import KeystoneSilent, KeystoneTokens, keystone_url
 from farsite.api.problem import RETRY_AFTER_S, problem, problem_of
@@ -33,6 +34,10 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz", "/farsite/v1/openapi.json", "/"})
 """Served to everybody. `/metrics` is too, to callers on this host."""
 
 READ, OPERATE, ADMINISTER = Role.READER, Role.OPERATOR, Role.ADMIN
+TELL = Role.SOURCE
+INTAKE = "/farsite/v1/intake/"
+"""Where sources tell of faults."""
+SOURCES = frozenset({"alertmanager", "collectd", "webhook", "aodh"})
 
 ROLES: Mapping[tuple[str, str], Role] = {
     ("POST", "/farsite/v1/vims"): ADMINISTER,
@@ -50,6 +55,11 @@ ROLES: Mapping[tuple[str, str], Role] = {
     ("GET", "/farsite/v1/tokens"): ADMINISTER,
     ("POST", "/farsite/v1/tokens"): ADMINISTER,
     ("DELETE", "/farsite/v1/tokens/{name}"): ADMINISTER,
+    ("POST", "/farsite/v1/intake/alertmanager"): TELL,
+    ("POST", "/farsite/v1/intake/collectd"): TELL,
+    ("POST", "/farsite/v1/intake/webhook"): TELL,
+    ("POST", "/farsite/v1/intake/aodh"): TELL,
+    ("GET", "/farsite/v1/me"): TELL,
 }
 """(method, route) -> role needed. Not listed: reading needs `reader`, changing needs `operator`."""
 
@@ -137,6 +147,9 @@ class Authenticate:
         await self._app(scope, receive, send)
 
     def _unknown(self, token: str, path: str) -> Response:
+        if path.startswith(INTAKE):
+            source = path.removeprefix(INTAKE)
+            telemetry.INTAKE_REFUSED.labels(source if source in SOURCES else "other", "token").inc()
         why = "This token is not known; it may have been revoked." if token else "No token was given."
         how = (
             "Send Authorization: Bearer TOKEN (or X-Auth-Token: TOKEN). The service left its first token in "

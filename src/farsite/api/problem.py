@@ -31,6 +31,7 @@ from farsite.model.errors import (
     NotEnough,
     NotFound,
     NotSupported,
+    Overloaded,
     Refused,
     Unknown,
     VimFault,
@@ -80,6 +81,7 @@ ANSWERS: Mapping[type[FarsiteError], Answer] = {
     NotSupported: Answer(422, "Not supported"),
     Forbidden: Answer(403, "Not permitted"),
     PreconditionFailed: Answer(412, "Changed in between"),
+    Overloaded: Answer(503, "Too much at once"),
     Refused: Answer(400, "Refused"),
     VimFault: Answer(502, "The VIM refused or failed"),
     VnfFault: Answer(502, "The network function refused or failed"),
@@ -179,6 +181,7 @@ def problem_of(error: BaseException, *, instance: str = "") -> Response:
             error.detail,
             title=answer.title,
             instance=instance,
+            headers={"Retry-After": str(RETRY_AFTER_S)} if answer.status == 503 else None,
             about=error.about,
             faults=list(faults),
         )

@@ -117,6 +117,25 @@ NODE_LOST = AlarmType(
     remedy="Start it again, or see why its supervisor did not: farsite node list. Cleared when a process "
     "of that name works, or a day later.",
 )
+ALERTS_TRUNCATED = AlarmType(
+    name="alerts-truncated",
+    object_kind="source",
+    event_type=EventType.COMMUNICATIONS_ALARM,
+    probable_cause="Information missing",
+    severity=PerceivedSeverity.WARNING,
+    effect="An Alertmanager left alerts out of a group that it posted; nobody here knows of them.",
+    remedy="Raise max_alerts of its webhook_config (0: no bound), or group by more labels. "
+    "It clears with the next group that comes whole.",
+)
+THRESHOLD_CROSSED = AlarmType(
+    name="threshold-crossed",
+    object_kind="object",
+    event_type=EventType.QOS_ALARM,
+    probable_cause="Threshold crossed",
+    severity=PerceivedSeverity.MAJOR,
+    effect="A metric met the condition of a threshold of this project; its severity is the threshold's.",
+    remedy="See the details for the values, and farsite alarm threshold list for the condition.",
+)
 
 CATALOGUE: Mapping[str, AlarmType] = {
     one.name: one
@@ -130,6 +149,8 @@ CATALOGUE: Mapping[str, AlarmType] = {
         VIM_DEGRADED,
         LOOP_LAG,
         NODE_LOST,
+        ALERTS_TRUNCATED,
+        THRESHOLD_CROSSED,
     )
 }
 

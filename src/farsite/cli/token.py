@@ -19,8 +19,11 @@ def create(
     /,
     *,
     role: Annotated[
-        Literal["reader", "operator", "admin"],
-        Parameter(help="reader looks, operator also starts operations, admin also registers VIMs."),
+        Literal["reader", "operator", "admin", "source"],
+        Parameter(
+            help="reader looks, operator also starts operations, admin also registers VIMs, source only "
+            "tells of faults."
+        ),
     ] = "reader",
     project: Annotated[str, Parameter(help="Project of the token; your own if left out.")] = "",
     output: Output = "table",

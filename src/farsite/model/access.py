@@ -8,14 +8,15 @@ from farsite.model.ids import ProjectId
 
 class Role(StrEnum):
     """`reader` looks, `operator` also starts operations and acknowledges, `admin` also registers VIMs
-    and makes tokens."""
+    and makes tokens. `source` does nothing but tell of faults, which readers may not."""
 
+    SOURCE = "source"
     READER = "reader"
     OPERATOR = "operator"
     ADMIN = "admin"
 
 
-_RANK = {Role.READER: 0, Role.OPERATOR: 1, Role.ADMIN: 2}
+_RANK = {Role.SOURCE: -1, Role.READER: 0, Role.OPERATOR: 1, Role.ADMIN: 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,4 +28,6 @@ class Caller:
     role: Role
 
     def may(self, needed: Role) -> bool:
+        if needed is Role.SOURCE:
+            return self.role is not Role.READER
         return _RANK[self.role] >= _RANK[needed]

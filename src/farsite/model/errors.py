@@ -7,7 +7,8 @@
     │   ├── Conflict
     │   ├── NotEnough
     │   ├── NotSupported
-    │   └── Forbidden
+    │   ├── Forbidden
+    │   └── Overloaded  too much at once; the same request a moment later is welcome
     ├── Failed          we tried; the outside said no              (operation FAILED_TEMP, problem 5xx)
     │   ├── VimFault
     │   └── VnfFault
@@ -59,6 +60,10 @@ class NotSupported(Refused):
 
 class Forbidden(Refused):
     """The caller is known but may not."""
+
+
+class Overloaded(Refused):
+    """More than can be taken in now; nothing was lost that was accepted. Ask again in a moment."""
 
 
 class Failed(FarsiteError):

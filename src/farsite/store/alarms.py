@@ -1,21 +1,24 @@
 """Alarms by their X.733 identity, and the events they were concluded from."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from farsite.model.alarm import AckState, Alarm, Event, PerceivedSeverity
+from farsite.model.alarm import AckState, Alarm, Event, PerceivedSeverity, Transition
+from farsite.model.alarm_reports import Outcome, Report
 from farsite.model.errors import Conflict, NotFound
-from farsite.model.ids import EventId, ProjectId
+from farsite.model.ids import AlarmId, EventId, ProjectId
 from farsite.model.query import Ask, Page
 from farsite.model.vim import Vim
 from farsite.store import outbox
-from farsite.store.encoding import decode, encode
-from farsite.store.exclusion import hold, insert_if_absent
+from farsite.store.alarm_book import Book, Entered
+from farsite.store.encoding import decode
+from farsite.store.exclusion import insert_if_absent
 from farsite.store.selection import select_page
-from farsite.store.tables import alarms, event_cursors, events
+from farsite.store.tables import alarm_holds, alarms, event_cursors, events
 
 ATTRIBUTES = {
     "id": alarms.c.id,
@@ -26,6 +29,8 @@ ATTRIBUTES = {
     "probableCause": alarms.c.probable_cause,
     "ackState": alarms.c.ack_state,
     "isOpen": alarms.c.is_open,
+    "source": alarms.c.source,
+    "suppressedBy": alarms.c.suppressed_by,
     "alarmRaisedTime": alarms.c.raised_at,
     "rootCauseFaultyResource/faultyResourceType": alarms.c.body["faulty_resource_type"].as_string(),
 }
@@ -38,41 +43,32 @@ EVENT_ATTRIBUTES = {
 }
 
 
-def raise_(connection: sa.Connection, alarm: Alarm) -> Alarm:
-    """Raise an alarm; the same condition raised again only changes the alarm that is open."""
-    hold(connection, f"alarm {alarm.specific_problem} of {alarm.managed_object_id}")
-    row = connection.execute(
-        sa.select(alarms.c.body)
-        .where(
-            alarms.c.object_id == alarm.managed_object_id,
-            alarms.c.specific_problem == alarm.specific_problem,
-            alarms.c.is_open,
-        )
-        .with_for_update()
-    ).first()
-    if row is None:
-        connection.execute(sa.insert(alarms).values(**_columns(alarm)))
-        _tell(connection, alarm, "raised", alarm.event_at)
-        return alarm
-    known = decode(Alarm, row.body)
-    if known.perceived_severity is alarm.perceived_severity and known.fault_details == alarm.fault_details:
-        return known
-    changed = replace(
-        known,
-        perceived_severity=alarm.perceived_severity,
-        fault_details=alarm.fault_details,
-        changed_at=alarm.event_at,
-        event_at=alarm.event_at,
-        version=known.version + 1,
+def raise_(connection: sa.Connection, alarm: Alarm, *, who: str = "farsite") -> Alarm:
+    """Raise an alarm; the same condition raised again only changes the alarm that is open.
+
+    Told by a watcher of ours, so in order: what it says last counts. Where a rule of the project holds it
+    back, the alarm is returned as it will be.
+    """
+    (entered,) = take_in(
+        connection, [Report(alarm=alarm, who=who, is_in_order=True)], now=_no_earlier(alarm.event_at)
     )
-    _save(connection, changed)
-    _tell(connection, changed, "changed", alarm.event_at)
-    return changed
+    return entered.alarm or alarm
 
 
-def clear(connection: sa.Connection, *, object_id: str, specific_problem: str, at: datetime) -> Alarm | None:
-    """Clear an open alarm; None when there is none."""
-    row = connection.execute(
+def clear(
+    connection: sa.Connection,
+    *,
+    object_id: str,
+    specific_problem: str,
+    at: datetime,
+    project_id: ProjectId | None = None,
+    who: str = "farsite",
+) -> Alarm | None:
+    """Clear an open alarm; None when there is none, or when a rule of the project clears it later.
+
+    Ids of ours are the same in all projects; for names that sources give, name the project.
+    """
+    query = (
         sa.select(alarms.c.body)
         .where(
             alarms.c.object_id == object_id,
@@ -80,20 +76,43 @@ def clear(connection: sa.Connection, *, object_id: str, specific_problem: str, a
             alarms.c.is_open,
         )
         .with_for_update()
-    ).first()
-    if row is None:
-        return None
-    known = decode(Alarm, row.body)
-    cleared = replace(
-        known,
-        perceived_severity=PerceivedSeverity.CLEARED,
-        cleared_at=at,
-        event_at=at,
-        version=known.version + 1,
     )
-    _save(connection, cleared)
-    _tell(connection, cleared, "cleared", at)
-    return cleared
+    if project_id is not None:
+        query = query.where(alarms.c.project_id == project_id)
+    outbox.begin_to_tell(connection)
+    known = [decode(Alarm, row.body) for row in connection.execute(query)]
+    reports = [
+        Report(
+            alarm=replace(one, perceived_severity=PerceivedSeverity.CLEARED, event_at=at),
+            who=who,
+            is_in_order=True,
+        )
+        for one in known
+    ]
+    found = take_in(connection, reports, now=_no_earlier(at))
+    return next((one.alarm for one in found if one.outcome is Outcome.CLEARED), None)
+
+
+def take_in(
+    connection: sa.Connection, reports: Sequence[Report], *, now: datetime, is_damped: bool = True
+) -> list[Entered]:
+    """Take in reports in their order, all in this transaction; what became of each.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: another process raised the same alarm in the same moment; the
+            transaction is to be repeated.
+    """
+    if not reports:
+        return []
+    book = Book(connection, now)
+    entered = book.enter(reports, is_damped=is_damped)
+    book.write()
+    return entered
+
+
+def _no_earlier(at: datetime) -> datetime:
+    """When a watcher's word is written down: its own time, or ours if that is later."""
+    return max(at, datetime.now(UTC))
 
 
 def clear_all_of(connection: sa.Connection, object_id: str, at: datetime) -> int:
@@ -135,7 +154,13 @@ def get(
 
 
 def acknowledge(
-    connection: sa.Connection, project_id: ProjectId, alarm_id: str, state: AckState, at: datetime
+    connection: sa.Connection,
+    project_id: ProjectId,
+    alarm_id: str,
+    state: AckState,
+    at: datetime,
+    *,
+    who: str = "farsite",
 ) -> Alarm:
     """Set whether somebody has taken notice.
 
@@ -143,14 +168,109 @@ def acknowledge(
         Conflict: it is so already.
         NotFound: no such alarm.
     """
-    known = get(connection, project_id, alarm_id, for_update=True)
+    book, known = _read(connection, project_id, alarm_id, at)
     if known.ack_state is state:
         raise Conflict(f"Alarm {alarm_id} is {state} already.")
-    acknowledged_at = at if state is AckState.ACKNOWLEDGED else None
-    changed = replace(known, ack_state=state, acknowledged_at=acknowledged_at, version=known.version + 1)
-    _save(connection, changed)
-    _tell(connection, changed, "changed", at)
+    is_acknowledged = state is AckState.ACKNOWLEDGED
+    changed = replace(
+        known,
+        ack_state=state,
+        acknowledged_at=at if is_acknowledged else None,
+        version=known.version + 1,
+    )
+    what = Transition.ACKNOWLEDGED if is_acknowledged else Transition.UNACKNOWLEDGED
+    book.amend(changed, what, at=at, who=who)
+    book.write()
     return changed
+
+
+def correlate(
+    connection: sa.Connection,
+    project_id: ProjectId,
+    alarm_id: str,
+    *,
+    root_cause_id: AlarmId,
+    at: datetime,
+    who: str = "farsite",
+) -> Alarm:
+    """Mark an alarm as a symptom of another one; again with the same one changes nothing.
+
+    Raises:
+        NotFound: no such alarm.
+    """
+    book, known = _read(connection, project_id, alarm_id, at)
+    if root_cause_id in known.correlated_alarm_ids and not known.is_root_cause:
+        return known
+    changed = replace(
+        known,
+        is_root_cause=False,
+        correlated_alarm_ids=tuple(dict.fromkeys((*known.correlated_alarm_ids, root_cause_id))),
+        version=known.version + 1,
+    )
+    book.amend(changed, Transition.CORRELATED, at=at, who=who, details=(root_cause_id,))
+    book.write()
+    return changed
+
+
+def _read(
+    connection: sa.Connection, project_id: ProjectId, alarm_id: str, at: datetime
+) -> tuple[Book, Alarm]:
+    book = Book(connection, at)
+    known = book.read_one(project_id, alarm_id)
+    if known is None:
+        raise NotFound(f"No alarm {alarm_id}. See farsite alarm list.")
+    return book, known
+
+
+def is_anything_due(connection: sa.Connection, now: datetime) -> bool:
+    """Whether something held is to be raised or cleared: a look that takes no lock."""
+    query = sa.select(alarm_holds.c.identity).where(alarm_holds.c.due_at <= now).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def enter_due(connection: sa.Connection, now: datetime, *, limit: int) -> int:
+    """Raise and clear what rules held back until now; how many."""
+    book = Book(connection, now)
+    count = book.due_holds(limit=limit)
+    book.write()
+    return count
+
+
+def is_anything_silent(connection: sa.Connection, now: datetime) -> bool:
+    """Whether the source of an open alarm has been silent for too long."""
+    query = sa.select(alarms.c.id).where(alarms.c.silent_at <= now, alarms.c.is_latest, alarms.c.is_open)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def doubt_the_silent(connection: sa.Connection, now: datetime, *, limit: int) -> int:
+    """Alarms of silent sources become INDETERMINATE; how many."""
+    book = Book(connection, now)
+    count = book.doubt_the_silent(limit=limit)
+    book.write()
+    return count
+
+
+def projects_with_suppressed(connection: sa.Connection) -> list[ProjectId]:
+    """Projects that have an open alarm of which nobody is told."""
+    hidden = sa.select(alarms.c.project_id).where(alarms.c.suppressed_by != "", alarms.c.is_open)
+    return [ProjectId(row.project_id) for row in connection.execute(hidden.distinct())]
+
+
+def review_suppression(
+    connection: sa.Connection,
+    project_id: ProjectId,
+    now: datetime,
+    *,
+    suppressed: bool,
+    after: str,
+    limit: int,
+) -> str:
+    """Suppress or release some open alarms as silences and maintenance stand; where to go on, empty at the
+    end. With `suppressed` those that are now, else the others."""
+    book = Book(connection, now)
+    following = book.review_suppression(project_id, suppressed=suppressed, after=after, limit=limit)
+    book.write()
+    return following
 
 
 def page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Page[Alarm]:
@@ -228,40 +348,6 @@ def set_cursor(connection: sa.Connection, vim: Vim, sequence: int) -> None:
         connection.execute(
             sa.insert(event_cursors).values(vim_id=vim.id, project_id=vim.project_id, sequence=sequence)
         )
-
-
-def _save(connection: sa.Connection, alarm: Alarm) -> None:
-    connection.execute(sa.update(alarms).where(alarms.c.id == alarm.id).values(**_columns(alarm)))
-
-
-def _tell(connection: sa.Connection, alarm: Alarm, what: str, at: datetime) -> None:
-    outbox.tell(
-        connection,
-        project_id=alarm.project_id,
-        kind=f"alarm-{what}",
-        object_id=alarm.id,
-        body=alarm,
-        at=at,
-    )
-
-
-def _columns(alarm: Alarm) -> dict[str, Any]:
-    return {
-        "id": alarm.id,
-        "project_id": alarm.project_id,
-        "object_id": alarm.managed_object_id,
-        "object_kind": alarm.object_kind,
-        "event_type": alarm.event_type.value,
-        "probable_cause": alarm.probable_cause,
-        "specific_problem": alarm.specific_problem,
-        "fault_type": alarm.fault_type,
-        "severity": alarm.perceived_severity.value,
-        "ack_state": alarm.ack_state.value,
-        "is_open": alarm.cleared_at is None,
-        "raised_at": alarm.raised_at,
-        "body": encode(alarm),
-        "version": alarm.version,
-    }
 
 
 def _event(row: sa.Row[Any]) -> Event:

@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from farsite.model.errors import Conflict
 from farsite.settings import Settings
+from farsite.store.encoding import written
 from farsite.store.exclusion import begin_to_write, hold_what_is_read_for_update
 from farsite.store.sqlite_time import teach_milliseconds
 from farsite.store.sqlite_turns import connection_factory
@@ -51,13 +52,18 @@ def make_engine(url: str, *, pool_size: int, synchronous: str = "NORMAL") -> sa.
     """An engine with the settings both stores need (WAL and immediate transactions on SQLite)."""
     if not url.startswith("sqlite"):
         return sa.create_engine(
-            _with_driver(url), pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True
+            _with_driver(url),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            json_serializer=written,
         )
     engine = sa.create_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=60,
+        json_serializer=written,
         connect_args={"factory": connection_factory(url)},
     )
 

@@ -1,5 +1,6 @@
 """Model dataclasses to JSON at rest and back, by pydantic's adapters for standard dataclasses."""
 
+import json
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -21,3 +22,20 @@ def encode(value: object) -> Any:
 def decode(kind: type[T], body: object) -> T:
     """The value of that kind from plain JSON types."""
     return cast(T, _adapter(kind).validate_python(body))
+
+
+class Encoded(str):
+    """JSON that was written already: a JSON column takes it as it is. Where an object goes into several rows,
+    or thousands do, that halves the time."""
+
+    __slots__ = ()
+
+
+def encoded(value: object) -> Encoded:
+    """The value as JSON, written."""
+    return Encoded(_adapter(type(value)).dump_json(value).decode())
+
+
+def written(value: object) -> str:
+    """What a JSON column of an engine of ours writes for a value."""
+    return value if isinstance(value, Encoded) else json.dumps(value)

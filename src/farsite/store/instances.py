@@ -16,7 +16,7 @@ from farsite.store import outbox
 from farsite.store.encoding import decode, encode
 from farsite.store.exclusion import hold
 from farsite.store.selection import select_page
-from farsite.store.tables import addresses, ns_instances, operation_locks, vnf_instances, vni_blocks
+from farsite.store.tables import addresses, ns_instances, operation_locks, vims, vnf_instances, vni_blocks
 
 VNF_ATTRIBUTES = {
     "id": vnf_instances.c.id,
@@ -376,3 +376,18 @@ def _ns_columns(ns: NsInstance) -> dict[str, Any]:
         "body": encode(ns),
         "version": ns.version,
     }
+
+
+def places_of(connection: sa.Connection, project_id: ProjectId, vnf_ids: Sequence[str]) -> dict[str, str]:
+    """Where VNF instances of a project stand, as alarms say it: `site/vim/name`; none for one that stands
+    nowhere."""
+    query = (
+        sa.select(vnf_instances.c.id, vnf_instances.c.name, vims.c.site, vims.c.name.label("vim"))
+        .join(vims, vims.c.id == vnf_instances.c.vim_id)
+        .where(vnf_instances.c.project_id == project_id)
+    )
+    found: dict[str, str] = {}
+    for first in range(0, len(vnf_ids), 500):
+        for row in connection.execute(query.where(vnf_instances.c.id.in_(vnf_ids[first : first + 500]))):
+            found[row.id] = f"{row.site}/{row.vim}/{row.name or row.id}"
+    return found

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from farsite.model.ids import ProjectId
 from farsite.store.database import mark_told
-from farsite.store.encoding import encode
+from farsite.store.encoding import Encoded, encode
 from farsite.store.tables import outbox
 
 _TELLING = 0x46617273
@@ -48,8 +48,7 @@ def tell(
     connection: sa.Connection, *, project_id: ProjectId, kind: str, object_id: str, body: object, at: datetime
 ) -> None:
     """Add an entry; `body` is a model object, kept as it is now."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_TELLING)))
+    begin_to_tell(connection)
     connection.execute(
         _TELL,
         {
@@ -61,6 +60,26 @@ def tell(
             "recorded_at": datetime.now(UTC),
         },
     )
+    mark_told(connection)
+
+
+def begin_to_tell(connection: sa.Connection) -> None:
+    """Have readers wait for this transaction. Whoever locks anything else in order to tell takes this first,
+    or a reader between two of them would have them wait for each other."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_TELLING)))
+
+
+def tell_many(
+    connection: sa.Connection, entries: Sequence[tuple[ProjectId, str, str, Encoded, datetime]]
+) -> None:
+    """Add entries in their order: project, kind, object, body as JSON, time."""
+    if not entries:
+        return
+    begin_to_tell(connection)
+    names = ("project_id", "kind", "object_id", "body", "at")
+    recorded = {"recorded_at": datetime.now(UTC)}
+    connection.execute(_TELL, [dict(zip(names, one, strict=True)) | recorded for one in entries])
     mark_told(connection)
 
 

@@ -3,7 +3,7 @@
 Every row carries `project_id`: tenancy cannot be added later.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
@@ -27,6 +27,29 @@ class UtcTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Microseconds(TypeDecorator[datetime]):
+    """A point in time as microseconds since 1970: a third of the bytes of a text, which counts in indexes of
+    millions of rows."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:  # noqa: ARG002
+        return None if value is None else microseconds(value)
+
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970."""
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def _project() -> sa.Column[str]:
@@ -303,10 +326,38 @@ alarms = sa.Table(
     sa.Column("raised_at", UtcTime, nullable=False),
     sa.Column("body", sa.JSON, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
+    # X.733 identity within the project, and whether this is the latest alarm of it: at most one is.
+    sa.Column("identity", sa.String(32), nullable=False, server_default=""),
+    sa.Column("is_latest", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("episode", sa.String(255), nullable=False, server_default=""),
+    sa.Column("source", sa.String(32), nullable=False, server_default=""),
+    sa.Column("suppressed_by", sa.String(300), nullable=False, server_default=""),
+    # When its source last told of it, and when that is too long ago to be believed.
+    sa.Column("refreshed_at", UtcTime, nullable=True),
+    sa.Column("silent_at", UtcTime, nullable=True),
     sa.Index("ix_alarms_project", "project_id", "id"),
     sa.Index("ix_alarms_newest", "project_id", "raised_at", "id"),
     sa.Index("ix_alarms_open", "is_open", "fault_type"),
     sa.Index("ix_alarms_identity", "object_id", "specific_problem", "is_open"),
+    sa.Index(
+        "ux_alarms_latest",
+        "identity",
+        unique=True,
+        sqlite_where=sa.text("is_latest"),
+        postgresql_where=sa.text("is_latest"),
+    ),
+    sa.Index(
+        "ix_alarms_silent",
+        "silent_at",
+        sqlite_where=sa.text("silent_at IS NOT NULL"),
+        postgresql_where=sa.text("silent_at IS NOT NULL"),
+    ),
+    sa.Index(
+        "ix_alarms_suppressed",
+        "suppressed_by",
+        sqlite_where=sa.text("suppressed_by <> ''"),
+        postgresql_where=sa.text("suppressed_by <> ''"),
+    ),
 )
 
 events = sa.Table(
@@ -463,4 +514,61 @@ alarm_timeline = sa.Table(
     _project(),
     sa.Column("at", UtcTime, nullable=False),
     sa.Column("detail", sa.Text, nullable=False),
+)
+
+alarm_history = sa.Table(
+    "alarm_history",
+    metadata,
+    sa.Column(
+        "sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),
+    _project(),
+    sa.Column("at", Microseconds, nullable=False),
+    sa.Column("recorded_at", Microseconds, nullable=False),
+    sa.Column("alarm_id", sa.String(36), nullable=False),
+    sa.Column("object_id", sa.String(255), nullable=False),
+    sa.Column("object_kind", sa.String(16), nullable=False),
+    sa.Column("location", sa.Text, nullable=False),
+    sa.Column("event_type", sa.String(32), nullable=False),
+    sa.Column("type", sa.String(64), nullable=False),
+    sa.Column("specific_problem", sa.String(255), nullable=False),
+    sa.Column("severity", sa.String(16), nullable=False),
+    sa.Column("what", sa.String(16), nullable=False),
+    sa.Column("who", sa.String(255), nullable=False),
+    sa.Column("details", sa.JSON, nullable=False),
+    # Every question is answered from one of these, in order: see alarm_history.py.
+    sa.Index("ix_alarm_history_at", "project_id", "at", "sequence"),
+    sa.Index("ix_alarm_history_severity", "project_id", "severity", "at", "sequence"),
+    sa.Index("ix_alarm_history_type", "project_id", "type", "severity", "at", "sequence"),
+    sa.Index("ix_alarm_history_object", "project_id", "object_id", "severity", "at", "sequence"),
+)
+
+alarm_holds = sa.Table(
+    "alarm_holds",
+    metadata,
+    sa.Column("identity", sa.String(32), primary_key=True),
+    _project(),
+    sa.Column("due_at", UtcTime, nullable=False),
+    sa.Column("is_clear", sa.Boolean, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Index("ix_alarm_holds_due", "due_at"),
+)
+
+alarm_rules = sa.Table(
+    "alarm_rules",
+    metadata,
+    _project(),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.PrimaryKeyConstraint("project_id", "name"),
+)
+
+silences = sa.Table(
+    "silences",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("ends_at", UtcTime, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Index("ix_silences_project", "project_id", "ends_at"),
 )
