@@ -83,7 +83,9 @@ class Farsite:
             clock=self.clock,
         )
         self._engine: Engine | None = None
-        self.history = History(self.database, self.clock, self._forget)
+        self.history = History(
+            self.database, self.clock, self._forget, statistics_days=settings.vim_statistics_days
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Task[None] | None = None
 
