@@ -66,6 +66,31 @@ class ServiceHealth(TypedDict):
     latency_ms: float | None
 
 
+class Miss(TypedDict):
+    at: str
+    services: list[str]
+    reason: str
+
+
+class Evidence(TypedDict):
+    misses_in_a_row: int
+    misses: list[Miss]
+    answered_at: str | None
+    suspicion: float
+    down_since: dict[str, str]
+
+
+class HourOfVim(TypedDict):
+    hour: str
+    service: str
+    answers: int
+    misses: int
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
+
+
 class Vim(TypedDict):
     id: str
     name: str
@@ -82,6 +107,7 @@ class Vim(TypedDict):
     state_since: str
     services: list[ServiceHealth]
     checked_at: str | None
+    evidence: Evidence | None
     created_at: str
     regions: dict[str, list[str]]
     features: list[str]
@@ -561,6 +587,9 @@ class Client:
     def vim_resources(self, key: str, *, filter: str = "", limit: int = 0) -> list[Resource]:  # noqa: A002
         path = f"/vims/{_in_path(key)}/resources"
         return cast("list[Resource]", list(self._list(path, filter=filter, limit=limit)))
+
+    def vim_statistics(self, key: str, *, hours: int = 24) -> list[HourOfVim]:
+        return cast("list[HourOfVim]", self._get(f"/vims/{_in_path(key)}/statistics?hours={hours}"))
 
     def vim_events(self, key: str, *, filter: str = "", limit: int = 0) -> list[Event]:  # noqa: A002
         path = f"/vims/{_in_path(key)}/events"

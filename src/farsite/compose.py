@@ -109,7 +109,9 @@ class Farsite:
             clock=self.clock,
         )
         self._engine: Engine | None = None
-        self.history = History(self.database, self.clock, self._forget)
+        self.history = History(
+            self.database, self.clock, self._forget, statistics_days=settings.vim_statistics_days
+        )
         self.takeover: Takeover | None = None
         """None on SQLite, where there is one process."""
         duties: tuple[Duty, ...] = (self.healer, self.history, self.alarm_upkeep)

@@ -141,6 +141,18 @@ class Settings:
     """File of the certificate that consumers with TLS_CERT are shown, with its chain."""
     notify_client_key: str = ""
     """File of its key; empty: in the certificate's file."""
+    heartbeat_suspicion: float = 8.0
+    """How surprising a silence must be, by the VIM's own past, to be confirmed by `heartbeat_misses` alone:
+    minus the decimal logarithm of the probability that it is a false alarm."""
+    inventory_rate: float = 20.0
+    """Inventories read per second at most: of thousands of VIMs each is read more seldom, but for those that
+    something is being placed on."""
+    vim_opening_rate: float = 100.0
+    """VIMs that are opened (login and first check) per second when many are to be watched at once."""
+    metrics_vims: int = 200
+    """VIMs that have metrics of their own; what is measured of all others is told together, as `(others)`."""
+    vim_statistics_days: int = 30
+    """Days that the statistics of VIMs are kept."""
 
     @property
     def url(self) -> str:

@@ -1,6 +1,11 @@
 """Every metric, with its help text; the unit is in the name."""
 
+import contextlib
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from farsite.model.ids import VimId
+from farsite.model.vim import VimState
 
 REGISTRY = CollectorRegistry()
 
@@ -105,6 +110,61 @@ ALARMS_SUPPRESSED = Counter(
     ["by"],
     registry=REGISTRY,
 )
+
+
+CHECKS_LATE = Counter(
+    "farsite_vim_checks_late_total",
+    "Health checks of VIMs that began more than half a period after their time.",
+    registry=REGISTRY,
+)
+VIMS = Gauge("farsite_vims", "VIMs that this process watches, by state.", ["state"], registry=REGISTRY)
+
+_OTHERS = "(others)"
+
+
+class VimLabels:
+    """Which VIMs have metrics of their own: the first so many. With all of thousands, the metrics would cost
+    more than the checks. What is measured of the others is told together; their states are counted."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._own: dict[VimId, str] = {}
+        self._states: dict[VimId, VimState] = {}
+
+    def duration(self, vim_id: VimId, name: str) -> Histogram:
+        """Where the durations of a VIM's checks are observed."""
+        return VIM_CHECK_DURATION.labels(self._label(vim_id, name))
+
+    def state(self, vim_id: VimId, name: str, state: VimState) -> None:
+        """Tell the state that a VIM is in."""
+        before = self._states.get(vim_id)
+        if before is state:
+            return
+        self._states[vim_id] = state
+        if before is not None:
+            VIMS.labels(before.value).dec()
+        VIMS.labels(state.value).inc()
+        if (label := self._label(vim_id, name)) != _OTHERS:
+            for each in VimState:
+                VIM_STATE.labels(label, each.value).set(each is state)
+
+    def forget(self, vim_id: VimId) -> None:
+        """A VIM is no longer watched; another one may have its place."""
+        before = self._states.pop(vim_id, None)
+        if before is not None:
+            VIMS.labels(before.value).dec()
+        label = self._own.pop(vim_id, None)
+        if label is not None and label not in self._own.values():
+            with contextlib.suppress(KeyError):
+                VIM_CHECK_DURATION.remove(label)
+            for each in VimState:
+                with contextlib.suppress(KeyError):
+                    VIM_STATE.remove(label, each.value)
+
+    def _label(self, vim_id: VimId, name: str) -> str:
+        if vim_id not in self._own and len(self._own) < self._most:
+            self._own[vim_id] = name
+        return self._own.get(vim_id, _OTHERS)
 
 
 def exposition() -> bytes:

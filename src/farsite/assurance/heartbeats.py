@@ -1,99 +1,110 @@
-"""Heartbeats: asks every VIM for its health once a period, each in a task of its own, so that a VIM that
+"""Heartbeats: asks every VIM whether it lives once a period, each in a task of its own, so that a VIM that
 hangs delays no other. Also reads its inventory (zones, capacity, capabilities) every so often.
 
-A vital service that is silent makes the VIM UNREACHABLE at once and ERROR after some misses in a row; one
-good answer makes it ACTIVE again. What a driver refuses (credentials, above all) is ERROR at once: waiting
-does not make a wrong password right. A VIM far away may be asked less often, or given more time, by its own
-settings.
+What thousands of VIMs have in common is done together and bounded: findings are written down in batches, and
+only where they say something new; inventories are read at a rate that the process can bear, those of VIMs
+that something is being placed on first; a start opens VIMs one after another, not all in one moment. What a
+check means is decided in `judging`, how surprising a silence is in `suspicion`.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+import random
+from collections import deque
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 import structlog
+from prometheus_client import Histogram
 
 from farsite import telemetry
 from farsite.assurance import alarms as catalogue
+from farsite.assurance.judging import (
+    Finding,
+    Rhythm,
+    inventory_period_s,
+    judge,
+    next_due_s,
+    rhythm_of,
+)
+from farsite.assurance.suspicion import Intervals, suspicion
 from farsite.model.clock import Clock
-from farsite.model.errors import FarsiteError, VimFault, VimUnreachable
-from farsite.model.ids import VimId
-from farsite.model.vim import ServiceHealth, Vim, VimHealth, VimState
+from farsite.model.errors import FarsiteError, VimUnreachable
+from farsite.model.ids import VimId, new_id
+from farsite.model.latency import HourOfVim, Tally
+from farsite.model.vim import Evidence, Miss, ServiceHealth, Vim, VimHealth, VimState
 from farsite.settings import Settings
-from farsite.store import alarms, vims
+from farsite.store import alarms, operations, vim_statistics, vims
 from farsite.store.database import Connection, Database
-from farsite.store.vims import Inventory
+from farsite.store.vims import Inventory, Standing, Verdict
+from farsite.vims.driver import HasPulse
 from farsite.vims.registry import Drivers
 
 log = structlog.get_logger()
 
-Task = Callable[[VimId], Awaitable[None]]
-
 _INVENTORY_TIMEOUT_S = 60.0
+_DOUBT = 0.5
+"""A VIM that was silent is asked again after this share of its period."""
+_LATE = 0.5
+"""A check is late when it begins more than this share of its period after its time."""
+_BATCH = 100
+"""Findings that are written down in one transaction."""
+_FEW = 8
+"""So many VIMs may be opened at once without waiting for a turn."""
+_TICK_S = 0.25
+_HOT_S = 60.0
+"""A VIM counts as being placed on for so long after the last operation there."""
+_MISSES_KEPT = 5
+_STATISTICS_S, _STATISTICS_MOST_S = 5.0, 60.0
+_COUNTED_RATE = 100
+"""Statistics are written every five seconds, or as seldom as it takes to write so many VIMs' a second, but
+every minute."""
+_WHOLE = "vim"
+"""Stands for a service where a check told nothing of any."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Watched:
+    """A VIM as this process watches it."""
+
+    vim_id: VimId
+    name: str
+    rhythm: Rhythm
+    duration: Histogram
+    """Where the durations of its checks are observed."""
+    misses: int = 0
+    answered_s: float | None = None
+    """When a vital service answered last, by the monotonic clock."""
+    answered_at: datetime | None = None
+    intervals: Intervals
+    suspicion: float = 0.0
+    missed: deque[Miss] = field(default_factory=lambda: deque[Miss](maxlen=_MISSES_KEPT))
+    down_since: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    recorded: tuple[VimState, str] | None = None
+    """State and reason as the database has them; None: it is not known."""
+    told: frozenset[tuple[str, bool, str]] | None = None
+    told_s: float = 0.0
+    """What of the services was written down last that counts as a change, and when."""
+    hour: datetime = _NEVER
+    hour_ends: datetime = _NEVER
+    tallies: dict[str, Tally] = field(default_factory=dict[str, Tally])
+    """What the checks found in this hour, by service."""
+    is_counted: bool = False
+    """Whether there is anything in them that is not written down."""
+    ended: list[HourOfVim] = field(default_factory=list[HourOfVim])
+    """Hours that are over and not written down yet."""
+    read_due_s: float = 0.0
+    """When the inventory is due."""
+    hot_until_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What one check means."""
+class _Note:
+    """What is to be written down of a VIM; None: nothing."""
 
-    state: VimState
-    reason: str
-    misses: int
-    took_s: float = 0.0
-    services: tuple[ServiceHealth, ...] | None = None
-    """None: the check was not answered, so nothing is known of them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rhythm:
-    """How one VIM is checked: those of its own settings that bear the names of ours win."""
-
-    period_s: float
-    timeout_s: float
-    misses: int
-
-
-def rhythm_of(vim: Vim | None, settings: Settings) -> Rhythm:
-    """The rhythm of a VIM; a setting that is no positive number is as good as none."""
-
-    def chosen(name: str, otherwise: float) -> float:
-        value = None if vim is None else vim.settings.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 86_400:
-            return float(value)
-        return otherwise
-
-    return Rhythm(
-        period_s=chosen("heartbeat_period_s", settings.heartbeat_period_s),
-        timeout_s=chosen("heartbeat_timeout_s", settings.heartbeat_timeout_s),
-        misses=int(chosen("heartbeat_misses", settings.heartbeat_misses)) or 1,
-    )
-
-
-def judge(health: VimHealth | FarsiteError | None, *, misses: int, misses_until_error: int) -> Finding:
-    """The state that a check leads to; None is silence. `misses` is how many were missed in a row before."""
-    if isinstance(health, VimFault):
-        return Finding(state=VimState.ERROR, reason=health.detail, misses=misses + 1)
-    if health is None or isinstance(health, FarsiteError):
-        reason = "no answer in time" if health is None else health.detail
-        return _missed(reason, misses, misses_until_error)
-    down = [one for one in health.services if not one.is_up]
-    words = "; ".join(f"{one.name}: {one.detail or 'down'}" for one in down)
-    if any(one.is_vital for one in down):
-        # The vital ones first: they are why.
-        down.sort(key=lambda one: not one.is_vital)
-        words = "; ".join(f"{one.name}: {one.detail or 'down'}" for one in down)
-        return replace(_missed(words, misses, misses_until_error), services=health.services)
-    if down:
-        return Finding(state=VimState.DEGRADED, reason=words, misses=0, services=health.services)
-    return Finding(state=VimState.ACTIVE, reason="all services answer", misses=0, services=health.services)
-
-
-def _missed(reason: str, misses: int, misses_until_error: int) -> Finding:
-    is_confirmed = misses + 1 >= misses_until_error
-    return Finding(
-        state=VimState.ERROR if is_confirmed else VimState.UNREACHABLE, reason=reason, misses=misses + 1
-    )
+    verdict: Verdict | None
+    services: tuple[ServiceHealth, ...] | None
 
 
 class Heartbeats:
@@ -104,82 +115,340 @@ class Heartbeats:
         self._database = database
         self._drivers = drivers
         self._clock = clock
-        self._misses: dict[VimId, int] = {}
+        self._watched: dict[VimId, _Watched] = {}
         self._tasks: dict[VimId, asyncio.Task[None]] = {}
-        self._findings: dict[VimId, Finding] = {}
-        """What is still to be recorded: the latest of each VIM."""
-        self._rhythms: dict[VimId, Rhythm] = {}
-        self._told: dict[VimId, tuple[float, frozenset[tuple[str, bool, str]]]] = {}
-        """When services were last written down, and what of them counts as a change."""
-        self._behind: dict[tuple[VimId, str], asyncio.Task[None]] = {}
-        """Recording and reading that the checks do not wait for."""
+        self._behind: dict[VimId, asyncio.Task[None]] = {}
+        """Inventories that are being read: the checks do not wait for them."""
+        self._notes: dict[VimId, _Note] = {}
+        """What is still to be written down: the latest of each VIM."""
+        self._noted = asyncio.Event()
+        self._common: list[asyncio.Task[None]] = []
+        self._opening = 0
+        self._next_opening_s = 0.0
+        self._counted_by = new_id()
+        self._dice = random.Random()  # noqa: S311 -- spreads checks over the period
+        self._labels = telemetry.VimLabels(settings.metrics_vims)
 
     async def watch(self, vim_id: VimId) -> None:
-        """Check a VIM now, then once a period until `unwatch`."""
+        """Check a VIM now, then once a period until `unwatch`; returns after the first check is recorded.
+
+        A VIM that is new is also asked what it has before that. Thousands may be asked for at once: they get
+        their turn one after another.
+        """
         await self.unwatch(vim_id)
-        vim = await self._database.read(vims.find, vim_id)
-        self._rhythms[vim_id] = rhythm_of(vim, self._settings)
-        await self._check_quietly(vim_id)
-        await self._read_inventory_quietly(vim_id)
-        # Another who asked for the same meanwhile must not leave a second task behind.
-        if (other := self._tasks.pop(vim_id, None)) is not None:
-            other.cancel()
-        self._tasks[vim_id] = asyncio.create_task(self._check_for_ever(vim_id), name=f"heartbeat-{vim_id}")
+        self._start_common()
+        vim, has_inventory = await self._database.read(_registration, vim_id)
+        self._opening += 1
+        try:
+            await self._turn()
+            one = _Watched(
+                vim_id=vim_id,
+                name=vim.name if vim else str(vim_id),
+                rhythm=(rhythm := rhythm_of(vim, self._settings)),
+                intervals=Intervals(mean_s=rhythm.period_s),
+                duration=self._labels.duration(vim_id, vim.name if vim else str(vim_id)),
+            )
+            # Another who asked for the same meanwhile must not leave a second task behind.
+            await self.unwatch(vim_id)
+            self._watched[vim_id] = one
+            await self._check_quietly(one)
+            if self._watched.get(vim_id) is not one:
+                return
+            now = self._clock.monotonic_s()
+            one.read_due_s = now
+            if self._opening <= _FEW or not has_inventory:
+                one.read_due_s = now + self._settings.inventory_period_s
+                await self._read_inventory_quietly(vim_id)
+            if self._watched.get(vim_id) is one:
+                self._tasks[vim_id] = asyncio.create_task(
+                    self._check_for_ever(one), name=f"heartbeat-{vim_id}"
+                )
+        finally:
+            self._opening -= 1
+
+    async def _turn(self) -> None:
+        """Wait for one's turn to be opened. By rate, not by number under way, so that those that hang delay
+        nobody."""
+        now = self._clock.monotonic_s()
+        turn_s = max(now, self._next_opening_s)
+        self._next_opening_s = turn_s + 1 / self._settings.vim_opening_rate
+        if self._opening > _FEW and turn_s > now:
+            await asyncio.sleep(turn_s - now)
 
     async def unwatch(self, vim_id: VimId) -> None:
-        self._findings.pop(vim_id, None)
-        self._rhythms.pop(vim_id, None)
-        self._told.pop(vim_id, None)
-        self._misses.pop(vim_id, None)
-        behind = [self._behind.pop(key) for key in list(self._behind) if key[0] == vim_id]
-        for task in (self._tasks.pop(vim_id, None), *behind):
-            if task is not None:
+        one = self._watched.pop(vim_id, None)
+        self._notes.pop(vim_id, None)
+        for task in (self._tasks.pop(vim_id, None), self._behind.pop(vim_id, None)):
+            if task is not None and task is not asyncio.current_task():
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
+        if one is not None:
+            self._labels.forget(one.vim_id)
+            if one.is_counted:
+                await self._write_statistics_quietly([one])
 
     async def stop(self) -> None:
-        for vim_id in list(self._tasks):
-            await self.unwatch(vim_id)
+        left, self._watched = list(self._watched.values()), {}
+        tasks = [*self._tasks.values(), *self._behind.values(), *self._common]
+        self._tasks, self._behind, self._common = {}, {}, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for one in left:
+            self._labels.forget(one.vim_id)
+        await self._write_statistics_quietly([one for one in left if one.is_counted])
 
-    async def _check_for_ever(self, vim_id: VimId) -> None:
-        read_at = due_at = self._clock.monotonic_s()
+    def _start_common(self) -> None:
+        if not self._common:
+            self._common = [
+                asyncio.create_task(work(), name=name)
+                for name, work in (
+                    ("heartbeat-records", self._record_for_ever),
+                    ("heartbeat-inventories", self._read_for_ever),
+                    ("heartbeat-states", self._compare_for_ever),
+                    ("heartbeat-statistics", self._count_for_ever),
+                )
+            ]
+
+    # -- one VIM
+
+    async def _check_for_ever(self, one: _Watched) -> None:
+        period_s = one.rhythm.period_s
+        due_s = self._clock.monotonic_s() + self._dice.uniform(0.5, 1.0) * period_s
         while True:
-            # By the clock, so that a slow check does not slow the beat; what was missed is not made up for.
             now = self._clock.monotonic_s()
-            due_at = max(due_at + self._rhythm(vim_id).period_s, now)
-            await asyncio.sleep(due_at - now)
-            was_missing = self._misses.get(vim_id, 0) > 0
+            await asyncio.sleep(max(due_s - now, 0.0))
+            now = self._clock.monotonic_s()
+            if now - due_s > _LATE * period_s:
+                telemetry.CHECKS_LATE.inc()
             try:
-                self._findings[vim_id] = await self._ask(vim_id)
+                self._note(one, await self._ask(one))
             except Exception:
-                log.exception("heartbeat.failed", vim_id=vim_id)
-                continue
-            # A database that is locked or away delays the record of a check, never the next check.
-            self._do_behind(vim_id, "record", self._record_latest)
-            is_back = was_missing and not self._misses.get(vim_id)
-            if is_back or self._clock.monotonic_s() - read_at > self._settings.inventory_period_s:
-                read_at = self._clock.monotonic_s()
-                self._do_behind(vim_id, "inventory", self._read_inventory_quietly)
+                log.exception("heartbeat.failed", vim_id=one.vim_id)
+            pause_s = period_s * _DOUBT if one.misses else period_s
+            due_s = next_due_s(due_s, self._clock.monotonic_s(), pause_s)
 
-    def _do_behind(self, vim_id: VimId, what: str, task: Task) -> None:
-        """Do something beside the checks, unless it is still being done."""
-        under_way = self._behind.get((vim_id, what))
-        if under_way is None or under_way.done():
-            self._behind[vim_id, what] = asyncio.ensure_future(_running(task, vim_id))
-
-    async def _record_latest(self, vim_id: VimId) -> None:
-        while (finding := self._findings.pop(vim_id, None)) is not None:
-            try:
-                await self._record(vim_id, finding)
-            except Exception:
-                log.exception("heartbeat.not_recorded", vim_id=vim_id)
-
-    async def _check_quietly(self, vim_id: VimId) -> None:
+    async def _check_quietly(self, one: _Watched) -> None:
         try:
-            await self.check(vim_id)
+            self._note(one, await self._ask(one))
+            note = self._notes.pop(one.vim_id, None)
+            if note is not None:
+                await self._record({one.vim_id: note})
         except Exception:
-            log.exception("heartbeat.failed", vim_id=vim_id)
+            log.exception("heartbeat.failed", vim_id=one.vim_id)
+
+    async def check(self, vim_id: VimId) -> Finding:
+        """One check; its outcome is recorded, with an alarm where it is a bad one."""
+        one = self._watched[vim_id]
+        finding = await self._ask(one)
+        self._note(one, finding)
+        if (note := self._notes.pop(vim_id, None)) is not None:
+            await self._record({vim_id: note})
+        return finding
+
+    async def _ask(self, one: _Watched) -> Finding:
+        started = self._clock.monotonic_s()
+        health: VimHealth | FarsiteError | None
+        try:
+            driver = await self._drivers.of(one.vim_id)
+            async with asyncio.timeout(one.rhythm.timeout_s):
+                health = await (driver.pulse() if isinstance(driver, HasPulse) else driver.health())
+        except TimeoutError:
+            health = None
+        except FarsiteError as fault:
+            health = fault
+        now = self._clock.monotonic_s()
+        one.suspicion = self._suspicion(one, now)
+        finding = judge(
+            health,
+            misses=one.misses,
+            misses_until_error=one.rhythm.misses,
+            is_surprising=one.suspicion >= one.rhythm.suspicion,
+        )
+        is_back = bool(one.misses) and not finding.misses
+        one.misses = finding.misses
+        at = self._clock.now()
+        self._count(one, health, at)
+        self._remember(one, health, finding, now, at)
+        if is_back:
+            one.read_due_s = now
+        one.duration.observe(now - started)
+        return replace(finding, took_s=now - started)
+
+    def _suspicion(self, one: _Watched, now_s: float) -> float:
+        if one.answered_s is None:
+            # It has not answered yet, so there is no past to compare with.
+            return one.rhythm.suspicion
+        return suspicion(now_s - one.answered_s, one.intervals, least_deviation_s=one.rhythm.period_s * 0.1)
+
+    def _remember(
+        self,
+        one: _Watched,
+        health: VimHealth | FarsiteError | None,
+        finding: Finding,
+        now_s: float,
+        at: datetime,
+    ) -> None:
+        """Keep what a verdict may have to be explained with."""
+        if not finding.misses:
+            if one.answered_s is not None:
+                one.intervals = one.intervals.after(now_s - one.answered_s)
+            one.answered_s, one.answered_at = now_s, at
+        if finding.state is VimState.ACTIVE and not one.down_since:
+            return
+        services = health.services if isinstance(health, VimHealth) else ()
+        down = tuple(each.name for each in services if not each.is_up)
+        one.down_since = {name: one.down_since.get(name, at) for name in down}
+        if finding.misses:
+            one.missed.append(Miss(at=at, services=down, reason=finding.reason))
+
+    def _evidence(self, one: _Watched) -> Evidence:
+        return Evidence(
+            misses_in_a_row=one.misses,
+            misses=tuple(one.missed),
+            answered_at=one.answered_at,
+            suspicion=round(one.suspicion, 1) if one.misses else 0.0,
+            down_since=dict(one.down_since),
+        )
+
+    # -- what is written down
+
+    def _note(self, one: _Watched, finding: Finding) -> None:
+        """Have a finding written down where it says something new. A database that is locked or away delays
+        the record of a check, never the next check."""
+        if self._watched.get(one.vim_id) is not one:
+            return
+        verdict = None
+        is_known = one.recorded == (finding.state, finding.reason)
+        if not is_known and (one.recorded is None or one.recorded[0] is not VimState.MAINTENANCE):
+            verdict = Verdict(
+                vim_id=one.vim_id,
+                state=finding.state,
+                reason=finding.reason,
+                evidence=self._evidence(one),
+                at=self._clock.now(),
+            )
+        services = self._worth_telling(one, finding)
+        if verdict is not None or services is not None:
+            waiting = self._notes.get(one.vim_id)
+            if waiting is not None and services is None:
+                services = waiting.services
+            self._notes[one.vim_id] = _Note(verdict=verdict, services=services)
+            self._noted.set()
+        elif is_known and self._notes.get(one.vim_id) is not None:
+            # It has become again what is written down, before the change was.
+            self._notes[one.vim_id] = replace(self._notes[one.vim_id], verdict=None)
+
+    def _worth_telling(self, one: _Watched, finding: Finding) -> tuple[ServiceHealth, ...] | None:
+        """The services of a finding when they differ from what was written down, or that is old.
+
+        Latency differs every time, so it is as old as the record.
+        """
+        if finding.services is None:
+            return None
+        now = self._clock.monotonic_s()
+        if now - one.told_s < inventory_period_s(self._settings, len(self._watched)):
+            essence = one.told
+            if essence is not None and all(
+                (each.name, each.is_up, each.detail) in essence for each in finding.services
+            ):
+                return None
+        one.told = frozenset((each.name, each.is_up, each.detail) for each in finding.services)
+        one.told_s = now
+        return finding.services
+
+    async def _record_for_ever(self) -> None:
+        while True:
+            await self._noted.wait()
+            self._noted.clear()
+            while self._notes:
+                # Changes of state first: they are what somebody waits for.
+                first = sorted(self._notes, key=lambda vim_id: self._notes[vim_id].verdict is None)[:_BATCH]
+                batch = {vim_id: self._notes.pop(vim_id) for vim_id in first}
+                try:
+                    await self._record(batch)
+                except Exception:
+                    log.exception("heartbeat.not_recorded", vims=len(batch))
+                    for vim_id in batch:
+                        if (one := self._watched.get(vim_id)) is not None:
+                            # The next check writes it.
+                            one.recorded = one.told = None
+                    await asyncio.sleep(_TICK_S)
+
+    async def _record(self, batch: dict[VimId, _Note]) -> None:
+        stands = await self._database.read(_record, batch, self._clock)
+        for vim_id in batch:
+            one, now = self._watched.get(vim_id), stands.get(vim_id)
+            if one is not None and now is not None:
+                self._take_over(one, now)
+
+    def _take_over(self, one: _Watched, stands: Standing) -> None:
+        """Believe what the database says that is recorded."""
+        one.recorded = stands.state, stands.reason
+        if one.name != stands.name:
+            self._labels.forget(one.vim_id)
+            one.name = stands.name
+            one.duration = self._labels.duration(one.vim_id, one.name)
+        self._labels.state(one.vim_id, one.name, stands.state)
+
+    async def _compare_for_ever(self) -> None:
+        """Look at what is recorded: an operator's word (maintenance, above all) may reach another process,
+        and what was believed to be written may have been lost with a database."""
+        while True:
+            await asyncio.sleep(max(2.0, len(self._watched) / 1000))
+            try:
+                everywhere = await self._database.read(vims.standing_everywhere)
+            except Exception:
+                log.exception("heartbeat.not_compared")
+                continue
+            for vim_id, one in list(self._watched.items()):
+                if vim_id in everywhere and vim_id not in self._notes:
+                    self._take_over(one, everywhere[vim_id])
+
+    # -- inventories
+
+    async def _read_for_ever(self) -> None:
+        budget, looked_s = 0.0, float("-inf")
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = self._clock.monotonic_s()
+            budget = min(budget + self._settings.inventory_rate * _TICK_S, self._settings.inventory_rate)
+            if now - looked_s > self._settings.inventory_period_s / 2:
+                looked_s = now
+                await self._find_hot()
+            due = [one for one in self._watched.values() if one.read_due_s <= now and self._is_readable(one)]
+            due.sort(key=lambda one: (one.hot_until_s < now, one.read_due_s))
+            common_s = inventory_period_s(self._settings, len(self._watched))
+            for one in due[: int(budget)]:
+                budget -= 1
+                is_hot = one.hot_until_s >= now
+                one.read_due_s = now + (self._settings.inventory_period_s if is_hot else common_s)
+                self._behind[one.vim_id] = asyncio.create_task(
+                    self._read_inventory_quietly(one.vim_id), name=f"inventory-{one.vim_id}"
+                )
+
+    def _is_readable(self, one: _Watched) -> bool:
+        """Whether it is worth while, and not under way. One that is silent is read when it is back."""
+        under_way = self._behind.get(one.vim_id)
+        is_idle = under_way is None or under_way.done()
+        return is_idle and not one.misses and one.vim_id in self._tasks
+
+    async def _find_hot(self) -> None:
+        """Find the VIMs that operations are at work on: what is placed there needs fresh figures."""
+        try:
+            found = await self._database.read(operations.vims_at_work)
+        except Exception:
+            log.exception("inventory.not_ordered")
+            return
+        now = self._clock.monotonic_s()
+        for vim_id in found:
+            one = self._watched.get(vim_id)
+            if one is None:
+                continue
+            if one.hot_until_s < now:
+                one.read_due_s = min(one.read_due_s, now)
+            one.hot_until_s = now + _HOT_S
 
     async def _read_inventory_quietly(self, vim_id: VimId) -> None:
         try:
@@ -188,57 +457,6 @@ class Heartbeats:
             log.warning("inventory.not_read", vim_id=vim_id, reason=fault.detail)
         except Exception:
             log.exception("inventory.failed", vim_id=vim_id)
-
-    async def check(self, vim_id: VimId) -> Finding:
-        """One check: its outcome is recorded, with an alarm where it is a bad one."""
-        finding = await self._ask(vim_id)
-        await self._record(vim_id, finding)
-        return finding
-
-    def _rhythm(self, vim_id: VimId) -> Rhythm:
-        return self._rhythms.get(vim_id) or rhythm_of(None, self._settings)
-
-    async def _ask(self, vim_id: VimId) -> Finding:
-        rhythm = self._rhythm(vim_id)
-        started = self._clock.monotonic_s()
-        health: VimHealth | FarsiteError | None
-        try:
-            driver = await self._drivers.of(vim_id)
-            health = await asyncio.wait_for(driver.health(), rhythm.timeout_s)
-        except TimeoutError:
-            health = None
-        except FarsiteError as fault:
-            health = fault
-        finding = judge(
-            health,
-            misses=self._misses.get(vim_id, 0),
-            misses_until_error=rhythm.misses,
-        )
-        self._misses[vim_id] = finding.misses
-        return replace(finding, took_s=self._clock.monotonic_s() - started)
-
-    async def _record(self, vim_id: VimId, finding: Finding) -> None:
-        services = self._worth_telling(vim_id, finding)
-        vim = await self._database.read(_record, vim_id, finding, services, self._clock)
-        if vim is not None:
-            telemetry.VIM_CHECK_DURATION.labels(vim.name).observe(finding.took_s)
-            for state in VimState:
-                telemetry.VIM_STATE.labels(vim.name, state.value).set(state is finding.state)
-
-    def _worth_telling(self, vim_id: VimId, finding: Finding) -> tuple[ServiceHealth, ...] | None:
-        """The services of a finding when they differ from what was written down, or that is old.
-
-        Latency differs every time, so it is as old as the record.
-        """
-        if finding.services is None:
-            return None
-        now = self._clock.monotonic_s()
-        essence = frozenset((one.name, one.is_up, one.detail) for one in finding.services)
-        at, before = self._told.get(vim_id, (0.0, None))
-        if before == essence and now - at < self._settings.inventory_period_s:
-            return None
-        self._told[vim_id] = (now, essence)
-        return finding.services
 
     async def read_inventory(self, vim_id: VimId) -> None:
         """Read what the VIM offers and keep it for placement."""
@@ -252,9 +470,63 @@ class Heartbeats:
         inventory = Inventory(read_at=self._clock.now(), zones=zones, capabilities=capabilities)
         await self._database.read(_keep_inventory, vim_id, inventory)
 
+    # -- statistics
 
-async def _running(task: Task, vim_id: VimId) -> None:
-    await task(vim_id)
+    def _count(self, one: _Watched, health: VimHealth | FarsiteError | None, at: datetime) -> None:
+        """Count what a check found of each service that it asked."""
+        if at >= one.hour_ends:
+            self._begin_hour(one, at)
+        if not isinstance(health, VimHealth):
+            one.tallies.setdefault(_WHOLE, Tally()).misses += 1
+        else:
+            for each in health.services:
+                if health.asked is None or each.name in health.asked:
+                    tally = one.tallies.get(each.name)
+                    if tally is None:
+                        tally = one.tallies[each.name] = Tally()
+                    if not each.is_up:
+                        tally.misses += 1
+                    elif each.latency_ms is not None:
+                        tally.answered(each.latency_ms)
+        one.is_counted = True
+
+    def _begin_hour(self, one: _Watched, at: datetime) -> None:
+        if one.is_counted:
+            one.ended.append(self._hour_of(one))
+        one.hour = at.replace(minute=0, second=0, microsecond=0)
+        one.hour_ends = one.hour + timedelta(hours=1)
+        one.tallies = {}
+
+    def _hour_of(self, one: _Watched) -> HourOfVim:
+        services = {name: replace(tally, classes=dict(tally.classes)) for name, tally in one.tallies.items()}
+        return HourOfVim(vim_id=one.vim_id, hour=one.hour, services=services)
+
+    async def _count_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(
+                min(max(_STATISTICS_S, len(self._watched) / _COUNTED_RATE), _STATISTICS_MOST_S)
+            )
+            counted = [one for one in self._watched.values() if one.is_counted]
+            for begin in range(0, len(counted), _BATCH):
+                await self._write_statistics_quietly(counted[begin : begin + _BATCH])
+
+    async def _write_statistics_quietly(self, counted: list[_Watched]) -> None:
+        """What cannot be written now is written with what is counted later."""
+        hours: list[HourOfVim] = []
+        for one in counted:
+            hours += [*one.ended, self._hour_of(one)]
+            one.ended, one.is_counted = [], False
+        try:
+            await self._database.read(vim_statistics.write, hours, counted_by=self._counted_by)
+        except Exception:
+            log.exception("heartbeat.not_counted")
+            for one in counted:
+                one.ended = [each for each in hours if each.vim_id == one.vim_id and each.hour != one.hour]
+                one.is_counted = True
+
+
+def _registration(connection: Connection, vim_id: VimId) -> tuple[Vim | None, bool]:
+    return vims.find(connection, vim_id), vims.has_inventory(connection, vim_id)
 
 
 def _keep_inventory(connection: Connection, vim_id: VimId, inventory: Inventory) -> None:
@@ -263,36 +535,42 @@ def _keep_inventory(connection: Connection, vim_id: VimId, inventory: Inventory)
         vims.put_inventory(connection, vim, inventory)
 
 
-def _record(
-    connection: Connection,
-    vim_id: VimId,
-    finding: Finding,
-    services: tuple[ServiceHealth, ...] | None,
-    clock: Clock,
-) -> Vim | None:
-    vim = vims.find(connection, vim_id)
-    if vim is None:
-        return None
-    if services is not None:
-        vims.set_services(connection, vim_id, services, clock.now())
-    if vim.state is VimState.MAINTENANCE or not vims.set_state(
-        connection, vim_id, finding.state, finding.reason, clock.now()
-    ):
-        return vim
-    log.info("vim.state", vim=vim.name, state=finding.state.value, reason=finding.reason)
-    wanted = {VimState.ERROR: catalogue.VIM_UNREACHABLE, VimState.DEGRADED: catalogue.VIM_DEGRADED}
-    now = clock.now()
-    for state, kind in wanted.items():
-        if finding.state is state:
+def _record(connection: Connection, notes: dict[VimId, _Note], clock: Clock) -> dict[VimId, Standing]:
+    """Write findings down and raise or clear the alarms of those that change a state; what is recorded
+    then."""
+    stands = vims.standing_of(connection, notes, for_update=True)
+    services = {vim_id: note.services for vim_id, note in notes.items() if note.services and vim_id in stands}
+    vims.set_services(connection, services, clock.now())
+    verdicts: list[Verdict] = []
+    for vim_id, one in stands.items():
+        verdict = notes[vim_id].verdict
+        is_new = verdict is not None and (one.state, one.reason) != (verdict.state, verdict.reason)
+        if verdict is not None and is_new and one.state is not VimState.MAINTENANCE:
+            verdicts.append(verdict)
+    vims.set_verdicts(connection, verdicts, stands)
+    for verdict in verdicts:
+        vim = stands[verdict.vim_id]
+        stands[verdict.vim_id] = replace(vim, state=verdict.state, reason=verdict.reason)
+        if vim.state is not verdict.state or verdict.state in _ALARM_OF:
+            log.info("vim.state", vim=vim.name, state=verdict.state.value, reason=verdict.reason)
+            _tell_alarm(connection, vim, verdict)
+    return stands
+
+
+_ALARM_OF = {VimState.ERROR: catalogue.VIM_UNREACHABLE, VimState.DEGRADED: catalogue.VIM_DEGRADED}
+
+
+def _tell_alarm(connection: Connection, vim: Standing, verdict: Verdict) -> None:
+    for state, kind in _ALARM_OF.items():
+        if verdict.state is state:
             alarm = catalogue.raised(
                 kind,
                 project_id=vim.project_id,
-                object_id=vim.id,
+                object_id=vim.vim_id,
                 location=f"{vim.site}/{vim.name}",
-                at=now,
-                details=(finding.reason,),
+                at=verdict.at,
+                details=(verdict.reason,),
             )
             alarms.raise_(connection, alarm)
-        elif finding.state is not VimState.UNREACHABLE:
-            alarms.clear(connection, object_id=vim.id, specific_problem=kind.name, at=now)
-    return vim
+        elif verdict.state is not VimState.UNREACHABLE:
+            alarms.clear(connection, object_id=vim.vim_id, specific_problem=kind.name, at=verdict.at)

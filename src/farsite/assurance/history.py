@@ -8,7 +8,7 @@ from datetime import timedelta
 import structlog
 
 from farsite.model.clock import Clock
-from farsite.store import operations, outbox, subscriptions
+from farsite.store import operations, outbox, subscriptions, vim_statistics
 from farsite.store.database import Database
 
 log = structlog.get_logger()
@@ -21,8 +21,14 @@ class History:
     """Sweeps every ten minutes; operations' own rows stay."""
 
     def __init__(
-        self, database: Database, clock: Clock, forget: Callable[[list[str]], Awaitable[None]]
+        self,
+        database: Database,
+        clock: Clock,
+        forget: Callable[[list[str]], Awaitable[None]],
+        *,
+        statistics_days: int = 30,
     ) -> None:
+        self._keep_statistics = timedelta(days=statistics_days)
         self._database = database
         self._clock = clock
         self._forget = forget
@@ -53,4 +59,6 @@ class History:
         await self._database.read(operations.forget_effects, ended)
         await self._database.read(outbox.forget_before, before)
         await self._database.read(subscriptions.forget_before, before)
+        oldest = self._clock.now() - self._keep_statistics
+        await self._database.read(vim_statistics.forget_before, oldest)
         return len(ended)

@@ -65,6 +65,9 @@ class Observer:
         self._clock = clock
         self._on_alarm = on_alarm
         self._tasks: dict[VimId, list[asyncio.Task[None]]] = {}
+        self._looking = asyncio.Lock()
+        self._looked_s = float("-inf")
+        self._stood_on: set[VimId] = set()
 
     async def observe(self, vim_id: VimId) -> None:
         """Listen to a VIM until `ignore`."""
@@ -110,10 +113,20 @@ class Observer:
         if has_raised:
             self._on_alarm()
 
+    async def _stands_anything(self, vim_id: VimId) -> bool:
+        """Whether there is anything to audit on a VIM, by one question for all of them."""
+        async with self._looking:
+            now = self._clock.monotonic_s()
+            if now - self._looked_s > self._settings.inventory_period_s / 2:
+                self._stood_on = await self._database.read(instances.vims_stood_on)
+                self._looked_s = now
+        return vim_id in self._stood_on
+
     async def _audit_for_ever(self, vim_id: VimId) -> None:
         while True:
             try:
-                await self.audit(vim_id)
+                if await self._stands_anything(vim_id):
+                    await self.audit(vim_id)
             except FarsiteError as silence:
                 log.debug("audit.not_done", vim_id=vim_id, reason=silence.detail)
             except Exception:

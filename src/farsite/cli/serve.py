@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -19,6 +20,7 @@ from farsite.compose import Farsite
 from farsite.model.errors import Refused
 from farsite.settings import Settings, read_settings
 
+_MOST_FILES = 100_000
 _LOOPBACK = ("127.", "::1", "localhost")
 
 
@@ -60,6 +62,7 @@ def serve(
                 file=sys.stderr,
             )
             return 1
+        _allow_connections()
         listener = _listen(settings)
         # A port that was left to chance is known from here on.
         farsite = Farsite(replace(settings, listen_port=listener.getsockname()[1]))
@@ -73,6 +76,13 @@ def serve(
         print(refusal.detail, file=sys.stderr)
         return 1
     return 0
+
+
+def _allow_connections() -> None:
+    """Take as many open files as the system lets us have: a shell's 1,024 are used up by 1,000 VIMs."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, _MOST_FILES), most))
 
 
 def _listen(settings: Settings) -> socket.socket:

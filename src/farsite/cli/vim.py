@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from farsite.cli import documents, printing, vim_access
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.cli.vim_access import AccessOptions
-from farsite.client import Client, ServiceHealth, Vim
+from farsite.client import Client, Evidence, ServiceHealth, Vim
 from farsite.model.vim import UNLIMITED
 
 app = App(name="vim", help="VIMs: register, look at, change, forget.", help_epilogue="")
@@ -192,6 +192,7 @@ def _show(vim: Vim, form: Form) -> None:
             ("state", f"{vim['state']} since {printing.when(vim['state_since'])}: {vim['state_reason']}"),
             ("services", "\n".join(_service(one) for one in vim["services"])),
             ("checked", printing.when(vim["checked_at"])),
+            ("evidence", _evidence(vim["evidence"], vim["state"])),
             ("settings", vim["settings"]),
             ("extra", vim["extra"]),
             ("regions", "\n".join(f"{name}: {', '.join(zones)}" for name, zones in vim["regions"].items())),
@@ -204,6 +205,21 @@ def _show(vim: Vim, form: Form) -> None:
         ],
         form,
     )
+
+
+def _evidence(known: Evidence | None, state: str) -> str:
+    """What a bad state was concluded from; of a good one the misses before it."""
+    if known is None:
+        return ""
+    lines = [f"{miss['at']}: {miss['reason']}" for miss in known["misses"]]
+    if state not in ("ACTIVE", "MAINTENANCE"):
+        told = [f"{name} down since {printing.when(at)}" for name, at in known["down_since"].items()]
+        if known["misses_in_a_row"]:
+            told.append(f"{known['misses_in_a_row']} misses in a row")
+            told.append(f"last answer {printing.when(known['answered_at']) or 'never'}")
+            told.append(f"suspicion {known['suspicion']:g}")
+        lines.insert(0, ", ".join(told))
+    return "\n".join(line for line in lines if line)
 
 
 def _service(one: ServiceHealth) -> str:
@@ -305,6 +321,37 @@ def _resources(client: Client, vim: str, filter_text: str, limit: int, form: For
         form,
         nothing="Nothing of ours stands there.",
     )
+
+
+@app.command
+def statistics(
+    vim: Key,
+    /,
+    *,
+    hours: Annotated[int, Parameter(help="How many hours back, this one included.")] = 24,
+    output: Output = "table",
+) -> None:
+    """Show how the services of a VIM answered its health checks, hour by hour, the latest first."""
+    with Client() as client:
+        printing.table(
+            client.vim_statistics(vim, hours=hours),
+            [
+                ("hour", lambda one: one["hour"]),
+                ("service", lambda one: one["service"]),
+                ("answers", lambda one: one["answers"]),
+                ("misses", lambda one: one["misses"]),
+                ("p50 ms", lambda one: _latency(one["p50_ms"])),
+                ("p95 ms", lambda one: _latency(one["p95_ms"])),
+                ("p99 ms", lambda one: _latency(one["p99_ms"])),
+                ("max ms", lambda one: _latency(one["max_ms"])),
+            ],
+            output,
+            nothing="It was not checked in these hours.",
+        )
+
+
+def _latency(latency_ms: float | None) -> str:
+    return "-" if latency_ms is None else f"{latency_ms:.1f}"
 
 
 @app.command

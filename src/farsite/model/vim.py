@@ -53,9 +53,37 @@ class ServiceHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VimHealth:
-    """What one check of all services found."""
+    """What is known of the services after a check."""
 
     services: tuple[ServiceHealth, ...]
+    asked: frozenset[str] | None = None
+    """Names of those that this check has asked, where it left some as they were known; None: all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Miss:
+    """A check that got no good answer of a vital service, or a refusal."""
+
+    at: datetime
+    services: tuple[str, ...] = ()
+    """Those that were down; empty: nothing was learnt of them."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a VIM's state was concluded from."""
+
+    misses_in_a_row: int = 0
+    misses: tuple[Miss, ...] = ()
+    """The latest of them, in order; those from before the last good answer included, for a while."""
+    answered_at: datetime | None = None
+    """The last good answer of a vital service."""
+    suspicion: float = 0.0
+    """How surprising the silence is by this VIM's own past: minus the decimal logarithm of the probability
+    that it ends by itself."""
+    down_since: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
+    """Services that are down, and when that was noticed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +119,8 @@ class Vim:
     """What the last check that was answered found of each service."""
     checked_at: datetime | None = None
     """When that was written down last: at every change, and else now and then."""
+    evidence: Evidence | None = None
+    """What the state was concluded from when it changed last; None: it was not checked yet."""
 
     @property
     def l2_domain(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from farsite.model.errors import Conflict, NotFound
-from farsite.model.ids import ProjectId, VnfInstanceId
+from farsite.model.ids import ProjectId, VimId, VnfInstanceId
 from farsite.model.ns import NsInstance
 from farsite.model.query import Ask, Page
 from farsite.model.vnf import InstantiationState, VnfIdentity, VnfInstance
@@ -152,6 +152,19 @@ def standing_on(connection: sa.Connection, vim_id: str) -> dict[VnfInstanceId, i
         vnf_instances.c.state == InstantiationState.INSTANTIATED.value,
     )
     return {VnfInstanceId(row.id): row.version for row in connection.execute(query)}
+
+
+def vims_stood_on(connection: sa.Connection) -> set[VimId]:
+    """VIMs that an instantiated VNF stands on."""
+    query = (
+        sa.select(vnf_instances.c.vim_id)
+        .where(
+            vnf_instances.c.vim_id.is_not(None),
+            vnf_instances.c.state == InstantiationState.INSTANTIATED.value,
+        )
+        .distinct()
+    )
+    return {VimId(vim_id) for vim_id in connection.execute(query).scalars()}
 
 
 def vnfs_of_ns(connection: sa.Connection, ns_id: str) -> list[VnfInstance]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from farsite.model.errors import Conflict, NotFound
-from farsite.model.ids import OperationId, ProjectId
+from farsite.model.ids import OperationId, ProjectId, VimId
 from farsite.model.operation import (
     TERMINAL,
     CancelMode,
@@ -35,6 +35,7 @@ from farsite.store.tables import (
     operations,
     placements,
     resource_changes,
+    vnf_instances,
 )
 
 T = TypeVar("T")
@@ -136,6 +137,17 @@ def of_instance(connection: sa.Connection, instance_id: str, *, limit: int = 20)
 def children_of(connection: sa.Connection, parent_id: str) -> list[Operation]:
     query = sa.select(operations).where(operations.c.parent_id == parent_id).order_by(operations.c.id)
     return [_operation(row) for row in connection.execute(query)]
+
+
+def vims_at_work(connection: sa.Connection) -> set[VimId]:
+    """VIMs that an operation works on now."""
+    query = (
+        sa.select(vnf_instances.c.vim_id)
+        .join(operation_locks, operation_locks.c.instance_id == vnf_instances.c.id)
+        .where(vnf_instances.c.vim_id.is_not(None))
+        .distinct()
+    )
+    return {VimId(vim_id) for vim_id in connection.execute(query).scalars()}
 
 
 def lock_holder(connection: sa.Connection, instance_id: str) -> OperationId | None:

@@ -93,7 +93,10 @@ vims = sa.Table(
     sa.Column("checked_at", UtcTime),
     sa.Column("body", sa.JSON, nullable=False),
     sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("evidence", sa.JSON),
+    sa.Column("endpoint", sa.String(512), nullable=False, server_default=""),
     sa.UniqueConstraint("project_id", "name", name="uq_vims_name"),
+    sa.Index("ix_vims_endpoint", "project_id", "endpoint"),
 )
 
 vim_auth = sa.Table(
@@ -571,4 +574,16 @@ silences = sa.Table(
     sa.Column("ends_at", UtcTime, nullable=False),
     sa.Column("body", sa.JSON, nullable=False),
     sa.Index("ix_silences_project", "project_id", "ends_at"),
+)
+
+# How VIMs answered, per hour and counting process: the same hour of a VIM may be counted by several.
+vim_statistics = sa.Table(
+    "vim_statistics",
+    metadata,
+    sa.Column("vim_id", sa.String(36), sa.ForeignKey("vims.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("hour", UtcTime, primary_key=True),
+    sa.Column("counted_by", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Index("ix_vim_statistics_hour", "hour"),
 )

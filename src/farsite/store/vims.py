@@ -1,6 +1,6 @@
 """VIMs, their sites, credentials and last read inventory."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -14,12 +14,14 @@ from farsite.model.provider_network import overlap_of
 from farsite.model.query import Ask, Page
 from farsite.model.vim import (
     Capabilities,
+    Evidence,
     ServiceHealth,
     Site,
     Vim,
     VimHealth,
     VimState,
     Zone,
+    endpoint_of,
     is_registered_twice,
 )
 from farsite.store.encoding import decode, encode
@@ -122,7 +124,10 @@ def refuse_registered_twice(connection: sa.Connection, vim: Vim) -> None:
     hold(connection, f"VIMs of {vim.project_id}")
     others = connection.execute(
         sa.select(vims).where(
-            vims.c.project_id == vim.project_id, vims.c.type == vim.type, vims.c.id != vim.id
+            vims.c.project_id == vim.project_id,
+            vims.c.endpoint == _endpoint(vim),
+            vims.c.type == vim.type,
+            vims.c.id != vim.id,
         )
     )
     for other in map(_vim, others):
@@ -169,12 +174,101 @@ def set_state(connection: sa.Connection, vim_id: VimId, state: VimState, reason:
     return True
 
 
-def set_services(
-    connection: sa.Connection, vim_id: VimId, services: tuple[ServiceHealth, ...], at: datetime
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What is recorded of a VIM's state, with what an alarm about it names."""
+
+    vim_id: VimId
+    project_id: ProjectId
+    name: str
+    site: str
+    state: VimState
+    reason: str
+
+
+_STANDING = (vims.c.id, vims.c.project_id, vims.c.name, vims.c.site, vims.c.state, vims.c.state_reason)
+
+
+def standing_of(
+    connection: sa.Connection, vim_ids: Collection[VimId], *, for_update: bool = False
+) -> dict[VimId, Standing]:
+    """What is recorded of some VIMs, without those that were deleted. Held in the order in which placement
+    holds them, so that neither waits for the other for ever."""
+    query = sa.select(*_STANDING).where(vims.c.id.in_(vim_ids)).order_by(vims.c.id)
+    return _standing(connection.execute(query.with_for_update() if for_update else query))
+
+
+def standing_everywhere(connection: sa.Connection) -> dict[VimId, Standing]:
+    """What is recorded of every VIM."""
+    return _standing(connection.execute(sa.select(*_STANDING)))
+
+
+def _standing(rows: Iterable[sa.Row[Any]]) -> dict[VimId, Standing]:
+    return {
+        VimId(row.id): Standing(
+            vim_id=VimId(row.id),
+            project_id=ProjectId(row.project_id),
+            name=row.name,
+            site=row.site,
+            state=VimState(row.state),
+            reason=row.state_reason,
+        )
+        for row in rows
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A state with its reason and what it was concluded from."""
+
+    vim_id: VimId
+    state: VimState
+    reason: str
+    evidence: Evidence
+    at: datetime
+
+
+def set_verdicts(
+    connection: sa.Connection, verdicts: Sequence[Verdict], known: Mapping[VimId, Standing]
 ) -> None:
-    """Record what a check found of each service."""
-    values = {"services": encode(VimHealth(services=services))["services"], "checked_at": at}
-    connection.execute(sa.update(vims).where(vims.c.id == vim_id).values(**values))
+    """Record states of VIMs that were read for update; `at` counts where the state itself changed."""
+    for is_new in (True, False):
+        rows = [
+            {
+                "b_id": one.vim_id,
+                "b_state": one.state.value,
+                "b_reason": one.reason,
+                "b_evidence": encode(one.evidence),
+                **({"b_since": one.at} if is_new else {}),
+            }
+            for one in verdicts
+            if (known[one.vim_id].state is not one.state) == is_new
+        ]
+        if rows:
+            values: dict[str, Any] = {
+                "state": sa.bindparam("b_state"),
+                "state_reason": sa.bindparam("b_reason"),
+                "evidence": sa.bindparam("b_evidence"),
+            }
+            if is_new:
+                values["state_since"] = sa.bindparam("b_since")
+            connection.execute(sa.update(vims).where(vims.c.id == sa.bindparam("b_id")).values(values), rows)
+
+
+def set_services(
+    connection: sa.Connection, found: Mapping[VimId, tuple[ServiceHealth, ...]], at: datetime
+) -> None:
+    """Record what checks found of each service of some VIMs."""
+    if not found:
+        return
+    rows = [
+        {"b_id": vim_id, "b_services": encode(VimHealth(services=services))["services"], "b_at": at}
+        for vim_id, services in found.items()
+    ]
+    query = sa.update(vims).where(vims.c.id == sa.bindparam("b_id"))
+    connection.execute(
+        query.values(services=sa.bindparam("b_services"), checked_at=sa.bindparam("b_at")), rows
+    )
 
 
 def _services(stored: object) -> tuple[ServiceHealth, ...]:
@@ -282,6 +376,12 @@ def put_inventory(connection: sa.Connection, vim: Vim, inventory: Inventory) -> 
         )
 
 
+def has_inventory(connection: sa.Connection, vim_id: VimId) -> bool:
+    """Whether it was ever asked what it has."""
+    query = sa.select(vim_inventory.c.vim_id).where(vim_inventory.c.vim_id == vim_id)
+    return connection.execute(query).first() is not None
+
+
 def inventory_of(connection: sa.Connection, vim_id: VimId) -> Inventory | None:
     body = connection.execute(
         sa.select(vim_inventory.c.body).where(vim_inventory.c.vim_id == vim_id)
@@ -364,9 +464,12 @@ def ensure_site(connection: sa.Connection, project_id: ProjectId, name: str, at:
     return decode(Site, connection.execute(known).scalar_one())
 
 
-def sites_of(connection: sa.Connection, project_id: ProjectId) -> dict[str, Site]:
-    """All sites of a project by name."""
-    rows = connection.execute(sa.select(sites.c.name, sites.c.body).where(sites.c.project_id == project_id))
+def sites_of(
+    connection: sa.Connection, project_id: ProjectId, names: Collection[str] | None = None
+) -> dict[str, Site]:
+    """The named sites of a project by name, those that there are; None: all."""
+    query = sa.select(sites.c.name, sites.c.body).where(sites.c.project_id == project_id)
+    rows = connection.execute(query if names is None else query.where(sites.c.name.in_(names)))
     return {row.name: decode(Site, row.body) for row in rows}
 
 
@@ -410,7 +513,13 @@ def _columns(vim: Vim) -> dict[str, Any]:
         "state_reason": vim.state_reason,
         "state_since": vim.state_since,
         "body": encode(vim),
+        "endpoint": _endpoint(vim),
     }
+
+
+def _endpoint(vim: Vim) -> str:
+    """Where a VIM is, as far as it is compared; longer ones agree in what is kept of them."""
+    return endpoint_of(vim.auth_url)[:512] if vim.auth_url else ""
 
 
 def _vim(row: sa.Row[Any]) -> Vim:
@@ -421,4 +530,5 @@ def _vim(row: sa.Row[Any]) -> Vim:
         state_since=row.state_since,
         services=_services(row.services),
         checked_at=row.checked_at,
+        evidence=None if row.evidence is None else decode(Evidence, row.evidence),
     )

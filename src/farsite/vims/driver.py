@@ -47,7 +47,9 @@ class VimConnection:
     """Directory for sockets, logs and state that must outlive this process."""
 
 
-FOR_HEARTBEATS = frozenset({"heartbeat_period_s", "heartbeat_timeout_s", "heartbeat_misses"})
+FOR_HEARTBEATS = frozenset(
+    {"heartbeat_period_s", "heartbeat_timeout_s", "heartbeat_misses", "heartbeat_suspicion"}
+)
 """Settings of a VIM that say how it is checked; they are ours and no driver sees them."""
 
 
@@ -156,6 +158,17 @@ class TellsEvents(Protocol):
     """
 
     def events(self, after: int) -> AsyncIterator[VimEvent]: ...
+
+
+@runtime_checkable
+class HasPulse(Protocol):
+    """A driver whose VIM consists of several services asks one of them per check, so that one process can
+    watch thousands of VIMs. One without this is asked for its `health` instead, which then is to be cheap."""
+
+    async def pulse(self) -> VimHealth:
+        """Ask the service whose turn it is; tell it with what is known of the others. A service that fails
+        first has all of them asked at once. Errors as with `health`."""
+        ...
 
 
 @runtime_checkable

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field, SecretStr
 
 from farsite.api import registering
@@ -19,9 +19,10 @@ from farsite.model.alarm import Event
 from farsite.model.deployment import Resource
 from farsite.model.errors import NotFound
 from farsite.model.ids import ProjectId, VimId
+from farsite.model.latency import Tally
 from farsite.model.query import Ask, Comparison, Condition
-from farsite.model.vim import ServiceHealth, Site, Vim, VimState, Zone
-from farsite.store import alarms, vims
+from farsite.model.vim import Evidence, ServiceHealth, Site, Vim, VimState, Zone
+from farsite.store import alarms, vim_statistics, vims
 from farsite.store.database import Connection
 from farsite.vims.driver import InjectsFaults, ability
 
@@ -95,6 +96,8 @@ class VimView(Wire):
     state_since: datetime
     services: list[ServiceHealth]
     checked_at: datetime | None
+    evidence: Evidence | None
+    """What the state was concluded from when it changed last."""
     created_at: datetime
     regions: dict[str, list[str]]
     features: list[str]
@@ -164,6 +167,7 @@ def vim_view(vim: Vim, inventory: vims.Inventory | None, site: Site | None, now:
         state_since=vim.state_since,
         services=list(vim.services),
         checked_at=vim.checked_at,
+        evidence=vim.evidence,
         created_at=vim.created_at,
         regions=vims.regions_of(inventory),
         features=sorted(found.features) if found else [],
@@ -221,7 +225,7 @@ def _shown(context: Context, vim_id: VimId) -> VimView:
 
 
 def _view_of(connection: Connection, vim: Vim, now: datetime) -> VimView:
-    site = vims.sites_of(connection, vim.project_id).get(vim.site)
+    site = vims.sites_of(connection, vim.project_id, [vim.site]).get(vim.site)
     return vim_view(vim, vims.inventory_of(connection, vim.id), site, now)
 
 
@@ -237,7 +241,7 @@ def list_vims(
     now = context.clock.now()
     with context.database.transaction() as connection:
         page = vims.page(connection, caller.project_id, ask)
-        sites = vims.sites_of(connection, caller.project_id)
+        sites = vims.sites_of(connection, caller.project_id, {one.site for one in page.items})
         items = [
             vim_view(one, vims.inventory_of(connection, one.id), sites.get(one.site), now)
             for one in page.items
@@ -353,6 +357,56 @@ def list_vim_events(
         )
     link_next(request, response, page)
     return [event_view(one) for one in page.items]
+
+
+class HourView(Wire):
+    """How one service answered in one hour; `service` is `vim` for checks that told of none. Latencies are
+    null where nothing was answered; a percentile is at most a quarter too long."""
+
+    hour: datetime
+    """Its beginning."""
+    service: str
+    answers: int
+    misses: int
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
+
+
+def hour_view(hour: datetime, service: str, tally: Tally) -> HourView:
+    def latency(percent: float) -> float | None:
+        found = tally.percentile_ms(percent)
+        return None if found is None else round(found, 2)
+
+    return HourView(
+        hour=hour,
+        service=service,
+        answers=tally.answers,
+        misses=tally.misses,
+        p50_ms=latency(50),
+        p95_ms=latency(95),
+        p99_ms=latency(99),
+        max_ms=latency(100),
+    )
+
+
+@router.get("/vims/{vim}/statistics")
+def list_vim_statistics(
+    vim: str,
+    context: Here,
+    caller: Asker,
+    hours: Annotated[int, Query(ge=1, le=10_000, description="How many hours back, this one included.")] = 24,
+) -> list[HourView]:
+    """How the services of a VIM answered its health checks, hour by hour, the latest first. This hour's
+    figures are some seconds old, a minute where thousands of VIMs are watched."""
+    this_hour = context.clock.now().replace(minute=0, second=0, microsecond=0)
+    with context.database.transaction() as connection:
+        found = vims.get(connection, caller.project_id, vim)
+        told = vim_statistics.since(connection, found.id, this_hour - timedelta(hours=hours - 1))
+    return [
+        hour_view(one.hour, service, tally) for one in told for service, tally in sorted(one.services.items())
+    ]
 
 
 class Fault(Wire):

@@ -147,7 +147,7 @@ def _refuse_other_tenant(body: NewVim | ChangedVim, caller: Caller) -> None:
 def _shown(context: Context, project_id: ProjectId, key: str) -> Shown:
     with context.database.transaction() as connection:
         vim = vims.get(connection, project_id, key)
-        site = vims.sites_of(connection, project_id).get(vim.site)
+        site = vims.sites_of(connection, project_id, [vim.site]).get(vim.site)
         return shown(vim, vims.inventory_of(connection, vim.id), site)
 
 

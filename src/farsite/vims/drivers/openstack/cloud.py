@@ -8,12 +8,12 @@ import asyncio
 import functools
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from farsite.model.errors import VimFault, VimUnreachable
 from farsite.vims.driver import VimConnection
 from farsite.vims.drivers.openstack.access import Access, read_access
+from farsite.vims.drivers.openstack.own_threads import OwnThreads
 
 if TYPE_CHECKING:
     import openstack.connection
@@ -32,7 +32,7 @@ class Cloud:
 
     def __init__(self, connection: VimConnection) -> None:
         self._connection = connection
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"vim-{connection.name}")
+        self._pool = OwnThreads(THREADS, name=f"vim-{connection.name}")
         self._sessions: Sessions | None = None
         self._access: Access | None = None
         self._is_closed = False

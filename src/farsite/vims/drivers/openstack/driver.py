@@ -62,6 +62,14 @@ class OpenStackDriver:
         """
         return await self._health.check()
 
+    async def pulse(self) -> VimHealth:
+        """Ask the service whose turn it is.
+
+        Raises:
+            VimFault: Keystone refuses our credentials.
+        """
+        return await self._health.pulse()
+
     async def zones(self) -> Sequence[Zone]:
         """Availability zones of every region; counted again when the last count is some seconds old."""
         return await self._capacity.zones()

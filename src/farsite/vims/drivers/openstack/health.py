@@ -2,24 +2,26 @@
 
 A version document is answered by a web server whose database and workers are dead, so each question goes
 through the service: Keystone looks our token up, Heat's engine tells its build over the message bus, Nova,
-Neutron, Glance and Cinder read one row. The two vital ones are asked at every check, the others now and then.
+Neutron, Glance and Cinder read one row. A check asks the two vital ones, and the others now and then; a pulse
+asks one service.
 """
 
 import asyncio
+import contextlib
+import json
 import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import httpx2
 
 from farsite.model.errors import FarsiteError, VimFault, VimUnreachable
 from farsite.model.vim import ServiceHealth, VimHealth
 from farsite.vims.drivers.openstack.access import seconds_of
 from farsite.vims.drivers.openstack.cloud import Cloud
+from farsite.vims.drivers.openstack.lines import Lines, NoAnswer, Question, Reply, question, trust
+from farsite.vims.drivers.openstack.own_threads import OwnThreads
 from farsite.vims.drivers.openstack.trouble import trouble_of
 
 if TYPE_CHECKING:
@@ -46,6 +48,16 @@ _QUESTIONS: Mapping[str, tuple[str, str]] = {
 """Service type -> its name and what is asked below its endpoint, readable with a member's rights."""
 
 
+_DOUBT_SHARE = 0.4
+"""A service that has not answered within this share of the time limit has the others asked as well."""
+_PROBE_S = 0.5
+"""How long it may take to find out what a server speaks that answers nothing we understand."""
+
+Key = tuple[str, str]
+"""Region and type of a service; Keystone is the same in all regions."""
+_KEYSTONE: Key = ("", "identity")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pass:
     """A token and where the services are, as the last login said."""
@@ -53,66 +65,157 @@ class _Pass:
     token: str
     keystone: str
     """Where a token is looked up."""
-    endpoints: Mapping[tuple[str, str], str]
-    """(region, service type) -> URL."""
+    endpoints: Mapping[Key, str]
+    """Without Keystone's."""
     verify: bool | str
 
 
 class HealthCheck:
-    """The checks of one VIM, with its own few connections and the last answer of each service."""
+    """The checks of one VIM, with the last answer of each service."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
-        self._pass: _Pass | None = None
+        self._lines = Lines()
+        self._ask: _Questioner | None = None
         self._login: asyncio.Task[_Pass] | None = None
         self._refused_at = float("-inf")
-        self._client: httpx2.AsyncClient | None = None
-        self._others: Sequence[ServiceHealth] = ()
-        self._others_at = float("-inf")
+        self._known: dict[Key, ServiceHealth] = {}
+        """The last answers, in the order in which they are shown."""
+        self._asked_at: dict[Key, float] = {}
+        self._was_vital = False
+        """Whether the last pulse asked a vital service only."""
         self._is_closed = False
 
     async def check(self) -> VimHealth:
-        """Ask once. A service that is down is reported, with the reason.
+        """Ask the vital services, and the others if they have not been asked for some seconds. A service that
+        is down is reported, with the reason.
 
         Raises:
             VimFault: Keystone refuses our credentials.
         """
         if self._is_closed:
             return _nothing_known("the driver is closed")
-        limit_s = seconds_of(self._cloud.registration, "health_timeout_s", _LIMIT_S)
+        limit_s = self._limit_s()
         ends_at = time.monotonic() + limit_s
-        if self._pass is None:
+        if self._ask is None:
             try:
                 await self._log_in("", ends_at)
             except FarsiteError as error:
                 return _refused_or_down(error)
-        held = self._pass
-        assert held is not None
-        client = await self._open(held)
-        ask = _Questioner(client=client, held=held, limit_s=limit_s, ends_at=ends_at)
-        heats = [key for key in held.endpoints if key[1] == "orchestration"]
-        asked = [self._keystone(ask), *(ask.service(key) for key in heats)]
-        if is_time := time.monotonic() - self._others_at > _OTHERS_PERIOD_S:
-            asked += [ask.service(key) for key in held.endpoints if key[1] != "orchestration"]
-        told = await asyncio.gather(*asked)
-        if is_time:
-            self._others, self._others_at = told[1 + len(heats) :], time.monotonic()
-        return VimHealth(services=(told[0], *_vital(told[1 : 1 + len(heats)]), *self._others))
+        assert self._ask is not None
+        now, keys = time.monotonic(), self._ask.keys
+        vital = [key for key in keys if _is_vital(key)]
+        others = [key for key in keys if not _is_vital(key)]
+        if not all(now - self._asked_at.get(key, float("-inf")) < _OTHERS_PERIOD_S for key in others):
+            vital += others
+        await self._ask_all(vital, ends_at)
+        return self._told(vital)
+
+    async def pulse(self) -> VimHealth:
+        """Ask one service: the vital ones in turn, and in between each other one every ten seconds. Those
+        that were down are asked beside it. One that falls silent, or is slow to answer, has all the others
+        asked at once, so that the first miss says already how far it goes.
+
+        Raises:
+            VimFault: Keystone refuses our credentials.
+        """
+        ask = self._ask
+        if ask is None or not self._known or self._is_closed:
+            return await self.check()
+        ends_at = time.monotonic() + ask.limit_s
+        before = self._known
+        asked = self._due(ask.keys)
+        if len(asked) == 1:
+            asked += await self._ask_warily(asked[0], ends_at)
+        else:
+            await self._ask_all(asked, ends_at)
+        if any(not self._known[key].is_up and _was_up(before, key) for key in asked if key in self._known):
+            rest = [key for key in ask.keys if key not in asked]
+            await self._ask_all(rest, ends_at)
+            asked += rest
+        return self._told(asked)
 
     async def close(self) -> None:
         """Let go of the connections; later checks say that it is closed."""
         self._is_closed = True
         if self._login:
             self._login.cancel()
-        if self._client:
-            await self._client.aclose()
+        await self._lines.close()
 
-    async def _keystone(self, ask: "_Questioner") -> ServiceHealth:
-        found = await ask.url("keystone", ask.held.keystone, "HEAD")
+    # -- which service is asked
+
+    def _due(self, keys: Sequence[Key]) -> list[Key]:
+        """What a pulse asks: what was down, and of the rest the one that has waited longest for its turn."""
+        down = [key for key in keys if not _was_up(self._known, key)]
+        up = [key for key in keys if key not in down]
+        now = time.monotonic()
+        late = [
+            key
+            for key in up
+            if not _is_vital(key) and now - self._asked_at.get(key, 0.0) >= _OTHERS_PERIOD_S - 0.5
+        ]
+        vital = [key for key in up if _is_vital(key)]
+        # One that is not vital never follows another: a lost VIM shall be missed at the second pulse at last.
+        self._was_vital = not (late and (self._was_vital or not vital))
+        turn = vital if self._was_vital else late
+        if turn:
+            down.append(min(turn, key=lambda key: self._asked_at.get(key, 0.0)))
+        return down
+
+    async def _ask_warily(self, key: Key, ends_at: float) -> list[Key]:
+        """Ask one service, and all the others as soon as it is slow to answer; which others were asked."""
+        assert self._ask is not None
+        ask, others = self._ask, list[Key]()
+        beside: list[asyncio.Task[None]] = []
+
+        def doubt() -> None:
+            others.extend(one for one in ask.keys if one != key)
+            beside.append(asyncio.ensure_future(self._ask_all(others, ends_at)))
+
+        waiting = asyncio.get_running_loop().call_later(_DOUBT_SHARE * ask.limit_s, doubt)
+        try:
+            await self._ask_one(key, ends_at)
+            waiting.cancel()
+            await asyncio.gather(*beside)
+        finally:
+            waiting.cancel()
+            for task in beside:
+                task.cancel()
+        return others
+
+    async def _ask_all(self, keys: Sequence[Key], ends_at: float) -> None:
+        await asyncio.gather(*(self._ask_one(key, ends_at) for key in keys))
+
+    async def _ask_one(self, key: Key, ends_at: float) -> None:
+        assert self._ask is not None
+        self._asked_at[key] = time.monotonic()
+        if key == _KEYSTONE:
+            found = await self._keystone(self._ask, ends_at)
+        else:
+            found = await self._ask.service(key, ends_at)
+        self._known = {**self._known, key: found}
+
+    def _told(self, asked: Sequence[Key]) -> VimHealth:
+        """What is known of all services now, those first that were shown first."""
+        assert self._ask is not None
+        known = {key: self._known[key] for key in self._ask.keys if key in self._known}
+        heats = [one for key, one in known.items() if key[1] == "orchestration"]
+        others = [one for key, one in known.items() if not _is_vital(key)]
+        keystone = [known[_KEYSTONE]] if _KEYSTONE in known else []
+        return VimHealth(
+            services=(*keystone, *_vital(heats), *others),
+            asked=frozenset(known[key].name for key in asked if key in known),
+        )
+
+    def _limit_s(self) -> float:
+        return seconds_of(self._cloud.registration, "health_timeout_s", _LIMIT_S)
+
+    async def _keystone(self, ask: "_Questioner", ends_at: float) -> ServiceHealth:
+        found = await ask.answer(_KEYSTONE, ends_at)
         if found.detail.startswith(("401", "404")):
             # The token was revoked. Whether Keystone is up, and we are still welcome, shows in the next one.
             try:
-                await self._log_in(ask.held.token, ask.ends_at)
+                await self._log_in(ask.token, ends_at)
             except FarsiteError as error:
                 return _refused_or_down(error).services[0]
             found = replace(found, is_up=True, detail="")
@@ -133,66 +236,108 @@ class HealthCheck:
         if self._login.cancelled():
             raise VimUnreachable("the driver is closed")
         try:
-            self._pass = self._login.result()
+            held = self._login.result()
         except VimFault:
             if not is_refused:
                 self._refused_at = time.monotonic()
             raise
-
-    async def _open(self, held: _Pass) -> httpx2.AsyncClient:
-        if self._client is None:
-            context = await asyncio.to_thread(_trust, held.verify)
-            self._client = httpx2.AsyncClient(
-                timeout=None, verify=context, follow_redirects=False, headers={"User-Agent": "farsite"}
-            )
-        return self._client
+        if self._ask is None or self._ask.token != held.token:
+            certificates = await asyncio.to_thread(trust, held.verify)
+            self._ask = _Questioner(self._lines, held, certificates, self._limit_s())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Questioner:
-    """Asks services with a token, all of them within one time limit (monotonic, seconds)."""
+    """Asks services with a token."""
 
-    client: httpx2.AsyncClient
-    held: _Pass
-    limit_s: float
-    ends_at: float
+    def __init__(self, lines: Lines, held: _Pass, certificates: ssl.SSLContext, limit_s: float) -> None:
+        self._lines = lines
+        self.token = held.token
+        self.limit_s = limit_s
+        self.keys: Sequence[Key] = (_KEYSTONE, *sorted(held.endpoints, key=lambda key: not _is_vital(key)))
+        headers = {
+            "X-Auth-Token": held.token,
+            "X-Subject-Token": held.token,
+            "Accept": "application/json",
+        }
+        several = len({region for region, _ in held.endpoints}) > 1
+        self._names = {_KEYSTONE: "keystone"}
+        self._questions = {_KEYSTONE: question("HEAD", held.keystone, headers, certificates)}
+        for key, endpoint in held.endpoints.items():
+            name, asked = _QUESTIONS[key[1]]
+            self._names[key] = f"{name}/{key[0]}" if several else name
+            self._questions[key] = question("GET", endpoint.rstrip("/") + asked, headers, certificates)
+        self._words: dict[Key, tuple[str, str]] = {}
+        """What a server's last failure was, as the library says it and in words for people."""
 
-    async def service(self, key: tuple[str, str]) -> ServiceHealth:
+    async def service(self, key: Key, ends_at: float) -> ServiceHealth:
         """Ask a service of a region its question."""
-        region, kind = key
-        name, question = _QUESTIONS[kind]
-        regions = {one for one, _ in self.held.endpoints}
-        shown = f"{name}/{region}" if len(regions) > 1 else name
-        found = await self.url(shown, self.held.endpoints[key].rstrip("/") + question, "GET")
+        found = await self.answer(key, ends_at)
         if found.detail.startswith(("401", "403")):
             # It has looked at our token, so it works; what it refuses is no matter of health.
             found = replace(found, is_up=True, detail="")
         return found
 
-    async def url(self, name: str, url: str, method: str) -> ServiceHealth:
-        """Ask a URL; the detail is empty or begins with the status."""
+    async def answer(self, key: Key, ends_at: float) -> ServiceHealth:
+        """Ask a service until then (monotonic, seconds); the detail is empty or begins with the status."""
         started = time.monotonic()
+        asked = self._questions[key]
         try:
-            async with asyncio.timeout(max(0, self.ends_at - started)):
-                detail = await self._answer(url, method)
-        except TimeoutError:
-            detail = f"no answer within {self.limit_s:g} s from {url.partition('?')[0]}"
+            async with asyncio.timeout(max(0, ends_at - started)):
+                reply = await self._lines.ask(asked)
+            detail = _detail(asked, reply)
+        except TimeoutError as error:
+            # The kernel's own word for a connection that nobody takes is a TimeoutError, too.
+            detail = f"no answer within {self.limit_s:g} s from {str(asked.url).partition('?')[0]}"
+            if time.monotonic() < ends_at:
+                detail = await self._trouble(key, error, str(asked.url))
+        except (OSError, NoAnswer) as error:
+            detail = await self._trouble(key, error, str(asked.url))
         latency_ms = round((time.monotonic() - started) * 1000, 2)
         return ServiceHealth(
-            name=name, is_vital=False, is_up=not detail, detail=detail, latency_ms=latency_ms
+            name=self._names[key], is_vital=False, is_up=not detail, detail=detail, latency_ms=latency_ms
         )
 
-    async def _answer(self, url: str, method: str) -> str:
-        token = self.held.token
-        headers = {"X-Auth-Token": token, "X-Subject-Token": token, "Accept": "application/json"}
-        try:
-            answer = await self.client.request(method, url, headers=headers)
-        except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
-            trouble = await asyncio.to_thread(trouble_of, error, url)
-            return str(trouble or error or type(error).__name__)
-        if answer.status_code >= 400:
-            return f"{answer.status_code} {answer.reason_phrase}".strip()
-        return "" if _is_an_answer(answer) else f"{answer.status_code}, but no answer of an OpenStack API"
+    async def _trouble(self, key: Key, error: Exception, url: str) -> str:
+        """A failure in words. They may take asking the server what it speaks, so they are kept while it fails
+        the same way."""
+        said = repr(error)
+        known = self._words.get(key)
+        if known is None or known[0] != said:
+            found: object = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PROBE_S):
+                    work = asyncio.get_running_loop().run_in_executor(_probers, trouble_of, error, url)
+                    found = await work
+            known = said, str(found or error or type(error).__name__)
+            self._words[key] = known
+        return known[1]
+
+
+_probers = OwnThreads(16, name="what-does-it-speak")
+"""Beside the loop's own threads: servers that say nothing may not keep those of the program busy."""
+
+
+def _detail(asked: Question, reply: Reply) -> str:
+    if reply.status >= 400:
+        return f"{reply.status} {reply.reason}".strip()
+    is_one = asked.method == "HEAD" or _is_json(reply.content)
+    return "" if is_one else f"{reply.status}, but no answer of an OpenStack API"
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_vital(key: Key) -> bool:
+    return key[1] in ("identity", "orchestration")
+
+
+def _was_up(known: Mapping[Key, ServiceHealth], key: Key) -> bool:
+    return key in known and known[key].is_up
 
 
 def _enter(sessions: "Sessions", refused: str) -> _Pass:
@@ -217,16 +362,6 @@ def _versioned(url: str, kind: str) -> str:
     return f"{url.rstrip('/')}/{version}"
 
 
-def _is_an_answer(answer: httpx2.Response) -> bool:
-    if answer.request.method == "HEAD":
-        return True
-    try:
-        answer.json()
-    except ValueError:
-        return False
-    return True
-
-
 def _vital(heats: Sequence[ServiceHealth]) -> Sequence[ServiceHealth]:
     """A VIM of several regions is lost when all of its Heats are; while one works it is degraded."""
     is_lost = not any(one.is_up for one in heats)
@@ -249,13 +384,3 @@ def _nothing_known(reason: str) -> VimHealth:
             ),
         )
     )
-
-
-@cache
-def _trust(verify: bool | str) -> ssl.SSLContext:
-    """What a certificate is checked against; loading the system's takes tens of milliseconds, so once."""
-    context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
-    if verify is False:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
