@@ -209,7 +209,8 @@ class Takeover:
         """Wait for what others say; a connection that is cut is noticed at once."""
         connection = self._raw()
         wait_s = max(until - time.monotonic(), 0.01)
-        for notice in connection.notifies(timeout=wait_s, stop_after=1):
+        # All of them first: the connection is theirs until they are read.
+        for notice in list(connection.notifies(timeout=wait_s, stop_after=1)):
             if notice.payload == "nodes":
                 self._looked_at = 0.0
                 self._renew()
