@@ -57,6 +57,10 @@ class Workflows(Protocol):
         """Put back into the queue what these ran that we can run; how much."""
         ...
 
+    def adopt(self, served: frozenset[str]) -> int:
+        """Make queued work of older versions our own that we can run and nobody alive runs as his own."""
+        ...
+
     def left_of(self, executor_id: str) -> int:
         """How much work still is in an executor's name."""
         ...
@@ -332,6 +336,8 @@ class Takeover:
     def _recover_strangers(self, known: set[str]) -> None:
         assert self._workflows is not None
         try:
+            if adopted := self._workflows.adopt(self.served()):
+                log.info("node.adopted_older_versions", operations=adopted)
             for executor_id in self._workflows.executors() - known:
                 count = self._workflows.take_over([executor_id], self.served())
                 log.warning("node.stranger_recovered", executor_id=executor_id, operations=count)
