@@ -43,7 +43,7 @@ EXIT_FENCED = 75
 EXIT_STALLED = 76
 """Exit code of a process whose event loop stood still."""
 
-_SECOND_LOOK_S = 0.1
+_SECOND_LOOK_S = 0.3
 _RECONNECT_S = 0.1
 _AGAIN_S = 2.0
 _STRANGERS_S = 10.0
@@ -242,6 +242,8 @@ class Takeover:
             self._disconnect()
             return False
         self._renew()
+        # Whatever cut us off may have cut off the others too, and they may be slower to come back.
+        self._steady_since = time.monotonic()
         log.info("node.database_back", held=self.is_held)
         # What was said meanwhile was not heard.
         self._listener.told("everything")
