@@ -174,7 +174,7 @@ class Engine:
 
     def resume(self) -> None:
         """Take from the queue again."""
-        self._dbos._sys_db.__dict__.pop("dequeue_scopes", None)  # pyright: ignore[reportPrivateUsage]
+        vars(self._dbos._sys_db).pop("dequeue_scopes", None)  # pyright: ignore[reportPrivateUsage]
         self._is_handing_over = False
 
     async def hand_over(self) -> int:

@@ -211,18 +211,12 @@ class Takeover:
 
     def _hear(self, *, until: float) -> None:
         """Wait for what others say; a connection that is cut is noticed at once."""
-        connection = self._raw()
-        wait_s = max(until - time.monotonic(), 0.01)
-        # All of them first: the connection is theirs until they are read.
-        for notice in list(connection.notifies(timeout=wait_s, stop_after=1)):
-            if notice.payload == "nodes":
+        assert self._connection is not None
+        for what in nodes.hear(self._connection, within_s=max(until - time.monotonic(), 0.01)):
+            if what == "nodes":
                 self._looked_at = 0.0
                 self._renew()
-            self._listener.told(notice.payload)
-
-    def _raw(self):  # psycopg's connection, which has no name of its own in SQLAlchemy
-        assert self._connection is not None
-        return self._connection.connection.driver_connection
+            self._listener.told(what)
 
     def _connect(self) -> bool:
         """Connect and take our lock; whether it is ours."""
