@@ -5,13 +5,14 @@ Returns 0 when everything asked for was measured, whether or not it reached its 
 
 import argparse
 import datetime as dt
+import functools
 import os
 import platform
 import sys
 import time
 from pathlib import Path
 
-from bench import demonstration, footprint, instantiation, linux_sites, lists
+from bench import demonstration, footprint, instantiation, linux_sites, lists, takeover
 from bench.figures import Figure, NotMeasured, as_markdown, as_text, row
 from farsite.model.errors import FarsiteError
 
@@ -21,6 +22,7 @@ PARTS = {
     "linux": linux_sites.measure,
     "footprint": footprint.measure,
     "lists": lists.measure,
+    "takeover": takeover.measure,
 }
 
 
@@ -30,18 +32,22 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="small counts: shows that it works, not how fast"
     )
+    parser.add_argument(
+        "--kills", type=int, metavar="N", help="how often takeover kills a process (10; 1,000 take hours)"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
     given = parser.parse_args()
     unknown = set(given.parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    parts = PARTS | {"takeover": functools.partial(takeover.measure, kills=given.kills)}
     figures: list[Figure] = []
     is_whole = True
     for name in given.parts or PARTS:
         started = time.monotonic()
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
-            for figure in PARTS[name](is_quick=given.quick):
+            for figure in parts[name](is_quick=given.quick):
                 figures.append(figure)
                 print("    " + "  ".join(row(figure)[:4]), file=sys.stderr, flush=True)
         except (NotMeasured, FarsiteError, OSError, EOFError) as reason:

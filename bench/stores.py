@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from postgres_server import NoPostgres, PostgresServer  # pyright: ignore[reportMissingImports]
 
 STORES = ("sqlite", "postgresql")
-_AS_IN_PRODUCTION = {
+AS_IN_PRODUCTION = {
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
@@ -34,7 +34,7 @@ def database(store: str) -> Iterator[str]:
         yield ""
         return
     try:
-        server = PostgresServer(options=_AS_IN_PRODUCTION)
+        server = PostgresServer(options=AS_IN_PRODUCTION)
     except NoPostgres as error:
         raise NotMeasured(str(error)) from error
     try:

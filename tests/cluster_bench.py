@@ -41,7 +41,12 @@ class Process:
     """One `farsite serve`."""
 
     def __init__(
-        self, cluster: "Cluster", name: str, program: Sequence[str], settings: Mapping[str, object]
+        self,
+        cluster: "Cluster",
+        name: str,
+        program: Sequence[str],
+        settings: Mapping[str, object],
+        port: int,
     ) -> None:
         self.name = name
         self.url = ""
@@ -53,7 +58,7 @@ class Process:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *program, "serve", "--data-dir", str(cluster.data_dir), "--port", "0",
+                    *program, "serve", "--data-dir", str(cluster.data_dir), "--port", str(port),
                     "--database-url", cluster.database_url, "--log-format", "json",
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
@@ -125,10 +130,10 @@ class Cluster:
         self._http: httpx2.Client | None = None
         self._turn = 0
 
-    def start(self, name: str, *, program: Sequence[str] = (), **settings: object) -> Process:
-        """Start a process; it may not be ready yet."""
+    def start(self, name: str, *, program: Sequence[str] = (), port: int = 0, **settings: object) -> Process:
+        """Start a process; it may not be ready yet. Port 0 is any free one."""
         default = (str(Path(sys.executable).with_name("farsite")),)
-        process = Process(self, name, program or default, self.settings | settings)
+        process = Process(self, name, program or default, self.settings | settings, port)
         self.processes.append(process)
         return process
 

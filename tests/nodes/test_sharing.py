@@ -76,6 +76,7 @@ def test_a_process_that_is_drained_hands_over_all_it_has(nodes: Cluster) -> None
     assert "No other process is up" in refused.json()["detail"]
 
 
+@pytest.mark.slow
 def test_what_a_stopped_process_ran_goes_on_at_once(nodes: Cluster) -> None:
     """SIGTERM without a drain is what most supervisors do."""
     a, b = nodes.started("a", "b")

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from farsite.model.errors import Refused
 from farsite.settings import Settings, read_settings
 
 _MOST_FILES = 100_000
+_STOP_WITHIN_S = 30.0
 _LOOPBACK = ("127.", "::1", "localhost")
 
 
@@ -130,7 +133,21 @@ def _ask_to_stop(farsite: Farsite, server: uvicorn.Server) -> None:
     """Tell load balancers first, and go on serving until they have heard; the second time stop at once."""
     notice_s = 0.0 if farsite.is_stopping else farsite.settings.stop_notice_s
     farsite.is_stopping = True
+    # Threads that wait for a database that is away would keep the process for as long as that is.
+    deadline = threading.Timer(notice_s + _STOP_WITHIN_S, _give_up_stopping)
+    deadline.daemon = True
+    deadline.start()
     asyncio.get_running_loop().call_later(notice_s, _stop_serving, server)
+
+
+def _give_up_stopping() -> None:
+    print(
+        "The stop took too long, perhaps for a database that is away. What ran is taken up by others, or at "
+        "the next start.",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)
 
 
 def _stop_serving(server: uvicorn.Server) -> None:

@@ -19,6 +19,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import sqlalchemy as sa
 import structlog
 from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -40,6 +41,7 @@ Connection = sa.Connection
 _BUSY_TIMEOUT_MS = 30_000
 _TOLD = "farsite_told"
 _RETRY_FOR_S = 60.0
+_CONNECT_TIMEOUT_S = 5
 _OWNER_PATIENCE_S = 0.5
 
 
@@ -51,13 +53,20 @@ def mark_told(connection: sa.Connection) -> None:
 def make_engine(url: str, *, pool_size: int, synchronous: str = "NORMAL") -> sa.Engine:
     """An engine with the settings both stores need (WAL and immediate transactions on SQLite)."""
     if not url.startswith("sqlite"):
-        return sa.create_engine(
+        server = sa.create_engine(
             _with_driver(url),
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
             json_serializer=written,
+            # A host that is gone answers nothing, not even that it is gone.
+            connect_args={
+                "connect_timeout": _CONNECT_TIMEOUT_S,
+                "tcp_user_timeout": _CONNECT_TIMEOUT_S * 1000,
+            },
         )
+        event.listen(server, "handle_error", _count_as_lost)
+        return server
     engine = sa.create_engine(
         url,
         pool_size=pool_size,
@@ -89,6 +98,16 @@ def make_engine(url: str, *, pool_size: int, synchronous: str = "NORMAL") -> sa.
 
     hold_what_is_read_for_update(engine)
     return engine
+
+
+def _count_as_lost(context: ExceptionContext) -> None:
+    """Have a connection that cannot be made count as one that was lost.
+
+    The durable engine waits for a database that is away only if it takes the error for such, and it does not
+    know all of the words that psycopg has for it.
+    """
+    if context.connection is None and isinstance(context.sqlalchemy_exception, OperationalError):
+        context.is_disconnect = True
 
 
 def _with_driver(url: str) -> str:

@@ -11,8 +11,9 @@ PostgreSQL only: a SQLite file has one process.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
+import psycopg
 import sqlalchemy as sa
 
 from farsite.model.errors import Conflict, NotFound
@@ -25,7 +26,7 @@ CHANNEL = "farsite_nodes"
 """Where processes tell one another that something is worth a look; every look happens without it too."""
 
 _LOCK_SEED = 42
-_KEEP_GONE = sa.literal_column("interval '1 day'")
+_KEEP_GONE_DAYS = 1
 
 
 def lease_engine(url: str, *, lease_s: float) -> sa.Engine:
@@ -87,6 +88,19 @@ def take_lock(connection: sa.Connection, node_id: str, *, former_session: int = 
 def listen(connection: sa.Connection) -> None:
     """Hear what `tell` says, on this session."""
     connection.exec_driver_sql(f"LISTEN {CHANNEL}")
+
+
+def hear(connection: sa.Connection, *, within_s: float) -> list[str]:
+    """What was told meanwhile, or the first that is told within so many seconds.
+
+    A connection that is cut is noticed at once, as an error.
+    """
+    raw = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+    try:
+        # All of them first: the connection is theirs until they are read.
+        return [notice.payload for notice in raw.notifies(timeout=within_s, stop_after=1)]
+    except psycopg.OperationalError as error:
+        raise sa.exc.OperationalError("LISTEN", None, error) from error
 
 
 def tell(connection: sa.Connection, what: str) -> None:
@@ -224,7 +238,7 @@ def forget_old(connection: sa.Connection) -> list[Node]:
         .where(
             nodes.c.state == NodeState.GONE.value,
             nodes.c.is_recovered,
-            nodes.c.expires_at < _now() - _KEEP_GONE,
+            nodes.c.expires_at < _now() - sa.func.make_interval(0, 0, 0, _KEEP_GONE_DAYS),
         )
         .returning(nodes, sa.literal(True).label("is_expired"))
     )

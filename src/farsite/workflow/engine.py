@@ -39,6 +39,7 @@ recorded, where it differs from theirs. Work of any other version is left to pro
 _QUEUE = "operations"
 _WORKFLOW = "operation"
 _RESCUE_PERIOD_S = 15.0
+_IDLE_LOOKS = 5
 _RESCUE_MOST_S = 3600.0
 """An operation whose workflow breaks again and again is taken up ever more rarely, down to this."""
 _CONNECTIONS = 16
@@ -74,7 +75,10 @@ class Engine:
             settings.url, pool_size=_CONNECTIONS, synchronous=settings.sqlite_synchronous
         )
         self._tasks: list[asyncio.Task[None]] = []
-        self._walks: set[asyncio.Task[Any]] = set()
+        self._walks: dict[asyncio.Task[Any], str] = {}
+        """Tasks that walk an operation, with their workflow's id."""
+        self._idle: set[str] = set()
+        """Workflows in our name that nothing here walked at the last look."""
         self._is_handing_over = False
         self._may_rescue: Callable[[], bool] = _yes
         self._revived: dict[str, tuple[int, float]] = {}
@@ -109,8 +113,9 @@ class Engine:
                 raise asyncio.CancelledError
             walk = asyncio.current_task()
             assert walk is not None
-            self._walks.add(walk)
-            walk.add_done_callback(self._walks.discard)
+            assert DBOS.workflow_id is not None
+            self._walks[walk] = DBOS.workflow_id
+            walk.add_done_callback(lambda ended: self._walks.pop(ended, None))
             return await runner.run(sagas[verb], OperationId(operation_id), _checkpoint)
 
         return operation
@@ -169,7 +174,7 @@ class Engine:
 
     def resume(self) -> None:
         """Take from the queue again."""
-        self._dbos._sys_db.__dict__.pop("dequeue_scopes", None)  # pyright: ignore[reportPrivateUsage]
+        vars(self._dbos._sys_db).pop("dequeue_scopes", None)  # pyright: ignore[reportPrivateUsage]
         self._is_handing_over = False
 
     async def hand_over(self) -> int:
@@ -252,12 +257,46 @@ class Engine:
 
     async def _rescue_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(_RESCUE_PERIOD_S)
+            for _ in range(_IDLE_LOOKS):
+                await asyncio.sleep(_RESCUE_PERIOD_S / _IDLE_LOOKS)
+                try:
+                    await self.rescue_idle()
+                except Exception:
+                    log.exception("rescue.failed")
             try:
                 if self._may_rescue():
                     await self.rescue()
             except Exception:
                 log.exception("rescue.failed")
+
+    async def rescue_idle(self) -> int:
+        """Put back into the queue what is in our name and what nothing here walks, at two looks; how much.
+
+        That takes a database that went away between the claim of a workflow and its start, or at a moment at
+        which the engine could record neither a step's result nor that the workflow broke.
+        """
+        held = await asyncio.to_thread(self._in_our_name)
+        idle = held - set(self._walks.values())
+        rescued = 0
+        for workflow_id in idle & self._idle:
+            rescued += await asyncio.to_thread(
+                self._dbos._sys_db.reenqueue_for_recovery,  # pyright: ignore[reportPrivateUsage]
+                workflow_id,
+                [self.executor_id],
+                _QUEUE,
+            )
+            log.warning("operation.rescued", workflow_id=workflow_id, why="nothing here worked on it")
+        self._idle = idle
+        return rescued
+
+    def _in_our_name(self) -> set[str]:
+        schema = "" if self._database.is_sqlite else "dbos."
+        named = sa.text(
+            f"SELECT workflow_uuid FROM {schema}workflow_status "  # noqa: S608  (a constant)
+            "WHERE status = 'PENDING' AND executor_id = :name"
+        )
+        with self._engine.begin() as connection:
+            return set(connection.execute(named, {"name": self.executor_id}).scalars())
 
     async def rescue(self) -> int:
         """Have operations go on whose workflow ended without ending them; how many.

@@ -43,7 +43,7 @@ EXIT_FENCED = 75
 EXIT_STALLED = 76
 """Exit code of a process whose event loop stood still."""
 
-_SECOND_LOOK_S = 0.1
+_SECOND_LOOK_S = 0.3
 _RECONNECT_S = 0.1
 _AGAIN_S = 2.0
 _STRANGERS_S = 10.0
@@ -55,6 +55,10 @@ class Workflows(Protocol):
 
     def take_over(self, executor_ids: Sequence[str], served: frozenset[str]) -> int:
         """Put back into the queue what these ran that we can run; how much."""
+        ...
+
+    def adopt(self, served: frozenset[str]) -> int:
+        """Make queued work of older versions our own that we can run and nobody alive runs as his own."""
         ...
 
     def left_of(self, executor_id: str) -> int:
@@ -207,17 +211,12 @@ class Takeover:
 
     def _hear(self, *, until: float) -> None:
         """Wait for what others say; a connection that is cut is noticed at once."""
-        connection = self._raw()
-        wait_s = max(until - time.monotonic(), 0.01)
-        for notice in connection.notifies(timeout=wait_s, stop_after=1):
-            if notice.payload == "nodes":
+        assert self._connection is not None
+        for what in nodes.hear(self._connection, within_s=max(until - time.monotonic(), 0.01)):
+            if what == "nodes":
                 self._looked_at = 0.0
                 self._renew()
-            self._listener.told(notice.payload)
-
-    def _raw(self):  # psycopg's connection, which has no name of its own in SQLAlchemy
-        assert self._connection is not None
-        return self._connection.connection.driver_connection
+            self._listener.told(what)
 
     def _connect(self) -> bool:
         """Connect and take our lock; whether it is ours."""
@@ -237,6 +236,8 @@ class Takeover:
             self._disconnect()
             return False
         self._renew()
+        # Whatever cut us off may have cut off the others too, and they may be slower to come back.
+        self._steady_since = time.monotonic()
         log.info("node.database_back", held=self.is_held)
         # What was said meanwhile was not heard.
         self._listener.told("everything")
@@ -331,6 +332,8 @@ class Takeover:
     def _recover_strangers(self, known: set[str]) -> None:
         assert self._workflows is not None
         try:
+            if adopted := self._workflows.adopt(self.served()):
+                log.info("node.adopted_older_versions", operations=adopted)
             for executor_id in self._workflows.executors() - known:
                 count = self._workflows.take_over([executor_id], self.served())
                 log.warning("node.stranger_recovered", executor_id=executor_id, operations=count)
