@@ -75,6 +75,10 @@ class Consumer:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/told"
 
     @property
+    def is_closed(self) -> bool:
+        return self._is_closed.is_set()
+
+    @property
     def notifications(self) -> list[Request]:
         """What was posted, in order of arrival."""
         with self._lock:
@@ -195,7 +199,7 @@ def consumer(behaviour: Behaviour | None = None, *, tls: ssl.SSLContext | None =
     try:
         yield one
     finally:
-        if not one._is_closed.is_set():
+        if not one.is_closed:
             one.close()
 
 

@@ -158,15 +158,12 @@ class Caller:
     ) -> tuple[int, Outcome]:
         import aiohttp
 
-        for is_last in (False, True):
-            try:
-                answer = await self._request(method, url, body, headers)
-                break
-            except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-                # The consumer closed a connection that was idle just as we used it. Whether it took this is
-                # not known; taking it twice does no harm.
-                if is_last:
-                    raise
+        try:
+            answer = await self._request(method, url, body, headers)
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+            # The consumer closed a connection that was idle just as we used it. Whether it took this is not
+            # known; taking it twice does no harm.
+            answer = await self._request(method, url, body, headers)
         async with answer:
             if answer.status == 204 or (method == "POST" and 200 <= answer.status < 300):
                 await answer.content.read(_READ_MOST)

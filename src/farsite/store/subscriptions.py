@@ -141,7 +141,7 @@ def progress_of(connection: sa.Connection, subscription_id: str) -> Progress:
         .where(deliveries.c.subscription_id == subscription_id)
         .group_by(deliveries.c.state)
     )
-    counts = dict(connection.execute(counted).tuples().all())
+    counts = {row[0]: row[1] for row in connection.execute(counted)}
     return Progress(
         position=row.position,
         number=row.number,

@@ -193,9 +193,9 @@ _MOST = 100_000
 
 def _picker(path: Sequence[str]) -> Callable[[Subscription], object]:
     def pick(subscription: Subscription) -> object:
-        found: object = subscription.filter
+        found: object = dict(subscription.filter)
         for name in path:
-            found = cast("Mapping[str, object]", found).get(name, {}) if isinstance(found, Mapping) else {}
+            found = cast("dict[str, object]", found).get(name) if isinstance(found, dict) else None
         return tuple(cast("list[object]", found)) if isinstance(found, list) else ()
 
     return pick
