@@ -225,6 +225,10 @@ class Caller:
         self._judged[url] = (now + _JUDGED_FOR_S, destination)
         return destination
 
+    def forget_judgements(self) -> None:
+        """Judge every address anew at its next use, though a judgement counts for seconds."""
+        self._judged.clear()
+
     async def _authorization(self) -> dict[str, str]:
         match self._subscription.auth:
             case AuthType.BASIC:
