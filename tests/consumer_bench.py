@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
-BOUND_S = 30.0
+BOUND_S = 120.0
 _HEAD_MOST = 65536
 
 

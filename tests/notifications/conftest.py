@@ -26,7 +26,7 @@ def telling(request: pytest.FixtureRequest) -> Iterator[Telling]:
     settings = Settings(
         data_dir=data_dir,
         database_url=url,
-        notify_timeout_s=0.4,
+        notify_timeout_s=1.5,
         notify_attempts=4,
         notify_pause_max_s=0.4,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 
 _FARSITE = Path(sys.executable).with_name("farsite")
-_BOUND_S = 60.0
+_BOUND_S = 180.0
 
 
 class Serving:
@@ -75,7 +75,7 @@ class Serving:
             self.thaw()
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill()
 

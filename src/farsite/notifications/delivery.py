@@ -97,6 +97,7 @@ class Deliverer:
         self._taken_up = 0
         """Number of the last notification that was taken up from the record."""
         self._numbered_before = standing.number
+        self._told_until = standing.told_until
         self._objects: dict[str, deque[_Item]] = {}
         self._ready: deque[str] = deque()
         self._waiting: list[tuple[float, str]] = []
@@ -328,8 +329,8 @@ class Deliverer:
 
     async def _deliver(self, object_id: str, item: _Item) -> None:
         headers = {**item.headers, "Farsite-Sequence": str(item.note.number)}
-        if item.note.attempts or item.note.is_replay:
-            # It, or what was sent in an earlier life, may have been taken already.
+        if item.note.attempts or item.note.is_replay or item.note.sequence <= self._told_until:
+            # It may have been taken already: at an earlier attempt, or in an earlier life.
             headers["Farsite-Replay"] = "true"
         outcome = await self._caller.send(item.body, headers)
         telemetry.NOTIFICATIONS.labels(outcome.came.value).inc()

@@ -333,6 +333,8 @@ class Standing:
     position: int
     number: int
     reload: int
+    told_until: int
+    """The last entry that an earlier holder may have sent without recording it."""
 
 
 def begin(connection: sa.Connection, subscription_id: str, holder: str) -> Standing | None:
@@ -363,6 +365,7 @@ def begin(connection: sa.Connection, subscription_id: str, holder: str) -> Stand
         position=row.position,
         number=row.number,
         reload=row.reload,
+        told_until=connection.execute(sa.select(sa.func.max(outbox.outbox.c.sequence))).scalar() or 0,
     )
 
 
