@@ -48,8 +48,7 @@ def tell(
     connection: sa.Connection, *, project_id: ProjectId, kind: str, object_id: str, body: object, at: datetime
 ) -> None:
     """Add an entry; `body` is a model object, kept as it is now."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_TELLING)))
+    begin_to_tell(connection)
     connection.execute(
         _TELL,
         {
@@ -61,7 +60,13 @@ def tell(
             "recorded_at": datetime.now(UTC),
         },
     )
+
+
+def begin_to_tell(connection: sa.Connection) -> None:
+    """Have readers wait for this transaction, and listeners called when it has been committed."""
     mark_told(connection)
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_TELLING)))
 
 
 def after(
