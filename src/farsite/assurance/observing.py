@@ -7,7 +7,8 @@ slow look at the whole (`audit`) finds what no event told.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from datetime import datetime
 
 import structlog
@@ -44,6 +45,7 @@ _CLEARS = {
 }
 _FIRST_PAUSE_S = 0.2
 _LAST_PAUSE_S = 5.0
+_TOGETHER_MOST = 32
 
 
 class Observer:
@@ -92,9 +94,10 @@ class Observer:
                 if not isinstance(driver, TellsEvents):
                     return
                 cursor = await self._database.read(alarms.cursor, vim_id)
-                async for event in driver.events(cursor):
-                    pause_s = _FIRST_PAUSE_S
-                    await self.take_in(vim_id, event)
+                async with aclosing(_together(driver.events(cursor))) as batches:
+                    async for batch in batches:
+                        pause_s = _FIRST_PAUSE_S
+                        await self.take_in(vim_id, *batch)
             except FarsiteError as silence:
                 log.info("events.interrupted", vim_id=vim_id, reason=silence.detail)
             except Exception:
@@ -102,11 +105,11 @@ class Observer:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LAST_PAUSE_S)
 
-    async def take_in(self, vim_id: VimId, event: VimEvent) -> None:
-        """Keep one event and conclude from it; the same event again changes nothing."""
-        if event.kind in (VimEventKind.DEPLOYMENT_CHANGED, VimEventKind.VNFC_STARTED):
+    async def take_in(self, vim_id: VimId, *events: VimEvent) -> None:
+        """Keep events in their order and conclude from them; the same ones again change nothing."""
+        if any(one.kind in (VimEventKind.DEPLOYMENT_CHANGED, VimEventKind.VNFC_STARTED) for one in events):
             self._watch.kick(vim_id)
-        has_raised = await self._database.read(_take_in, vim_id, event)
+        has_raised = await self._database.read(_take_in, vim_id, events)
         if has_raised:
             self._on_alarm()
 
@@ -168,23 +171,56 @@ def _conclude_dead(
     return raised
 
 
-def _take_in(connection: Connection, vim_id: VimId, event: VimEvent) -> bool:
+async def _together(events: AsyncIterator[VimEvent]) -> AsyncGenerator[Sequence[VimEvent], None]:
+    """Events as they come; those that came while the ones before were taken in, in one go. A host that dies
+    with all its VMs is told of sooner so: a transaction costs as much as what is written in it."""
+    queue: asyncio.Queue[VimEvent | None] = asyncio.Queue(_TOGETHER_MOST)
+
+    async def pump() -> None:
+        try:
+            async for event in events:
+                await queue.put(event)
+        finally:
+            await queue.put(None)
+
+    pumping = asyncio.create_task(pump(), name="events-together")
+    try:
+        while (event := await queue.get()) is not None:
+            batch = [event]
+            while not queue.empty() and (event := queue.get_nowait()) is not None:
+                batch.append(event)
+            yield batch
+            if event is None:
+                break
+        await pumping
+    finally:
+        while not queue.empty():
+            queue.get_nowait()
+        pumping.cancel()
+        await asyncio.gather(pumping, return_exceptions=True)
+
+
+def _take_in(connection: Connection, vim_id: VimId, events: Sequence[VimEvent]) -> bool:
     vim = vims.find(connection, vim_id)
     if vim is None:
         return False
+    raised = [_take_in_one(connection, vim, event) for event in events]
+    alarms.set_cursor(connection, vim, events[-1].sequence)
+    return any(raised)
+
+
+def _take_in_one(connection: Connection, vim: Vim, event: VimEvent) -> bool:
     kept = Event(
-        id=EventId(derived_id(vim_id, str(event.sequence), event.at.isoformat())),
+        id=EventId(derived_id(vim.id, str(event.sequence), event.at.isoformat())),
         project_id=vim.project_id,
         at=event.at,
         kind=event.kind.value,
-        vim_id=vim_id,
+        vim_id=vim.id,
         object_id=event.vnf_id or event.chain_id or event.deployment,
         detail=event.detail,
         details={**event.details, **({"vnfc": event.vnfc_id} if event.vnfc_id else {})},
     )
-    is_new = alarms.insert_event(connection, kept)
-    alarms.set_cursor(connection, vim, event.sequence)
-    if not is_new:
+    if not alarms.insert_event(connection, kept):
         return False
     telemetry.EVENTS_TAKEN.labels(vim.name, event.kind.value).inc()
     vnf = instances.find_vnf(connection, event.vnf_id) if event.vnf_id else None
