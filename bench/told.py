@@ -17,7 +17,7 @@ from typing import Any
 from bench.figures import Figure, NotMeasured, percentile
 from bench.instantiation import onboard
 from bench.load import Line, all_of, lines
-from bench.orchestrator import Service, data_directory, service
+from bench.orchestrator import Service, cpu_s, data_directory, service
 from bench.stores import STORES, database
 
 _LISTENERS = 10
@@ -53,7 +53,7 @@ async def _on(running: Service, store: str, vms: int, runs: int) -> list[Figure]
     consumer, streams = Arrivals(), [Arrivals() for _ in range(_LISTENERS)]
     async with AsyncExitStack() as stack:
         server = await asyncio.start_server(lambda r, w: _consume(consumer, r, w), "127.0.0.1", 0)
-        stack.push_async_callback(_end, server)
+        stack.callback(server.close)
         open_lines = await stack.enter_async_context(lines(running, _LINES))
         line = open_lines[0]
         uri = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/told"
@@ -62,8 +62,11 @@ async def _on(running: Service, store: str, vms: int, runs: int) -> list[Figure]
             task = asyncio.create_task(_listen(running, one))
             stack.callback(task.cancel)
         vim = await _stand_up(open_lines, vms)
+        used_s = 0.0
         for _ in range(runs):
+            before_s = cpu_s(running.pid)
             await _burst(open_lines, vim, vms, [consumer, *streams])
+            used_s += cpu_s(running.pid) - before_s
             await _mend(open_lines, vim)
         waterfall = await _waterfall(line)
     listened = [one for arrivals in streams for one in arrivals.times_s.values()]
@@ -71,6 +74,12 @@ async def _on(running: Service, store: str, vms: int, runs: int) -> list[Figure]
         *_figures(f"{store}: {vms} alarms at once, detected -> told", list(consumer.times_s.values()), runs),
         *_figures(f"{store}: the same to {_LISTENERS} streams", listened, runs),
         *waterfall_figures(store, waterfall),
+        Figure(
+            what=f"{store}: CPU of the service per alarm and its tellings",
+            value=used_s / (runs * vms) * 1000,
+            unit="ms",
+            note="the automatic operations that the alarms start meanwhile are in it",
+        ),
     ]
 
 
@@ -196,11 +205,6 @@ async def _consume(arrivals: Arrivals, reader: asyncio.StreamReader, writer: asy
         pass
     finally:
         writer.close()
-
-
-async def _end(server: asyncio.Server) -> None:
-    server.close()
-    server.close_clients() if hasattr(server, "close_clients") else None
 
 
 async def _listen(running: Service, arrivals: Arrivals) -> None:

@@ -34,8 +34,9 @@ def create(
     severity: Annotated[
         tuple[str, ...], Parameter(help="Only alarms of this severity; may be repeated.")
     ] = (),
-    object: Annotated[  # noqa: A002
-        tuple[str, ...], Parameter(help="Only about this instance or VIM, by its id; may be repeated.")
+    about: Annotated[
+        tuple[str, ...],
+        Parameter(name="--object", help="Only about this instance or VIM, by its id; may be repeated."),
     ] = (),
     user: Annotated[str, Parameter(help="User name to show the consumer.")] = "",
     password_file: Annotated[
@@ -47,7 +48,7 @@ def create(
     filters = {
         "kinds": list(kind),
         "severities": [one.upper() for one in severity],
-        "object_ids": list(object),
+        "object_ids": list(about),
     }
     body: dict[str, object] = {
         "callback_uri": callback_uri,
