@@ -30,7 +30,7 @@ class Serving:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("FARSITE_")},
             "FARSITE_EXECUTOR_ID": self.executor,
-            "FARSITE_NOTIFY_TIMEOUT_S": "1",
+            "FARSITE_NOTIFY_TIMEOUT_S": "3",
             "FARSITE_NOTIFY_PAUSE_MAX_S": "0.5",
         }
         words = [str(_FARSITE), "serve", "--data-dir", str(self.data_dir), "--port", "0"]

@@ -121,10 +121,11 @@ def test_a_process_that_stops_in_peace_rebuilds_nothing(
             with database.transaction() as connection:
                 alarms.raise_(connection, an_alarm(new_id()))
             one.start()
-            (only,) = sink.until(lambda seen: len(seen) >= 1)
-            assert only.json["notificationType"] == "AlarmNotification"
+            sink.until(lambda seen: len(seen) >= 1)
             one.end()
-            assert len(sink.notifications) == 1
+            # Once in general, twice if the consumer was slower than the service waits.
+            told = {(one.number, one.json["notificationType"]) for one in sink.notifications}
+            assert told == {(1, "AlarmNotification")}
     finally:
         database.close()
 
@@ -161,7 +162,7 @@ def test_another_process_takes_over_from_one_that_says_nothing(
                     time.sleep(1)
                     holder.thaw()
             seen = sink.until(lambda seen: {one.number for one in seen} >= set(range(1, 302)))
-            check_order(seen, 301)
+            check_order(seen, 301, has_late_copies=how == "frozen")
             after_all = [one for one in seen if one.number > 250]
             assert len(after_all) < 1.5 * 51, "both deliver"
     finally:

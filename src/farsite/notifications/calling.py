@@ -89,6 +89,15 @@ def choose_auth(
     raise Invalid(f"Notifications cannot be authorised: {'; '.join(missing)}.")
 
 
+def load() -> None:
+    """Have the client library in memory, which takes a quarter of a second and 10 MiB: call it on a thread,
+    when it is known that there is somebody to call."""
+    import aiohttp
+    import yarl
+
+    del aiohttp, yarl
+
+
 class Caller:
     """Calls the consumer of one subscription, on connections that stay open."""
 

@@ -328,6 +328,10 @@ class Deliverer:
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._pump)
 
     async def _deliver(self, object_id: str, item: _Item) -> None:
+        if not self._may_send():
+            # We were frozen between two steps, and somebody else may have gone on meanwhile.
+            self._ready.appendleft(object_id)
+            return
         headers = {**item.headers, "Farsite-Sequence": str(item.note.number)}
         if item.note.attempts or item.note.is_replay or item.note.sequence <= self._told_until:
             # It may have been taken already: at an earlier attempt, or in an earlier life.
