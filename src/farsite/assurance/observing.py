@@ -18,7 +18,7 @@ from farsite.assurance import alarms as catalogue
 from farsite.assurance.alarms import AlarmType
 from farsite.lifecycle.sizing import deployment_name
 from farsite.lifecycle.waiting import DeploymentWatch
-from farsite.model.alarm import Event
+from farsite.model.alarm import Alarm, Event
 from farsite.model.clock import Clock
 from farsite.model.deployment import DeploymentState, DeploymentStatus, VimEvent, VimEventKind
 from farsite.model.errors import FarsiteError
@@ -26,8 +26,9 @@ from farsite.model.ids import EventId, VimId, VnfcId, VnfInstanceId, derived_id
 from farsite.model.vim import Vim
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.settings import Settings
-from farsite.store import alarms, instances, operations, vims
+from farsite.store import alarms, instances, operations, timeline, vims
 from farsite.store.database import Connection, Database
+from farsite.store.timeline import Checkpoint
 from farsite.vims.driver import TellsEvents
 from farsite.vims.registry import Drivers
 
@@ -109,7 +110,7 @@ class Observer:
         """Keep events in their order and conclude from them; the same ones again change nothing."""
         if any(one.kind in (VimEventKind.DEPLOYMENT_CHANGED, VimEventKind.VNFC_STARTED) for one in events):
             self._watch.kick(vim_id)
-        has_raised = await self._database.read(_take_in, vim_id, events)
+        has_raised = await self._database.read(_take_in, vim_id, events, self._clock.now())
         if has_raised:
             self._on_alarm()
 
@@ -200,16 +201,18 @@ async def _together(events: AsyncIterator[VimEvent]) -> AsyncGenerator[Sequence[
         await asyncio.gather(pumping, return_exceptions=True)
 
 
-def _take_in(connection: Connection, vim_id: VimId, events: Sequence[VimEvent]) -> bool:
+def _take_in(
+    connection: Connection, vim_id: VimId, events: Sequence[VimEvent], received_at: datetime
+) -> bool:
     vim = vims.find(connection, vim_id)
     if vim is None:
         return False
-    raised = [_take_in_one(connection, vim, event) for event in events]
+    raised = [_take_in_one(connection, vim, event, received_at) for event in events]
     alarms.set_cursor(connection, vim, events[-1].sequence)
     return any(raised)
 
 
-def _take_in_one(connection: Connection, vim: Vim, event: VimEvent) -> bool:
+def _take_in_one(connection: Connection, vim: Vim, event: VimEvent, received_at: datetime) -> bool:
     kept = Event(
         id=EventId(derived_id(vim.id, str(event.sequence), event.at.isoformat())),
         project_id=vim.project_id,
@@ -235,7 +238,15 @@ def _take_in_one(connection: Connection, vim: Vim, event: VimEvent) -> bool:
         )
     if event.kind not in _RAISES or not _is_current(vnf, event):
         return False
-    _raise(connection, _RAISES[event.kind], vim, vnf, event.vnfc_id, event.at, event.detail)
+    alarm = _raise(connection, _RAISES[event.kind], vim, vnf, event.vnfc_id, event.at, event.detail)
+    timeline.note(
+        connection,
+        project_id=alarm.project_id,
+        alarm_id=alarm.id,
+        checkpoint=Checkpoint.RECEIVED,
+        at=received_at,
+        detail=f"event {event.sequence} of VIM {vim.name}",
+    )
     return True
 
 
@@ -256,10 +267,10 @@ def _raise(
     vnfc_id: str,
     at: datetime,
     detail: str,
-) -> None:
+) -> Alarm:
     assert vnf.deployment is not None
     zone = next((one.zone for one in vnf.deployment.vnfcs if one.id == vnfc_id), "")
-    alarms.raise_(
+    alarm = alarms.raise_(
         connection,
         catalogue.raised(
             kind,
@@ -272,3 +283,4 @@ def _raise(
         ),
     )
     telemetry.ALARMS_RAISED.labels(kind.name).inc()
+    return alarm
