@@ -138,6 +138,7 @@ class Deliverer:
             await asyncio.gather(*self._calls, return_exceptions=True)
         await self._caller.close()
         telemetry.NOTIFICATIONS_PENDING.dec(self._held)
+        self._held = 0
 
     # -- What is to be recorded --------------------------------------------------------------------------
 
