@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
-BOUND_S = 30.0
+BOUND_S = 120.0
 _HEAD_MOST = 65536
 
 
@@ -73,6 +73,10 @@ class Consumer:
     @property
     def url(self) -> str:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/told"
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed.is_set()
 
     @property
     def notifications(self) -> list[Request]:
@@ -195,7 +199,7 @@ def consumer(behaviour: Behaviour | None = None, *, tls: ssl.SSLContext | None =
     try:
         yield one
     finally:
-        if not one._is_closed.is_set():
+        if not one.is_closed:
             one.close()
 
 

@@ -118,6 +118,45 @@ class Vim(TypedDict):
     inventory_age_s: float | None
 
 
+class Subscription(TypedDict):
+    id: str
+    interface: str
+    name: str
+    callback_uri: str
+    auth: str | None
+    filter: dict[str, object]
+    created_at: str
+    created_by: str
+    number: int
+    pending: int
+    delivered: int
+    dead: int
+    holder: str
+    away_since: str | None
+    trouble: str
+
+
+class Notification(TypedDict):
+    number: int
+    id: str
+    kind: str
+    object_id: str
+    state: str
+    attempts: int
+    is_replay: bool
+    told_at: str | None
+    detail: str
+
+
+class Checkpoint(TypedDict):
+    checkpoint: str
+    doctor: str
+    at: str
+    after_ms: float
+    who: str
+    detail: str
+
+
 class Resource(TypedDict):
     id: str
     kind: str
@@ -832,6 +871,40 @@ class Client:
         state = "ACKNOWLEDGED" if is_acknowledged else "UNACKNOWLEDGED"
         path = f"{ROOT}/alarms/{_in_path(alarm_id)}"
         return cast("Alarm", self.request("PATCH", path, {"ack_state": state}).json())
+
+    def timeline(self, alarm_id: str) -> list[Checkpoint]:
+        return cast("list[Checkpoint]", self._get(f"/alarms/{_in_path(alarm_id)}/timeline"))
+
+    def subscriptions(self, *, filter: str = "", limit: int = 0) -> list[Subscription]:  # noqa: A002
+        return cast("list[Subscription]", list(self._list("/subscriptions", filter=filter, limit=limit)))
+
+    def subscription(self, key: str) -> Subscription:
+        return cast("Subscription", self._get(f"/subscriptions/{_in_path(key)}"))
+
+    def create_subscription(self, body: Document) -> Subscription:
+        return cast("Subscription", self._post("/subscriptions", body))
+
+    def delete_subscription(self, key: str) -> None:
+        self.request("DELETE", f"{ROOT}/subscriptions/{_in_path(key)}")
+
+    def notifications(
+        self, key: str, *, state: str = "", after: int = 0, limit: int = 100
+    ) -> list[Notification]:
+        query = f"?after={after}&page_size={limit}" + (f"&state={state}" if state else "")
+        path = f"/subscriptions/{_in_path(key)}/notifications{query}"
+        return cast("list[Notification]", self._get(path))
+
+    def test_subscription(self, key: str) -> Document:
+        return cast("Document", self._post(f"/subscriptions/{_in_path(key)}/test"))
+
+    def replay(self, key: str, from_number: int) -> Document:
+        body = {"from_number": from_number}
+        return cast("Document", self._post(f"/subscriptions/{_in_path(key)}/replay", body))
+
+    def decide(self, key: str, number: int, decision: Literal["resume", "skip"]) -> Notification:
+        """Have a dead letter sent once more, or never."""
+        path = f"/subscriptions/{_in_path(key)}/notifications/{number}/{decision}"
+        return cast("Notification", self._post(path))
 
     def tokens(self) -> list[Token]:
         return cast("list[Token]", list(self._list("/tokens")))

@@ -6,6 +6,7 @@ Source: ETSI GS NFV-SOL 013 clauses 8.3.4 and 8.4 (security of notifications); E
 5.4.20.3.2 and 7.4.6.3.2 (test of the notification endpoint).
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from farsite.model.access import Caller as Asker
 from farsite.model.errors import Refused
 from farsite.model.ids import SubscriptionId, new_id
 from farsite.model.subscription import AuthType, Interface, Subscription, Verbosity
-from farsite.notifications.calling import Caller, Came, Outcome, choose_auth
+from farsite.notifications.calling import Caller, Came, Outcome, choose_auth, load
 from farsite.notifications.destinations import Destinations, shown, split
 from farsite.store import subscriptions
 
@@ -93,6 +94,7 @@ async def test(context: Context, subscription: Subscription) -> Outcome:
 
 async def _test(context: Context, subscription: Subscription, credentials: Mapping[str, str]) -> Outcome:
     destinations = Destinations(context.settings.allowed_destinations)
+    await asyncio.to_thread(load)
     caller = Caller(subscription, credentials, context.settings, destinations)
     try:
         return await caller.test({"Version": subscription.version} if subscription.version else {})

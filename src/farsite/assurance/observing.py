@@ -7,7 +7,8 @@ slow look at the whole (`audit`) finds what no event told.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from datetime import datetime
 
 import structlog
@@ -17,7 +18,7 @@ from farsite.assurance import alarms as catalogue
 from farsite.assurance.alarms import AlarmType
 from farsite.lifecycle.sizing import deployment_name
 from farsite.lifecycle.waiting import DeploymentWatch
-from farsite.model.alarm import Event
+from farsite.model.alarm import Alarm, Event
 from farsite.model.clock import Clock
 from farsite.model.deployment import DeploymentState, DeploymentStatus, VimEvent, VimEventKind
 from farsite.model.errors import FarsiteError
@@ -25,8 +26,9 @@ from farsite.model.ids import EventId, VimId, VnfcId, VnfInstanceId, derived_id
 from farsite.model.vim import Vim
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.settings import Settings
-from farsite.store import alarms, instances, operations, vims
+from farsite.store import alarms, instances, operations, timeline, vims
 from farsite.store.database import Connection, Database
+from farsite.store.timeline import Checkpoint
 from farsite.vims.driver import TellsEvents
 from farsite.vims.registry import Drivers
 
@@ -44,6 +46,7 @@ _CLEARS = {
 }
 _FIRST_PAUSE_S = 0.2
 _LAST_PAUSE_S = 5.0
+_TOGETHER_MOST = 32
 
 
 class Observer:
@@ -95,9 +98,10 @@ class Observer:
                 if not isinstance(driver, TellsEvents):
                     return
                 cursor = await self._database.read(alarms.cursor, vim_id)
-                async for event in driver.events(cursor):
-                    pause_s = _FIRST_PAUSE_S
-                    await self.take_in(vim_id, event)
+                async with aclosing(_together(driver.events(cursor))) as batches:
+                    async for batch in batches:
+                        pause_s = _FIRST_PAUSE_S
+                        await self.take_in(vim_id, *batch)
             except FarsiteError as silence:
                 log.info("events.interrupted", vim_id=vim_id, reason=silence.detail)
             except Exception:
@@ -105,11 +109,11 @@ class Observer:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LAST_PAUSE_S)
 
-    async def take_in(self, vim_id: VimId, event: VimEvent) -> None:
-        """Keep one event and conclude from it; the same event again changes nothing."""
-        if event.kind in (VimEventKind.DEPLOYMENT_CHANGED, VimEventKind.VNFC_STARTED):
+    async def take_in(self, vim_id: VimId, *events: VimEvent) -> None:
+        """Keep events in their order and conclude from them; the same ones again change nothing."""
+        if any(one.kind in (VimEventKind.DEPLOYMENT_CHANGED, VimEventKind.VNFC_STARTED) for one in events):
             self._watch.kick(vim_id)
-        has_raised = await self._database.read(_take_in, vim_id, event)
+        has_raised = await self._database.read(_take_in, vim_id, events, self._clock.now())
         if has_raised:
             self._on_alarm()
 
@@ -181,23 +185,58 @@ def _conclude_dead(
     return raised
 
 
-def _take_in(connection: Connection, vim_id: VimId, event: VimEvent) -> bool:
+async def _together(events: AsyncIterator[VimEvent]) -> AsyncGenerator[Sequence[VimEvent], None]:
+    """Events as they come; those that came while the ones before were taken in, in one go. A host that dies
+    with all its VMs is told of sooner so: a transaction costs as much as what is written in it."""
+    queue: asyncio.Queue[VimEvent | None] = asyncio.Queue(_TOGETHER_MOST)
+
+    async def pump() -> None:
+        try:
+            async for event in events:
+                await queue.put(event)
+        finally:
+            await queue.put(None)
+
+    pumping = asyncio.create_task(pump(), name="events-together")
+    try:
+        while (event := await queue.get()) is not None:
+            batch = [event]
+            while not queue.empty() and (event := queue.get_nowait()) is not None:
+                batch.append(event)
+            yield batch
+            if event is None:
+                break
+        await pumping
+    finally:
+        while not queue.empty():
+            queue.get_nowait()
+        pumping.cancel()
+        await asyncio.gather(pumping, return_exceptions=True)
+
+
+def _take_in(
+    connection: Connection, vim_id: VimId, events: Sequence[VimEvent], received_at: datetime
+) -> bool:
     vim = vims.find(connection, vim_id)
     if vim is None:
         return False
+    raised = [_take_in_one(connection, vim, event, received_at) for event in events]
+    alarms.set_cursor(connection, vim, events[-1].sequence)
+    return any(raised)
+
+
+def _take_in_one(connection: Connection, vim: Vim, event: VimEvent, received_at: datetime) -> bool:
     kept = Event(
-        id=EventId(derived_id(vim_id, str(event.sequence), event.at.isoformat())),
+        id=EventId(derived_id(vim.id, str(event.sequence), event.at.isoformat())),
         project_id=vim.project_id,
         at=event.at,
         kind=event.kind.value,
-        vim_id=vim_id,
+        vim_id=vim.id,
         object_id=event.vnf_id or event.chain_id or event.deployment,
         detail=event.detail,
         details={**event.details, **({"vnfc": event.vnfc_id} if event.vnfc_id else {})},
     )
-    is_new = alarms.insert_event(connection, kept)
-    alarms.set_cursor(connection, vim, event.sequence)
-    if not is_new:
+    if not alarms.insert_event(connection, kept):
         return False
     telemetry.EVENTS_TAKEN.labels(vim.name, event.kind.value).inc()
     vnf = instances.find_vnf(connection, event.vnf_id) if event.vnf_id else None
@@ -212,7 +251,15 @@ def _take_in(connection: Connection, vim_id: VimId, event: VimEvent) -> bool:
         )
     if event.kind not in _RAISES or not _is_current(vnf, event):
         return False
-    _raise(connection, _RAISES[event.kind], vim, vnf, event.vnfc_id, event.at, event.detail)
+    alarm = _raise(connection, _RAISES[event.kind], vim, vnf, event.vnfc_id, event.at, event.detail)
+    timeline.note(
+        connection,
+        project_id=alarm.project_id,
+        alarm_id=alarm.id,
+        checkpoint=Checkpoint.RECEIVED,
+        at=received_at,
+        detail=f"event {event.sequence} of VIM {vim.name}",
+    )
     return True
 
 
@@ -233,10 +280,10 @@ def _raise(
     vnfc_id: str,
     at: datetime,
     detail: str,
-) -> None:
+) -> Alarm:
     assert vnf.deployment is not None
     zone = next((one.zone for one in vnf.deployment.vnfcs if one.id == vnfc_id), "")
-    alarms.raise_(
+    alarm = alarms.raise_(
         connection,
         catalogue.raised(
             kind,
@@ -249,3 +296,4 @@ def _raise(
         ),
     )
     telemetry.ALARMS_RAISED.labels(kind.name).inc()
+    return alarm

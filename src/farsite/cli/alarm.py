@@ -6,7 +6,7 @@ from cyclopts import App, Parameter
 
 from farsite.cli import printing
 from farsite.cli.printing import Filter, Form, Limit, Output
-from farsite.client import Alarm, Client
+from farsite.client import Alarm, Checkpoint, Client
 
 app = App(name="alarm", help="Alarms: what is wrong now and was before.", help_epilogue="")
 
@@ -41,9 +41,27 @@ def list_(
 
 @app.command
 def show(alarm: Key, /, *, output: Output = "table") -> None:
-    """Show an alarm."""
+    """Show an alarm, and when it passed each checkpoint on its way."""
     with Client() as client:
-        _show(client.alarm(alarm), output)
+        found = client.alarm(alarm)
+        _show(found, output)
+        if output == "table":
+            _show_timeline(client.timeline(found["id"]))
+
+
+def _show_timeline(passed: list[Checkpoint]) -> None:
+    printing.write("")
+    printing.table(
+        passed,
+        [
+            ("checkpoint", lambda one: one["checkpoint"]),
+            ("doctor", lambda one: one["doctor"]),
+            ("at", lambda one: printing.when(one["at"])),
+            ("after", lambda one: f"{one['after_ms']:,.0f} ms"),
+            ("detail", lambda one: one["detail"]),
+        ],
+        "table",
+    )
 
 
 def _show(alarm: Alarm, form: Form) -> None:

@@ -21,6 +21,7 @@ NOUNS = {
     "op": "Operations: what runs, why it waits, how to go on.",
     "alarm": "Alarms: what is wrong now and was before.",
     "node": "Nodes: the processes of Farsite itself.",
+    "subscription": "Subscriptions: who is told of alarms and operations.",
     "token": "API tokens: make, list, revoke.",
     "identity": "The entry of this service in a Keystone: make it, remove it.",
 }

@@ -89,6 +89,15 @@ def choose_auth(
     raise Invalid(f"Notifications cannot be authorised: {'; '.join(missing)}.")
 
 
+def load() -> None:
+    """Have the client library in memory, which takes a quarter of a second and 10 MiB: call it on a thread,
+    when it is known that there is somebody to call."""
+    import aiohttp
+    import yarl
+
+    del aiohttp, yarl
+
+
 class Caller:
     """Calls the consumer of one subscription, on connections that stay open."""
 
@@ -158,15 +167,12 @@ class Caller:
     ) -> tuple[int, Outcome]:
         import aiohttp
 
-        for is_last in (False, True):
-            try:
-                answer = await self._request(method, url, body, headers)
-                break
-            except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-                # The consumer closed a connection that was idle just as we used it. Whether it took this is
-                # not known; taking it twice does no harm.
-                if is_last:
-                    raise
+        try:
+            answer = await self._request(method, url, body, headers)
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+            # The consumer closed a connection that was idle just as we used it. Whether it took this is not
+            # known; taking it twice does no harm.
+            answer = await self._request(method, url, body, headers)
         async with answer:
             if answer.status == 204 or (method == "POST" and 200 <= answer.status < 300):
                 await answer.content.read(_READ_MOST)
@@ -227,6 +233,10 @@ class Caller:
         destination = await self._destinations.judge(url)
         self._judged[url] = (now + _JUDGED_FOR_S, destination)
         return destination
+
+    def forget_judgements(self) -> None:
+        """Judge every address anew at its next use, though a judgement counts for seconds."""
+        self._judged.clear()
 
     async def _authorization(self) -> dict[str, str]:
         match self._subscription.auth:

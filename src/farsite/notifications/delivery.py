@@ -97,6 +97,7 @@ class Deliverer:
         self._taken_up = 0
         """Number of the last notification that was taken up from the record."""
         self._numbered_before = standing.number
+        self._told_until = standing.told_until
         self._objects: dict[str, deque[_Item]] = {}
         self._ready: deque[str] = deque()
         self._waiting: list[tuple[float, str]] = []
@@ -137,6 +138,7 @@ class Deliverer:
             await asyncio.gather(*self._calls, return_exceptions=True)
         await self._caller.close()
         telemetry.NOTIFICATIONS_PENDING.dec(self._held)
+        self._held = 0
 
     # -- What is to be recorded --------------------------------------------------------------------------
 
@@ -327,9 +329,13 @@ class Deliverer:
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._pump)
 
     async def _deliver(self, object_id: str, item: _Item) -> None:
+        if not self._may_send():
+            # We were frozen between two steps, and somebody else may have gone on meanwhile.
+            self._ready.appendleft(object_id)
+            return
         headers = {**item.headers, "Farsite-Sequence": str(item.note.number)}
-        if item.note.attempts or item.note.is_replay:
-            # It, or what was sent in an earlier life, may have been taken already.
+        if item.note.attempts or item.note.is_replay or item.note.sequence <= self._told_until:
+            # It may have been taken already: at an earlier attempt, or in an earlier life.
             headers["Farsite-Replay"] = "true"
         outcome = await self._caller.send(item.body, headers)
         telemetry.NOTIFICATIONS.labels(outcome.came.value).inc()

@@ -17,7 +17,7 @@ import structlog
 from farsite.model.clock import Clock
 from farsite.model.errors import FarsiteError
 from farsite.model.ids import SubscriptionId, new_id
-from farsite.notifications.calling import Caller
+from farsite.notifications.calling import Caller, load
 from farsite.notifications.delivery import Deliverer
 from farsite.notifications.destinations import Destinations
 from farsite.notifications.dialects import Readers
@@ -212,6 +212,7 @@ class Notifier:
                 ],
             )
             return
+        await asyncio.to_thread(load)
         deliverer = Deliverer(
             standing,
             reader,

@@ -81,8 +81,8 @@ def identities(connection: sa.Connection, vnf_ids: Collection[str]) -> dict[str,
     """What instances are known by; of those that are gone, as they were at the last."""
     columns = [vnf_instances.c[name] for name in VnfIdentity.__dataclass_fields__]
     found = {
-        row.id: VnfIdentity(**row._mapping)
-        for row in connection.execute(sa.select(*columns).where(vnf_instances.c.id.in_(vnf_ids)))
+        row["id"]: VnfIdentity(**row)
+        for row in connection.execute(sa.select(*columns).where(vnf_instances.c.id.in_(vnf_ids))).mappings()
     }
     gone = [one for one in vnf_ids if one not in found]
     for told in outbox.of_objects(connection, gone, kind="vnf-deleted") if gone else ():

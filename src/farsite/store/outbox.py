@@ -60,7 +60,13 @@ def tell(
             "recorded_at": datetime.now(UTC),
         },
     )
+
+
+def begin_to_tell(connection: sa.Connection) -> None:
+    """Have readers wait for this transaction, and listeners called when it has been committed."""
     mark_told(connection)
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_TELLING)))
 
 
 def begin_to_tell(connection: sa.Connection) -> None:

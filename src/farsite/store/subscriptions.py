@@ -141,7 +141,7 @@ def progress_of(connection: sa.Connection, subscription_id: str) -> Progress:
         .where(deliveries.c.subscription_id == subscription_id)
         .group_by(deliveries.c.state)
     )
-    counts = dict(connection.execute(counted).tuples().all())
+    counts = {row[0]: row[1] for row in connection.execute(counted)}
     return Progress(
         position=row.position,
         number=row.number,
@@ -333,6 +333,8 @@ class Standing:
     position: int
     number: int
     reload: int
+    told_until: int
+    """The last entry that an earlier holder may have sent without recording it."""
 
 
 def begin(connection: sa.Connection, subscription_id: str, holder: str) -> Standing | None:
@@ -363,6 +365,7 @@ def begin(connection: sa.Connection, subscription_id: str, holder: str) -> Stand
         position=row.position,
         number=row.number,
         reload=row.reload,
+        told_until=connection.execute(sa.select(sa.func.max(outbox.outbox.c.sequence))).scalar() or 0,
     )
 
 

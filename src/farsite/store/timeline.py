@@ -6,7 +6,6 @@ notifications that consumers took, in the operation that acted. `note` is for th
 Source: OPNFV Doctor, performance profiler (checkpoints T00 to T09).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -146,7 +145,7 @@ _OF_STATE = {
 }
 
 
-def _states(connection: sa.Connection, operation_id: str, verb: str) -> Sequence[Passed]:
+def _states(connection: sa.Connection, operation_id: str, verb: str) -> list[Passed]:
     query = (
         sa.select(outbox_table.c.body)
         .where(outbox_table.c.object_id == operation_id)

@@ -57,7 +57,12 @@ def alarm(found: Alarm, root: str) -> Body:
         "probableCause": found.probable_cause,
         "isRootCause": found.is_root_cause,
         "correlatedAlarmIds": list(found.correlated_alarm_ids) or None,
-        "faultDetails": [*found.fault_details, f"location={found.location}"],
+        # What SOL003 has no attributes for, and X.733 wants.
+        "faultDetails": [
+            *found.fault_details,
+            f"specificProblem={found.specific_problem}",
+            f"location={found.location}",
+        ],
     }
     if found.faulty_resource and found.faulty_resource_type in _RESOURCE_TYPES:
         body["rootCauseFaultyResource"] = {

@@ -193,10 +193,11 @@ _MOST = 100_000
 
 def _picker(path: Sequence[str]) -> Callable[[Subscription], object]:
     def pick(subscription: Subscription) -> object:
-        found: object = subscription.filter
-        for name in path:
-            found = cast("Mapping[str, object]", found).get(name, {}) if isinstance(found, Mapping) else {}
-        return tuple(cast("list[object]", found)) if isinstance(found, list) else ()
+        found: Mapping[str, object] = subscription.filter
+        for name in path[:-1]:
+            found = cast("Mapping[str, object]", found.get(name) or {})
+        values = found.get(path[-1])
+        return tuple(cast("list[object]", values)) if isinstance(values, list) else ()
 
     return pick
 
