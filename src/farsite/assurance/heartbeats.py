@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import random
 from collections import deque
+from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import structlog
 from prometheus_client import Histogram
@@ -26,6 +28,7 @@ from farsite.assurance.judging import (
     judge,
     next_due_s,
     rhythm_of,
+    weight_of,
 )
 from farsite.assurance.suspicion import Intervals, suspicion
 from farsite.model.clock import Clock
@@ -37,7 +40,7 @@ from farsite.settings import Settings
 from farsite.store import alarms, operations, vim_statistics, vims
 from farsite.store.database import Connection, Database
 from farsite.store.vims import Inventory, Standing, Verdict
-from farsite.vims.driver import HasPulse
+from farsite.vims.driver import HasPulse, VimDriver
 from farsite.vims.registry import Drivers
 
 log = structlog.get_logger()
@@ -74,6 +77,8 @@ class _Watched:
     duration: Histogram
     """Where the durations of its checks are observed."""
     misses: int = 0
+    degraded: int = 0
+    """How often in a row a service that is not vital was missed."""
     answered_s: float | None = None
     """When a vital service answered last, by the monotonic clock."""
     answered_at: datetime | None = None
@@ -88,6 +93,8 @@ class _Watched:
     """What of the services was written down last that counts as a change, and when."""
     hour: datetime = _NEVER
     hour_ends: datetime = _NEVER
+    counted_by: str = field(default_factory=new_id)
+    """Whoever watches it again within the hour counts beside what this one has counted."""
     tallies: dict[str, Tally] = field(default_factory=dict[str, Tally])
     """What the checks found in this hour, by service."""
     is_counted: bool = False
@@ -125,8 +132,8 @@ class Heartbeats:
         self._common: list[asyncio.Task[None]] = []
         self._opening = 0
         self._next_opening_s = 0.0
-        self._counted_by = new_id()
         self._dice = random.Random()  # noqa: S311 -- spreads checks over the period
+        self._has_pulse: dict[type[VimDriver], bool] = {}
         self._labels = telemetry.VimLabels(settings.metrics_vims)
 
     async def watch(self, vim_id: VimId) -> None:
@@ -226,8 +233,11 @@ class Heartbeats:
                 self._note(one, await self._ask(one))
             except Exception:
                 log.exception("heartbeat.failed", vim_id=one.vim_id)
-            pause_s = period_s * _DOUBT if one.misses else period_s
-            due_s = next_due_s(due_s, self._clock.monotonic_s(), pause_s)
+            now = self._clock.monotonic_s()
+            if one.misses or one.degraded == 1:
+                due_s = max(due_s + _DOUBT * period_s, now)
+            else:
+                due_s = next_due_s(due_s, now, period_s)
 
     async def _check_quietly(self, one: _Watched) -> None:
         try:
@@ -253,19 +263,23 @@ class Heartbeats:
         try:
             driver = await self._drivers.of(one.vim_id)
             async with asyncio.timeout(one.rhythm.timeout_s):
-                health = await (driver.pulse() if isinstance(driver, HasPulse) else driver.health())
+                health = await self._health(driver)
         except TimeoutError:
             health = None
         except FarsiteError as fault:
             health = fault
         now = self._clock.monotonic_s()
+        took_s = now - started
         one.suspicion = self._suspicion(one, now)
         finding = judge(
             health,
             misses=one.misses,
             misses_until_error=one.rhythm.misses,
-            is_surprising=one.suspicion >= one.rhythm.suspicion,
+            # What is refused quickly is refused; only a silence may be an answer that comes late.
+            is_surprising=one.suspicion >= one.rhythm.suspicion or took_s < one.rhythm.timeout_s / 2,
+            weight=weight_of(took_s, one.rhythm),
         )
+        finding = self._confirmed(one, finding)
         is_back = bool(one.misses) and not finding.misses
         one.misses = finding.misses
         at = self._clock.now()
@@ -273,8 +287,25 @@ class Heartbeats:
         self._remember(one, health, finding, now, at)
         if is_back:
             one.read_due_s = now
-        one.duration.observe(now - started)
-        return replace(finding, took_s=now - started)
+        one.duration.observe(took_s)
+        return replace(finding, took_s=took_s)
+
+    def _confirmed(self, one: _Watched, finding: Finding) -> Finding:
+        """A service that is not vital is down when it was missed twice: one late answer is no alarm."""
+        if finding.state is not VimState.DEGRADED:
+            one.degraded = 0
+            return finding
+        one.degraded += 1
+        if one.degraded > 1 or one.recorded is None or one.recorded[0] is not VimState.ACTIVE:
+            return finding
+        return replace(finding, state=VimState.ACTIVE, reason=one.recorded[1], services=None)
+
+    def _health(self, driver: VimDriver) -> Awaitable[VimHealth]:
+        # What a Protocol takes to be recognised is as much as some whole checks, so it is remembered.
+        kind = type(driver)
+        if kind not in self._has_pulse:
+            self._has_pulse[kind] = isinstance(driver, HasPulse)
+        return cast("HasPulse", driver).pulse() if self._has_pulse[kind] else driver.health()
 
     def _suspicion(self, one: _Watched, now_s: float) -> float:
         if one.answered_s is None:
@@ -499,7 +530,7 @@ class Heartbeats:
 
     def _hour_of(self, one: _Watched) -> HourOfVim:
         services = {name: replace(tally, classes=dict(tally.classes)) for name, tally in one.tallies.items()}
-        return HourOfVim(vim_id=one.vim_id, hour=one.hour, services=services)
+        return HourOfVim(vim_id=one.vim_id, hour=one.hour, services=services, counted_by=one.counted_by)
 
     async def _count_for_ever(self) -> None:
         while True:
@@ -517,11 +548,12 @@ class Heartbeats:
             hours += [*one.ended, self._hour_of(one)]
             one.ended, one.is_counted = [], False
         try:
-            await self._database.read(vim_statistics.write, hours, counted_by=self._counted_by)
+            await self._database.read(vim_statistics.write, hours)
         except Exception:
             log.exception("heartbeat.not_counted")
             for one in counted:
-                one.ended = [each for each in hours if each.vim_id == one.vim_id and each.hour != one.hour]
+                left = [each for each in hours if each.vim_id == one.vim_id and each.hour != one.hour]
+                one.ended = left + one.ended
                 one.is_counted = True
 
 
