@@ -124,7 +124,7 @@ def test_statistics_tell_how_each_service_answered(quick: Service) -> None:
     """Whether it has become slow is a question about yesterday, and latencies of now do not answer it."""
     with clouds(1) as say:
         register(quick, 0)
-        assert quick.native("GET", "/vims/cloud-0/statistics?hours=0").status_code == 422
+        assert quick.native("GET", "/vims/cloud-0/statistics?hours=0").status_code == 400
         assert quick.native("GET", "/vims/nobody/statistics").status_code == 404
         quick.until(lambda: counted(quick, 0, "heat"), lambda count: count > 3)
         say("lose 0 1")

@@ -35,7 +35,7 @@ from farsite.model.clock import Clock
 from farsite.model.errors import FarsiteError, VimUnreachable
 from farsite.model.ids import VimId, new_id
 from farsite.model.latency import HourOfVim, Tally
-from farsite.model.vim import Evidence, Miss, ServiceHealth, Vim, VimHealth, VimState
+from farsite.model.vim import Evidence, Miss, ServiceHealth, VimHealth, VimState
 from farsite.settings import Settings
 from farsite.store import alarms, operations, vim_statistics, vims
 from farsite.store.database import Connection, Database
@@ -54,6 +54,10 @@ _BATCH = 100
 """Findings that are written down in one transaction."""
 _FEW = 8
 """So many VIMs may be opened at once without waiting for a turn."""
+_TOGETHER = 16
+"""So many VIMs are in their first check at once, and so many inventories are read. Logins take the processor
+from each other: two hundred together would all be late, and so would the checks of those that are watched
+already."""
 _TICK_S = 0.25
 _HOT_S = 60.0
 """A VIM counts as being placed on for so long after the last operation there."""
@@ -131,6 +135,7 @@ class Heartbeats:
         self._noted = asyncio.Event()
         self._common: list[asyncio.Task[None]] = []
         self._opening = 0
+        self._opened_together = asyncio.Semaphore(_TOGETHER)
         self._next_opening_s = 0.0
         self._dice = random.Random()  # noqa: S311 -- spreads checks over the period
         self._has_pulse: dict[type[VimDriver], bool] = {}
@@ -139,12 +144,12 @@ class Heartbeats:
     async def watch(self, vim_id: VimId) -> None:
         """Check a VIM now, then once a period until `unwatch`; returns after the first check is recorded.
 
-        A VIM that is new is also asked what it has before that. Thousands may be asked for at once: they get
-        their turn one after another.
+        One of a few is also asked what it has before that. Thousands may be asked for at once: they get their
+        turn one after another, and their inventories are read in the background.
         """
         await self.unwatch(vim_id)
         self._start_common()
-        vim, has_inventory = await self._database.read(_registration, vim_id)
+        vim = await self._database.read(vims.find, vim_id)
         self._opening += 1
         try:
             await self._turn()
@@ -158,12 +163,13 @@ class Heartbeats:
             # Another who asked for the same meanwhile must not leave a second task behind.
             await self.unwatch(vim_id)
             self._watched[vim_id] = one
-            await self._check_quietly(one)
+            async with self._opened_together:
+                await self._check_quietly(one)
             if self._watched.get(vim_id) is not one:
                 return
             now = self._clock.monotonic_s()
             one.read_due_s = now
-            if self._opening <= _FEW or not has_inventory:
+            if self._opening <= _FEW:
                 one.read_due_s = now + self._settings.inventory_period_s
                 await self._read_inventory_quietly(vim_id)
             if self._watched.get(vim_id) is one:
@@ -174,8 +180,7 @@ class Heartbeats:
             self._opening -= 1
 
     async def _turn(self) -> None:
-        """Wait for one's turn to be opened. By rate, not by number under way, so that those that hang delay
-        nobody."""
+        """Wait for one's turn to be opened."""
         now = self._clock.monotonic_s()
         turn_s = max(now, self._next_opening_s)
         self._next_opening_s = turn_s + 1 / self._settings.vim_opening_rate
@@ -279,13 +284,14 @@ class Heartbeats:
             is_surprising=one.suspicion >= one.rhythm.suspicion or took_s < one.rhythm.timeout_s / 2,
             weight=weight_of(took_s, one.rhythm),
         )
+        was_degraded = one.degraded > 0
         finding = self._confirmed(one, finding)
         is_back = bool(one.misses) and not finding.misses
         one.misses = finding.misses
         at = self._clock.now()
         self._count(one, health, at)
         self._remember(one, health, finding, now, at)
-        if is_back:
+        if is_back or (was_degraded and not one.degraded):
             one.read_due_s = now
         one.duration.observe(took_s)
         return replace(finding, took_s=took_s)
@@ -451,7 +457,16 @@ class Heartbeats:
             due = [one for one in self._watched.values() if one.read_due_s <= now and self._is_readable(one)]
             due.sort(key=lambda one: (one.hot_until_s < now, one.read_due_s))
             common_s = inventory_period_s(self._settings, len(self._watched))
-            for one in due[: int(budget)]:
+            self._behind = {vim_id: task for vim_id, task in self._behind.items() if not task.done()}
+            # One of which a service is down may hang; such ones have some of the places and leave the others.
+            under_way = [self._watched[vim_id] for vim_id in self._behind if vim_id in self._watched]
+            of_doubt = sum(1 for one in under_way if one.degraded)
+            for one in due:
+                if budget < 1 or len(self._behind) >= _TOGETHER:
+                    break
+                if one.degraded and of_doubt >= _TOGETHER // 4:
+                    continue
+                of_doubt += one.degraded > 0
                 budget -= 1
                 is_hot = one.hot_until_s >= now
                 one.read_due_s = now + (self._settings.inventory_period_s if is_hot else common_s)
@@ -461,9 +476,7 @@ class Heartbeats:
 
     def _is_readable(self, one: _Watched) -> bool:
         """Whether it is worth while, and not under way. One that is silent is read when it is back."""
-        under_way = self._behind.get(one.vim_id)
-        is_idle = under_way is None or under_way.done()
-        return is_idle and not one.misses and one.vim_id in self._tasks
+        return not one.misses and one.vim_id not in self._behind and one.vim_id in self._tasks
 
     async def _find_hot(self) -> None:
         """Find the VIMs that operations are at work on: what is placed there needs fresh figures."""
@@ -555,10 +568,6 @@ class Heartbeats:
                 left = [each for each in hours if each.vim_id == one.vim_id and each.hour != one.hour]
                 one.ended = left + one.ended
                 one.is_counted = True
-
-
-def _registration(connection: Connection, vim_id: VimId) -> tuple[Vim | None, bool]:
-    return vims.find(connection, vim_id), vims.has_inventory(connection, vim_id)
 
 
 def _keep_inventory(connection: Connection, vim_id: VimId, inventory: Inventory) -> None:
