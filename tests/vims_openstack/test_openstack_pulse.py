@@ -40,7 +40,7 @@ async def driver_of(
     cloud: SmallCloud, run_dir: Path, *, credentials: Mapping[str, str] = PERSON, **settings: object
 ) -> AsyncIterator[OpenStackDriver]:
     connection = VimConnection(
-        vim_id=VimId("v1"), name="turin", site="turin", auth_url=cloud.url, 
+        vim_id=VimId("v1"), name="turin", site="turin", auth_url=cloud.url,
         settings={"health_timeout_s": 8, **settings},
         credentials=credentials, run_dir=run_dir,
     )  # fmt: skip
