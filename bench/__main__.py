@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import demonstration, footprint, instantiation, linux_sites, lists, takeover, told
+from bench import demonstration, footprint, heartbeats, instantiation, linux_sites, lists, takeover, told
 from bench.figures import Figure, NotMeasured, as_markdown, as_text, row
 from farsite.model.errors import FarsiteError
 
@@ -24,6 +24,7 @@ PARTS = {
     "lists": lists.measure,
     "takeover": takeover.measure,
     "told": told.measure,
+    "heartbeats": heartbeats.measure,
 }
 
 

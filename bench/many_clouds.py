@@ -7,12 +7,13 @@ those services of release 2026.2 answer, cut to what a member of a project sees 
 has our own driver and the SDK read them. Nothing is deployed here, and nothing is claimed about real clouds
 but what it costs to watch them.
 
-A process of its own: `python -m bench.many_clouds COUNT [PEM]`, with a certificate and key for TLS. It prints
-where the first cloud is, `ready`, and then obeys lines on stdin, each answered by one line of JSON:
+A process of its own: `python -m bench.many_clouds COUNT [DIRECTORY [FIRST]]`, with certificates and keys for
+TLS in DIRECTORY/0.pem, 1.pem ..., each for the addresses of one network. It prints where the first cloud is
+and then obeys lines on stdin, each answered by one line of JSON:
 
     lose FIRST COUNT    nobody listens there any more, and what is open is reset
     hang FIRST COUNT    connections are taken, questions are not answered
-    slow FIRST COUNT S  each answer takes so many seconds
+    slow FIRST COUNT S  each answer takes up to so many seconds, by chance
     mend                all is well again
     begin               count from now on
     end                 {"requests": ..., "logins": ..., "gaps_s": [...]}: what was counted
@@ -21,6 +22,7 @@ where the first cloud is, `ready`, and then obeys lines on stdin, each answered 
 import asyncio
 import itertools
 import json
+import random
 import ssl
 import sys
 import time
@@ -31,21 +33,23 @@ from functools import cache
 
 PORT = 5000
 _FIRST_NET = 101
-_PER_NET = 250
+NETWORK = 250
+"""Clouds whose addresses differ in the last number only."""
 _PROJECT = "3f1c9a6de0b24a64b1c1b2a4a7d9f0e5"
 _TOKEN = "gAAAAABn" + "Zk3vQ1x8" * 22
 
 
 def address_of(number: int) -> str:
     """The address of a cloud."""
-    net, host = divmod(number, _PER_NET)
-    return f"127.{_FIRST_NET + net // _PER_NET}.{net % _PER_NET}.{host + 1}"
+    network, host = divmod(number, NETWORK)
+    return f"127.{_FIRST_NET + network // NETWORK}.{network % NETWORK}.{host + 1}"
 
 
 class Cloud:
     """One cloud: how it is, and when it was asked."""
 
     def __init__(self, number: int, scheme: str) -> None:
+        self.number = number
         self.url = f"{scheme}://{address_of(number)}:{PORT}"
         self.address = address_of(number)
         self.is_hanging = False
@@ -117,7 +121,8 @@ class Connection(asyncio.Protocol):
             return
         answer = cloud.answer(method, path)
         if cloud.delay_s:
-            asyncio.get_running_loop().call_later(cloud.delay_s, self._send, answer)
+            delay_s = random.uniform(0, cloud.delay_s)
+            asyncio.get_running_loop().call_later(delay_s, self._send, answer)
         else:
             self._transport.write(answer)
 
@@ -273,19 +278,27 @@ def _bodies(url: str) -> Mapping[str, tuple[str, str]]:
 # -- the process ---------------------------------------------------------------------------------------------
 
 
-async def serve(count: int, pem: str, read: Callable[[], str]) -> None:
+@cache
+def _certified(pem: str, network: int) -> ssl.SSLContext:
+    """What the clouds of one network show; one certificate for all addresses would be 30 KiB long."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(f"{pem}/{network}.pem")
+    return context
+
+
+async def serve(count: int, pem: str, first: int, read: Callable[[], str]) -> None:
     """Answer for so many clouds and obey what is read, until that ends."""
-    trust = None
-    if pem:
-        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        trust.load_cert_chain(pem)
     watch = Watch()
-    clouds = [Cloud(number, "https" if pem else "http") for number in range(count)]
+    clouds = [Cloud(first + number, "https" if pem else "http") for number in range(count)]
     loop = asyncio.get_running_loop()
 
     async def listen(cloud: Cloud) -> None:
         cloud.server = await loop.create_server(
-            lambda: Connection(cloud, watch), cloud.address, PORT, ssl=trust, reuse_address=True
+            lambda: Connection(cloud, watch),
+            cloud.address,
+            PORT,
+            ssl=_certified(pem, cloud.number // NETWORK) if pem else None,
+            reuse_address=True,
         )
 
     for cloud in clouds:
@@ -335,7 +348,8 @@ async def serve(count: int, pem: str, read: Callable[[], str]) -> None:
 
 def main() -> int:
     """Serve until stdin ends."""
-    asyncio.run(serve(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "", sys.stdin.readline))
+    count, pem, first = [*sys.argv[1:], *("", "0")[max(len(sys.argv) - 2, 0) :]]
+    asyncio.run(serve(int(count), pem, int(first), sys.stdin.readline))
     return 0
 
 

@@ -67,7 +67,8 @@ class Settings:
     heartbeat_timeout_s: float = 2.0
     """Seconds until a health check counts as missed."""
     heartbeat_misses: int = 3
-    """Missed checks in a row until UNREACHABLE becomes ERROR."""
+    """Missed checks in a row until UNREACHABLE becomes ERROR; a check that is waited for longer than one and
+    a half periods counts for two."""
     inventory_period_s: float = 10.0
     """Seconds between readings of a VIM's zones, capacity and capabilities."""
     heal_budget: int = 5
@@ -144,7 +145,7 @@ class Settings:
     heartbeat_suspicion: float = 8.0
     """How surprising a silence must be, by the VIM's own past, to be confirmed by `heartbeat_misses` alone:
     minus the decimal logarithm of the probability that it is a false alarm."""
-    inventory_rate: float = 20.0
+    inventory_rate: float = 10.0
     """Inventories read per second at most: of thousands of VIMs each is read more seldom, but for those that
     something is being placed on."""
     vim_opening_rate: float = 100.0

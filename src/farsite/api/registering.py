@@ -6,7 +6,7 @@ project, domains) is kept with the VIM so that people see as whom it is asked.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -189,11 +189,24 @@ async def register(context: Context, project_id: ProjectId, wish: Wish, *, is_ch
     )
     # Told now what would be refused in the end: a VIM far away is not asked for nothing.
     await asyncio.to_thread(_refuse_what_stands, context, vim)
+    driver: VimDriver | None = None
     if is_checked:
-        vim = await _checked(context, vim, credentials)
-    await asyncio.to_thread(_insert, context, vim, credentials, facts)
+        vim, driver = await _checked(context, vim, credentials)
+    await _kept(context, vim, driver, asyncio.to_thread(_insert, context, vim, credentials, facts))
     await context.watch_vim(vim.id)
     return vim
+
+
+async def _kept(context: Context, vim: Vim, driver: VimDriver | None, writing: Awaitable[None]) -> None:
+    """Write a registration down, and have the driver that has checked it go on with it."""
+    try:
+        await writing
+    except BaseException:
+        if driver is not None:
+            await driver.close()
+        raise
+    if driver is not None:
+        await context.drivers.offer(vim.id, driver)
 
 
 async def change(context: Context, before: Vim, wish: Wish) -> Vim:
@@ -224,13 +237,14 @@ async def change(context: Context, before: Vim, wish: Wish) -> Vim:
         updated_at=context.clock.now(),
     )
     await asyncio.to_thread(_refuse_what_stands, context, after)
+    driver: VimDriver | None = None
     is_connection = after.settings != before.settings or auth_url != before.auth_url
     if is_connection or after.l2_domain != before.l2_domain or credentials is not None:
         known = credentials
         if known is None:
             known = await asyncio.to_thread(known_credentials, context, before)
-        after = await _checked(context, replace(after, identity=_public(known)), known)
-    await asyncio.to_thread(_update, context, after, credentials, facts)
+        after, driver = await _checked(context, replace(after, identity=_public(known)), known)
+    await _kept(context, after, driver, asyncio.to_thread(_update, context, after, credentials, facts))
     await context.watch_vim(after.id)
     return after
 
@@ -356,10 +370,10 @@ def _refuse_what_stands(context: Context, vim: Vim) -> None:
         vims.refuse_registered_twice(connection, vim)
 
 
-async def _checked(context: Context, vim: Vim, credentials: Mapping[str, str]) -> Vim:
-    """Have the driver check the registration over a connection of its own, which is closed again.
+async def _checked(context: Context, vim: Vim, credentials: Mapping[str, str]) -> tuple[Vim, VimDriver]:
+    """Have a driver of its own check the registration.
 
-    The answer is the VIM with what it says of us and, where that matters, of its networks.
+    The answer is the VIM with what it says of us and, where that matters, of its networks; and the driver.
     """
     driver = await load_driver(vim.type, connection_to(vim, credentials, context.settings.run_dir))
     try:
@@ -370,13 +384,15 @@ async def _checked(context: Context, vim: Vim, credentials: Mapping[str, str]) -
             networks: tuple[ProviderNetwork, ...] = ()
             if vim.l2_domain and isinstance(driver, TellsProviderNetworks):
                 networks = tuple(await driver.provider_networks())
-            return replace(vim, identity={**vim.identity, **account}, provider_networks=networks)
-    except TimeoutError as silence:
+            known = replace(vim, identity={**vim.identity, **account}, provider_networks=networks)
+            return known, driver
+    except BaseException as refusal:
+        await driver.close()
+        if not isinstance(refusal, TimeoutError):
+            raise
         raise VimUnreachable(
             f'VIM "{vim.name}" did not answer within {_VALIDATE_TIMEOUT_S:.0f} s.'
-        ) from silence
-    finally:
-        await driver.close()
+        ) from refusal
 
 
 async def _check_regions(vim: Vim, driver: VimDriver) -> None:

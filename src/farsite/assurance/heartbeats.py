@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import random
 from collections import deque
+from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import structlog
 from prometheus_client import Histogram
@@ -26,18 +28,19 @@ from farsite.assurance.judging import (
     judge,
     next_due_s,
     rhythm_of,
+    weight_of,
 )
 from farsite.assurance.suspicion import Intervals, suspicion
 from farsite.model.clock import Clock
 from farsite.model.errors import FarsiteError, VimUnreachable
 from farsite.model.ids import VimId, new_id
 from farsite.model.latency import HourOfVim, Tally
-from farsite.model.vim import Evidence, Miss, ServiceHealth, Vim, VimHealth, VimState
+from farsite.model.vim import Evidence, Miss, ServiceHealth, VimHealth, VimState
 from farsite.settings import Settings
 from farsite.store import alarms, operations, vim_statistics, vims
 from farsite.store.database import Connection, Database
 from farsite.store.vims import Inventory, Standing, Verdict
-from farsite.vims.driver import HasPulse
+from farsite.vims.driver import HasPulse, VimDriver
 from farsite.vims.registry import Drivers
 
 log = structlog.get_logger()
@@ -51,6 +54,10 @@ _BATCH = 100
 """Findings that are written down in one transaction."""
 _FEW = 8
 """So many VIMs may be opened at once without waiting for a turn."""
+_TOGETHER = 16
+"""So many VIMs are in their first check at once, and so many inventories are read. Logins take the processor
+from each other: two hundred together would all be late, and so would the checks of those that are watched
+already."""
 _TICK_S = 0.25
 _HOT_S = 60.0
 """A VIM counts as being placed on for so long after the last operation there."""
@@ -74,6 +81,8 @@ class _Watched:
     duration: Histogram
     """Where the durations of its checks are observed."""
     misses: int = 0
+    degraded: int = 0
+    """How often in a row a service that is not vital was missed."""
     answered_s: float | None = None
     """When a vital service answered last, by the monotonic clock."""
     answered_at: datetime | None = None
@@ -88,6 +97,8 @@ class _Watched:
     """What of the services was written down last that counts as a change, and when."""
     hour: datetime = _NEVER
     hour_ends: datetime = _NEVER
+    counted_by: str = field(default_factory=new_id)
+    """Whoever watches it again within the hour counts beside what this one has counted."""
     tallies: dict[str, Tally] = field(default_factory=dict[str, Tally])
     """What the checks found in this hour, by service."""
     is_counted: bool = False
@@ -124,20 +135,21 @@ class Heartbeats:
         self._noted = asyncio.Event()
         self._common: list[asyncio.Task[None]] = []
         self._opening = 0
+        self._opened_together = asyncio.Semaphore(_TOGETHER)
         self._next_opening_s = 0.0
-        self._counted_by = new_id()
         self._dice = random.Random()  # noqa: S311 -- spreads checks over the period
+        self._has_pulse: dict[type[VimDriver], bool] = {}
         self._labels = telemetry.VimLabels(settings.metrics_vims)
 
     async def watch(self, vim_id: VimId) -> None:
         """Check a VIM now, then once a period until `unwatch`; returns after the first check is recorded.
 
-        A VIM that is new is also asked what it has before that. Thousands may be asked for at once: they get
-        their turn one after another.
+        One of a few is also asked what it has before that. Thousands may be asked for at once: they get their
+        turn one after another, and their inventories are read in the background.
         """
         await self.unwatch(vim_id)
         self._start_common()
-        vim, has_inventory = await self._database.read(_registration, vim_id)
+        vim = await self._database.read(vims.find, vim_id)
         self._opening += 1
         try:
             await self._turn()
@@ -151,12 +163,13 @@ class Heartbeats:
             # Another who asked for the same meanwhile must not leave a second task behind.
             await self.unwatch(vim_id)
             self._watched[vim_id] = one
-            await self._check_quietly(one)
+            async with self._opened_together:
+                await self._check_quietly(one)
             if self._watched.get(vim_id) is not one:
                 return
             now = self._clock.monotonic_s()
             one.read_due_s = now
-            if self._opening <= _FEW or not has_inventory:
+            if self._opening <= _FEW:
                 one.read_due_s = now + self._settings.inventory_period_s
                 await self._read_inventory_quietly(vim_id)
             if self._watched.get(vim_id) is one:
@@ -167,8 +180,7 @@ class Heartbeats:
             self._opening -= 1
 
     async def _turn(self) -> None:
-        """Wait for one's turn to be opened. By rate, not by number under way, so that those that hang delay
-        nobody."""
+        """Wait for one's turn to be opened."""
         now = self._clock.monotonic_s()
         turn_s = max(now, self._next_opening_s)
         self._next_opening_s = turn_s + 1 / self._settings.vim_opening_rate
@@ -226,8 +238,11 @@ class Heartbeats:
                 self._note(one, await self._ask(one))
             except Exception:
                 log.exception("heartbeat.failed", vim_id=one.vim_id)
-            pause_s = period_s * _DOUBT if one.misses else period_s
-            due_s = next_due_s(due_s, self._clock.monotonic_s(), pause_s)
+            now = self._clock.monotonic_s()
+            if one.misses or one.degraded == 1:
+                due_s = max(due_s + _DOUBT * period_s, now)
+            else:
+                due_s = next_due_s(due_s, now, period_s)
 
     async def _check_quietly(self, one: _Watched) -> None:
         try:
@@ -253,28 +268,50 @@ class Heartbeats:
         try:
             driver = await self._drivers.of(one.vim_id)
             async with asyncio.timeout(one.rhythm.timeout_s):
-                health = await (driver.pulse() if isinstance(driver, HasPulse) else driver.health())
+                health = await self._health(driver)
         except TimeoutError:
             health = None
         except FarsiteError as fault:
             health = fault
         now = self._clock.monotonic_s()
+        took_s = now - started
         one.suspicion = self._suspicion(one, now)
         finding = judge(
             health,
             misses=one.misses,
             misses_until_error=one.rhythm.misses,
-            is_surprising=one.suspicion >= one.rhythm.suspicion,
+            # What is refused quickly is refused; only a silence may be an answer that comes late.
+            is_surprising=one.suspicion >= one.rhythm.suspicion or took_s < one.rhythm.timeout_s / 2,
+            weight=weight_of(took_s, one.rhythm),
         )
+        was_degraded = one.degraded > 0
+        finding = self._confirmed(one, finding)
         is_back = bool(one.misses) and not finding.misses
         one.misses = finding.misses
         at = self._clock.now()
         self._count(one, health, at)
         self._remember(one, health, finding, now, at)
-        if is_back:
+        if is_back or (was_degraded and not one.degraded):
             one.read_due_s = now
-        one.duration.observe(now - started)
-        return replace(finding, took_s=now - started)
+        one.duration.observe(took_s)
+        return replace(finding, took_s=took_s)
+
+    def _confirmed(self, one: _Watched, finding: Finding) -> Finding:
+        """A service that is not vital is down when it was missed twice: one late answer is no alarm."""
+        if finding.state is not VimState.DEGRADED:
+            one.degraded = 0
+            return finding
+        one.degraded += 1
+        if one.degraded > 1 or one.recorded is None or one.recorded[0] is not VimState.ACTIVE:
+            return finding
+        return replace(finding, state=VimState.ACTIVE, reason=one.recorded[1], services=None)
+
+    def _health(self, driver: VimDriver) -> Awaitable[VimHealth]:
+        # What a Protocol takes to be recognised is as much as some whole checks, so it is remembered.
+        kind = type(driver)
+        if kind not in self._has_pulse:
+            self._has_pulse[kind] = isinstance(driver, HasPulse)
+        return cast("HasPulse", driver).pulse() if self._has_pulse[kind] else driver.health()
 
     def _suspicion(self, one: _Watched, now_s: float) -> float:
         if one.answered_s is None:
@@ -420,7 +457,16 @@ class Heartbeats:
             due = [one for one in self._watched.values() if one.read_due_s <= now and self._is_readable(one)]
             due.sort(key=lambda one: (one.hot_until_s < now, one.read_due_s))
             common_s = inventory_period_s(self._settings, len(self._watched))
-            for one in due[: int(budget)]:
+            self._behind = {vim_id: task for vim_id, task in self._behind.items() if not task.done()}
+            # One of which a service is down may hang; such ones have some of the places and leave the others.
+            under_way = [self._watched[vim_id] for vim_id in self._behind if vim_id in self._watched]
+            of_doubt = sum(1 for one in under_way if one.degraded)
+            for one in due:
+                if budget < 1 or len(self._behind) >= _TOGETHER:
+                    break
+                if one.degraded and of_doubt >= _TOGETHER // 4:
+                    continue
+                of_doubt += one.degraded > 0
                 budget -= 1
                 is_hot = one.hot_until_s >= now
                 one.read_due_s = now + (self._settings.inventory_period_s if is_hot else common_s)
@@ -430,9 +476,7 @@ class Heartbeats:
 
     def _is_readable(self, one: _Watched) -> bool:
         """Whether it is worth while, and not under way. One that is silent is read when it is back."""
-        under_way = self._behind.get(one.vim_id)
-        is_idle = under_way is None or under_way.done()
-        return is_idle and not one.misses and one.vim_id in self._tasks
+        return not one.misses and one.vim_id not in self._behind and one.vim_id in self._tasks
 
     async def _find_hot(self) -> None:
         """Find the VIMs that operations are at work on: what is placed there needs fresh figures."""
@@ -499,7 +543,7 @@ class Heartbeats:
 
     def _hour_of(self, one: _Watched) -> HourOfVim:
         services = {name: replace(tally, classes=dict(tally.classes)) for name, tally in one.tallies.items()}
-        return HourOfVim(vim_id=one.vim_id, hour=one.hour, services=services)
+        return HourOfVim(vim_id=one.vim_id, hour=one.hour, services=services, counted_by=one.counted_by)
 
     async def _count_for_ever(self) -> None:
         while True:
@@ -517,16 +561,13 @@ class Heartbeats:
             hours += [*one.ended, self._hour_of(one)]
             one.ended, one.is_counted = [], False
         try:
-            await self._database.read(vim_statistics.write, hours, counted_by=self._counted_by)
+            await self._database.read(vim_statistics.write, hours)
         except Exception:
             log.exception("heartbeat.not_counted")
             for one in counted:
-                one.ended = [each for each in hours if each.vim_id == one.vim_id and each.hour != one.hour]
+                left = [each for each in hours if each.vim_id == one.vim_id and each.hour != one.hour]
+                one.ended = left + one.ended
                 one.is_counted = True
-
-
-def _registration(connection: Connection, vim_id: VimId) -> tuple[Vim | None, bool]:
-    return vims.find(connection, vim_id), vims.has_inventory(connection, vim_id)
 
 
 def _keep_inventory(connection: Connection, vim_id: VimId, inventory: Inventory) -> None:

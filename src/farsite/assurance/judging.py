@@ -63,11 +63,13 @@ def judge(
     misses: int,
     misses_until_error: int,
     is_surprising: bool = True,
+    weight: int = 1,
 ) -> Finding:
-    """The state that a check leads to; None is silence. `misses` is how many were missed in a row before;
-    a silence that is not surprising takes longer to be confirmed."""
+    """The state that a check leads to; None is silence. `misses` is how many were missed in a row before, and
+    `weight` for how many this one counts; a silence that is not surprising takes longer to be confirmed."""
     if isinstance(health, VimFault):
         return Finding(state=VimState.ERROR, reason=health.detail, misses=misses + 1)
+    misses += weight - 1
     needed = misses_until_error if is_surprising else misses_until_error * _PATIENCE
     if health is None or isinstance(health, FarsiteError):
         reason = "no answer in time" if health is None else health.detail
@@ -89,6 +91,12 @@ def _missed(reason: str, misses: int, needed: int) -> Finding:
     return Finding(
         state=VimState.ERROR if is_confirmed else VimState.UNREACHABLE, reason=reason, misses=misses + 1
     )
+
+
+def weight_of(took_s: float, rhythm: Rhythm) -> int:
+    """For how many misses a check counts that was not answered. One that was waited for longer than a period
+    kept the next from being made and counts for both; no more, so that a single one confirms nothing."""
+    return 2 if took_s > 1.5 * rhythm.period_s and rhythm.misses > 2 else 1
 
 
 def next_due_s(due_s: float, now_s: float, period_s: float) -> float:

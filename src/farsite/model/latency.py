@@ -72,6 +72,8 @@ class HourOfVim:
     hour: datetime
     """Its beginning."""
     services: Mapping[str, Tally]
+    counted_by: str = ""
+    """Whose count it is; empty: of all together."""
 
 
 def merged(hours: Iterable[HourOfVim]) -> list[HourOfVim]:

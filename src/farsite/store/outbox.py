@@ -63,15 +63,10 @@ def tell(
 
 
 def begin_to_tell(connection: sa.Connection) -> None:
-    """Have readers wait for this transaction, and listeners called when it has been committed."""
+    """Have readers wait for this transaction, and listeners called when it has been committed. Whoever locks
+    anything else in order to tell takes this first, or a reader between two of them would have them wait for
+    each other."""
     mark_told(connection)
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_TELLING)))
-
-
-def begin_to_tell(connection: sa.Connection) -> None:
-    """Have readers wait for this transaction. Whoever locks anything else in order to tell takes this first,
-    or a reader between two of them would have them wait for each other."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_TELLING)))
 
@@ -86,7 +81,6 @@ def tell_many(
     names = ("project_id", "kind", "object_id", "body", "at")
     recorded = {"recorded_at": datetime.now(UTC)}
     connection.execute(_TELL, [dict(zip(names, one, strict=True)) | recorded for one in entries])
-    mark_told(connection)
 
 
 def after(

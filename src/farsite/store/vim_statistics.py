@@ -14,8 +14,8 @@ from farsite.store.exclusion import put
 from farsite.store.tables import vim_statistics, vims
 
 
-def write(connection: sa.Connection, hours: Sequence[HourOfVim], *, counted_by: str) -> None:
-    """Write what one process has counted of these hours so far; of VIMs that were deleted, nothing."""
+def write(connection: sa.Connection, hours: Sequence[HourOfVim]) -> None:
+    """Write what somebody has counted of these hours so far; of VIMs that were deleted, nothing."""
     ids = {one.vim_id for one in hours}
     query = (
         sa.select(vims.c.id, vims.c.project_id)
@@ -27,7 +27,7 @@ def write(connection: sa.Connection, hours: Sequence[HourOfVim], *, counted_by: 
         {
             "vim_id": one.vim_id,
             "hour": one.hour,
-            "counted_by": counted_by,
+            "counted_by": one.counted_by,
             "project_id": projects[one.vim_id],
             "body": {name: encode(tally) for name, tally in one.services.items()},
         }

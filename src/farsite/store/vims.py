@@ -376,12 +376,6 @@ def put_inventory(connection: sa.Connection, vim: Vim, inventory: Inventory) -> 
         )
 
 
-def has_inventory(connection: sa.Connection, vim_id: VimId) -> bool:
-    """Whether it was ever asked what it has."""
-    query = sa.select(vim_inventory.c.vim_id).where(vim_inventory.c.vim_id == vim_id)
-    return connection.execute(query).first() is not None
-
-
 def inventory_of(connection: sa.Connection, vim_id: VimId) -> Inventory | None:
     body = connection.execute(
         sa.select(vim_inventory.c.body).where(vim_inventory.c.vim_id == vim_id)

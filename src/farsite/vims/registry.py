@@ -52,6 +52,7 @@ class Drivers:
         self._connect = connect
         self._drivers: dict[VimId, VimDriver] = {}
         self._making: dict[VimId, asyncio.Lock] = {}
+        self._offered: dict[VimId, VimDriver] = {}
 
     async def of(self, vim_id: VimId) -> VimDriver:
         """The driver of a registered VIM.
@@ -64,9 +65,20 @@ class Drivers:
             return self._drivers[vim_id]
         async with self._making.setdefault(vim_id, asyncio.Lock()):
             if vim_id not in self._drivers:
-                vim_type, connection = await self._connect(vim_id)
-                self._drivers[vim_id] = await load_driver(vim_type, connection)
+                ready = self._offered.pop(vim_id, None)
+                if ready is None:
+                    vim_type, connection = await self._connect(vim_id)
+                    ready = await load_driver(vim_type, connection)
+                self._drivers[vim_id] = ready
             return self._drivers[vim_id]
+
+    async def offer(self, vim_id: VimId, driver: VimDriver) -> None:
+        """Have a driver that was made to check a registration used from the next `forget` on: it has logged
+        in and looked around already."""
+        before = self._offered.pop(vim_id, None)
+        self._offered[vim_id] = driver
+        if before is not None:
+            await before.close()
 
     async def forget(self, vim_id: VimId) -> None:
         """Drop the driver object, so that the next use sees the changed registration."""
@@ -85,3 +97,5 @@ class Drivers:
     async def close(self) -> None:
         for vim_id in list(self._drivers):
             await self.forget(vim_id)
+        for vim_id in list(self._offered):
+            await self._offered.pop(vim_id).close()

@@ -11,7 +11,7 @@ import contextlib
 import json
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -48,6 +48,8 @@ _QUESTIONS: Mapping[str, tuple[str, str]] = {
 """Service type -> its name and what is asked below its endpoint, readable with a member's rights."""
 
 
+_SLACK_S = 0.5
+"""By so much sooner than due a service may be asked, so that whole seconds come out."""
 _DOUBT_SHARE = 0.4
 """A service that has not answered within this share of the time limit has the others asked as well."""
 _PROBE_S = 0.5
@@ -73,8 +75,10 @@ class _Pass:
 class HealthCheck:
     """The checks of one VIM, with the last answer of each service."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, now_s: Callable[[], float] = time.monotonic) -> None:
         self._cloud = cloud
+        self._now_s = now_s
+        """Says whose turn it is; time limits are by the clock."""
         self._lines = Lines()
         self._ask: _Questioner | None = None
         self._login: asyncio.Task[_Pass] | None = None
@@ -103,7 +107,7 @@ class HealthCheck:
             except FarsiteError as error:
                 return _refused_or_down(error)
         assert self._ask is not None
-        now, keys = time.monotonic(), self._ask.keys
+        now, keys = self._now_s(), self._ask.keys
         vital = [key for key in keys if _is_vital(key)]
         others = [key for key in keys if not _is_vital(key)]
         if not all(now - self._asked_at.get(key, float("-inf")) < _OTHERS_PERIOD_S for key in others):
@@ -123,13 +127,13 @@ class HealthCheck:
         if ask is None or not self._known or self._is_closed:
             return await self.check()
         ends_at = time.monotonic() + ask.limit_s
-        before = self._known
         asked = self._due(ask.keys)
+        were_up = [key for key in asked if _was_up(self._known, key)]
         if len(asked) == 1:
             asked += await self._ask_warily(asked[0], ends_at)
         else:
             await self._ask_all(asked, ends_at)
-        if any(not self._known[key].is_up and _was_up(before, key) for key in asked if key in self._known):
+        if any(not _was_up(self._known, key) for key in were_up):
             rest = [key for key in ask.keys if key not in asked]
             await self._ask_all(rest, ends_at)
             asked += rest
@@ -146,21 +150,23 @@ class HealthCheck:
 
     def _due(self, keys: Sequence[Key]) -> list[Key]:
         """What a pulse asks: what was down, and of the rest the one that has waited longest for its turn."""
-        down = [key for key in keys if not _was_up(self._known, key)]
-        up = [key for key in keys if key not in down]
-        now = time.monotonic()
-        late = [
-            key
-            for key in up
-            if not _is_vital(key) and now - self._asked_at.get(key, 0.0) >= _OTHERS_PERIOD_S - 0.5
-        ]
-        vital = [key for key in up if _is_vital(key)]
+        known, asked_at = self._known, self._asked_at
+        late_at = self._now_s() - _OTHERS_PERIOD_S + _SLACK_S
+        asked: list[Key] = []
+        vital: list[tuple[float, Key]] = []
+        late: list[tuple[float, Key]] = []
+        for key in keys:
+            if key not in known or not known[key].is_up:
+                asked.append(key)
+            elif _is_vital(key):
+                vital.append((asked_at[key], key))
+            elif asked_at[key] < late_at:
+                late.append((asked_at[key], key))
         # One that is not vital never follows another: a lost VIM shall be missed at the second pulse at last.
         self._was_vital = not (late and (self._was_vital or not vital))
-        turn = vital if self._was_vital else late
-        if turn:
-            down.append(min(turn, key=lambda key: self._asked_at.get(key, 0.0)))
-        return down
+        if turn := vital if self._was_vital else late:
+            asked.append(min(turn)[1])
+        return asked
 
     async def _ask_warily(self, key: Key, ends_at: float) -> list[Key]:
         """Ask one service, and all the others as soon as it is slow to answer; which others were asked."""
@@ -188,23 +194,24 @@ class HealthCheck:
 
     async def _ask_one(self, key: Key, ends_at: float) -> None:
         assert self._ask is not None
-        self._asked_at[key] = time.monotonic()
+        self._asked_at[key] = self._now_s()
         if key == _KEYSTONE:
             found = await self._keystone(self._ask, ends_at)
         else:
             found = await self._ask.service(key, ends_at)
-        self._known = {**self._known, key: found}
+        self._known[key] = found
 
     def _told(self, asked: Sequence[Key]) -> VimHealth:
-        """What is known of all services now, those first that were shown first."""
+        """What is known of all services now: Keystone, the Heats, the others."""
         assert self._ask is not None
-        known = {key: self._known[key] for key in self._ask.keys if key in self._known}
-        heats = [one for key, one in known.items() if key[1] == "orchestration"]
-        others = [one for key, one in known.items() if not _is_vital(key)]
-        keystone = [known[_KEYSTONE]] if _KEYSTONE in known else []
+        found = [self._known[key] for key in self._ask.keys if key in self._known]
+        if not all(one.is_up for one in found):
+            is_heat = [key[1] == "orchestration" for key in self._ask.keys if key in self._known]
+            heats = iter(_vital([one for one, is_one in zip(found, is_heat, strict=True) if is_one]))
+            found = [next(heats) if is_one else one for one, is_one in zip(found, is_heat, strict=True)]
         return VimHealth(
-            services=(*keystone, *_vital(heats), *others),
-            asked=frozenset(known[key].name for key in asked if key in known),
+            services=tuple(found),
+            asked=frozenset(self._known[key].name for key in asked if key in self._known),
         )
 
     def _limit_s(self) -> float:
@@ -219,7 +226,7 @@ class HealthCheck:
             except FarsiteError as error:
                 return _refused_or_down(error).services[0]
             found = replace(found, is_up=True, detail="")
-        return replace(found, is_vital=True)
+        return found
 
     # -- the token
 
@@ -294,7 +301,11 @@ class _Questioner:
             detail = await self._trouble(key, error, str(asked.url))
         latency_ms = round((time.monotonic() - started) * 1000, 2)
         return ServiceHealth(
-            name=self._names[key], is_vital=False, is_up=not detail, detail=detail, latency_ms=latency_ms
+            name=self._names[key],
+            is_vital=_is_vital(key),
+            is_up=not detail,
+            detail=detail,
+            latency_ms=latency_ms,
         )
 
     async def _trouble(self, key: Key, error: Exception, url: str) -> str:

@@ -1,0 +1,260 @@
+"""What a pulse asks and tells: one service at a time while all is well, all of them at the first miss."""
+
+import asyncio
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from farsite.model.ids import VimId
+from farsite.model.vim import ServiceHealth, VimHealth
+from farsite.vims.driver import VimConnection
+from farsite.vims.drivers.openstack import lines
+from farsite.vims.drivers.openstack.driver import OpenStackDriver
+from vims_openstack.small_cloud import (
+    Answer,
+    Script,
+    SmallCloud,
+    as_json,
+    certificate,
+    page,
+    small_cloud,
+    whole_cloud,
+)
+
+PERSON = {"username": "nfv_user", "password": "s3cret-word", "project_name": "nfv"}
+HEAT = "GET /heat/v1/p1/build_info"
+KEYSTONE = "HEAD /v3/auth/tokens"
+GLANCE = "GET /glance/v2/images"
+OF_NOBODY = (200, "text/plain", "hello")
+
+
+@asynccontextmanager
+async def driver_of(
+    cloud: SmallCloud, run_dir: Path, *, credentials: Mapping[str, str] = PERSON, **settings: object
+) -> AsyncIterator[OpenStackDriver]:
+    connection = VimConnection(
+        vim_id=VimId("v1"), name="turin", site="turin", auth_url=cloud.url,
+        settings={"health_timeout_s": 8, **settings},
+        credentials=credentials, run_dir=run_dir,
+    )  # fmt: skip
+    driver = OpenStackDriver(connection)
+    try:
+        yield driver
+    finally:
+        await driver.close()
+
+
+def of(health: VimHealth) -> dict[str, ServiceHealth]:
+    return {one.name: one for one in health.services}
+
+
+def down(health: VimHealth) -> list[str]:
+    return [one.name for one in health.services if not one.is_up]
+
+
+class Changing:
+    """A whole cloud whose answers are changed while it runs; an answer may be made by what takes its time."""
+
+    def __init__(self) -> None:
+        self.changes: dict[str, Answer | Callable[[], Answer]] = {}
+        self.url = ""
+
+    def script(self, method: str, path: str) -> Answer:
+        changed = self.changes.get(f"{method} {path}")
+        if callable(changed):
+            return changed()
+        return changed or whole_cloud(lambda: self.url)(method, path)
+
+
+@pytest.fixture
+def changing() -> Changing:
+    return Changing()
+
+
+async def test_a_pulse_is_one_request_and_the_vital_services_take_turns(tmp_path: Path) -> None:
+    """Five thousand VIMs at six requests a second each would be more than a processor can send."""
+    with small_cloud(whole_cloud(lambda: cloud.url)) as cloud:
+        async with driver_of(cloud, tmp_path) as driver:
+            assert down(await driver.pulse()) == []
+            del cloud.asked[:]
+            told = [await driver.pulse() for _ in range(8)]
+            assert Counter(cloud.asked) == {KEYSTONE: 4, HEAT: 4}
+            assert [sorted(one.asked or ()) for one in told[:2]] in (
+                [["keystone"], ["heat"]], [["heat"], ["keystone"]],
+            )  # fmt: skip
+            assert all(len(one.services) == 5 for one in told), "what was not asked is told as it was"
+
+
+async def test_a_service_that_is_not_vital_is_asked_each_ten_seconds_in_place_of_a_vital_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is dead shall be seen, at no request more."""
+    with small_cloud(whole_cloud(lambda: cloud.url)) as cloud:
+        async with driver_of(cloud, tmp_path) as driver:
+            await driver.pulse()
+            now = time.monotonic()
+            monkeypatch.setattr(driver._health, "_now_s", lambda: now)
+            asked: list[frozenset[str]] = []
+            for _ in range(20):
+                now += 1
+                asked.append((await driver.pulse()).asked or frozenset())
+    assert all(len(one) == 1 for one in asked)
+    counted = Counter(name for one in asked for name in one)
+    assert counted["nova"] in (1, 2)
+    assert counted["glance"] in (1, 2)
+    assert counted["keystone"] + counted["heat"] >= 14
+    others = [not one & {"keystone", "heat"} for one in asked]
+    assert (True, True) not in pairwise(others), "the vital ones wait two turns"
+
+
+FAULTS: dict[str, tuple[dict[str, Answer], list[str], str]] = {
+    "Keystone 503": ({KEYSTONE: (503, "text/plain", "")}, ["keystone"], "503"),
+    "Heat 500": ({HEAT: as_json({}, 500)}, ["heat"], "500"),
+    "Heat a page": ({HEAT: page("502 Proxy Error")}, ["heat"], "200, but no answer of an OpenStack API"),
+    "Heat of nobody": ({HEAT: OF_NOBODY}, ["heat"], "200, but no answer of an OpenStack API"),
+    "a whole front 503": (
+        {KEYSTONE: page("no", 503), HEAT: page("no", 503), GLANCE: page("no", 503)},
+        ["keystone", "heat", "glance"],
+        "503",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "names", "words"), FAULTS.values(), ids=FAULTS.keys())
+async def test_the_first_miss_tells_how_far_it_goes(
+    changes: dict[str, Answer], names: list[str], words: str, changing: Changing, tmp_path: Path
+) -> None:
+    """Whether it is one service or all of them decides what an operator does, and a second later is late."""
+    with small_cloud(changing.script) as cloud:
+        changing.url = cloud.url
+        async with driver_of(cloud, tmp_path) as driver:
+            await driver.pulse()
+            changing.changes.update(changes)
+            told = await driver.pulse()
+            if not down(told):  # it was the other one's turn
+                told = await driver.pulse()
+            assert sorted(down(told)) == sorted(names)
+            assert told.asked == {one.name for one in told.services}
+            assert words in of(told)[names[0]].detail
+            changing.changes.clear()
+            assert down(await driver.pulse()) == [], "what was down is asked in every pulse"
+
+
+async def test_a_service_that_hangs_has_the_others_asked_while_it_is_waited_for(
+    changing: Changing, tmp_path: Path
+) -> None:
+    """A check ends in time and says which service it is, not that nothing is known."""
+    go_on = threading.Event()
+
+    def hang() -> Answer:
+        go_on.wait(20)
+        return as_json({})
+
+    with small_cloud(changing.script) as cloud:
+        changing.url = cloud.url
+        async with driver_of(cloud, tmp_path, health_timeout_s=1) as driver:
+            while down(await driver.pulse()):
+                pass  # the SDK is being imported
+            changing.changes[HEAT] = hang
+            began = time.monotonic()
+            told = await driver.pulse()
+            if not down(told):
+                told = await driver.pulse()
+            took_s = time.monotonic() - began
+            assert down(told) == ["heat"]
+            assert "no answer within 1 s" in of(told)["heat"].detail
+            assert told.asked == {one.name for one in told.services}
+            assert took_s < 5
+            go_on.set()
+
+
+async def test_a_server_that_is_gone_is_named_with_its_port(tmp_path: Path) -> None:
+    """Connections that were open end with it, and the next one is refused."""
+    with small_cloud(whole_cloud(lambda: cloud.url)) as cloud:
+        pass
+    async with driver_of(cloud, tmp_path) as driver:
+        told = await driver.pulse()
+        assert set(down(told)) == {"keystone", "heat"}
+        assert "connection refused" in of(told)["keystone"].detail
+
+
+async def test_a_certificate_that_has_expired_is_said_to_have(tmp_path: Path) -> None:
+    """It is the outage that everybody has once a year."""
+    tls, text = certificate(tmp_path, begins_in_days=-2, ends_in_days=-1)
+    with small_cloud(whole_cloud(lambda: cloud.url), tls=tls) as cloud:
+        async with driver_of(cloud, tmp_path, credentials=PERSON | {"ca_cert": text}) as driver:
+            told = await driver.pulse()
+            assert set(down(told)) == {"keystone", "heat"}
+            assert "has expired" in of(told)["keystone"].detail
+
+
+async def test_vims_with_different_cas_share_a_pool_and_trust_only_their_own(tmp_path: Path) -> None:
+    """A connection that one VIM's CA vouches for must not carry another one's token."""
+    tls, text = certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    _, other_text = certificate(tmp_path / "other")
+    with small_cloud(whole_cloud(lambda: cloud.url), tls=tls) as cloud:
+        trusting = driver_of(cloud, tmp_path, credentials=PERSON | {"ca_cert": text})
+        careless = driver_of(cloud, tmp_path, credentials=PERSON | {"cert_verify": "False"})
+        async with trusting as one, careless as other:
+            assert down(await one.pulse()) == down(await other.pulse()) == []
+            mistrusting = lines.Lines()
+            asked = lines.question("GET", f"{cloud.url}/v3", {}, _trust_of(tmp_path, other_text))
+            with pytest.raises(OSError, match=r"certificate|CERTIFICATE"):
+                await mistrusting.ask(asked)
+            await mistrusting.close()
+
+
+def _trust_of(directory: Path, text: str) -> ssl.SSLContext:
+    path = directory / "ca.pem"
+    path.write_text(text)
+    return lines.trust(str(path))
+
+
+async def test_the_pool_closes_with_the_last_vim(tmp_path: Path) -> None:
+    """Thousands of connections that nobody uses are somebody else's open files."""
+    loop = asyncio.get_running_loop()
+    with small_cloud(whole_cloud(lambda: cloud.url)) as cloud:
+        async with driver_of(cloud, tmp_path) as one:
+            async with driver_of(cloud, tmp_path) as other:
+                await one.pulse()
+                await other.pulse()
+            assert down(await one.pulse()) == [], "the other's end is not ours"
+        assert loop not in lines._pools
+
+
+async def test_an_answer_without_an_end_is_none(changing: Changing, tmp_path: Path) -> None:
+    """What stands in a service's place may send a disk image."""
+    with small_cloud(changing.script) as cloud:
+        changing.url = cloud.url
+        async with driver_of(cloud, tmp_path) as driver:
+            await driver.pulse()
+            changing.changes[HEAT] = (200, "application/json", "[" + "1," * (1 << 20) + "1]")
+            told = await driver.pulse()
+            if not down(told):
+                told = await driver.pulse()
+            assert down(told) == ["heat"]
+            assert "more than 1 MiB" in of(told)["heat"].detail
+
+
+async def test_a_closed_driver_tells_and_does_not_raise(tmp_path: Path) -> None:
+    """A heartbeat may race with a change of the registration."""
+    with small_cloud(whole_cloud(lambda: cloud.url)) as cloud:
+        async with driver_of(cloud, tmp_path) as driver:
+            await driver.pulse()
+        assert down(await driver.pulse()) == ["keystone", "heat"]
+
+
+def test_a_script_is_needed_for_every_fault() -> None:
+    """The table above is the list of what an operator meets; each row changes something."""
+    script: Script = whole_cloud(lambda: "http://x")
+    for changes, _, _ in FAULTS.values():
+        for key, answer in changes.items():
+            assert script(*key.split(" ")) != answer
