@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import demonstration, footprint, instantiation, linux_sites, lists
+from bench import alarm_history, demonstration, footprint, instantiation, intake, linux_sites, lists
 from bench.figures import Figure, NotMeasured, as_markdown, as_text, row
 from farsite.model.errors import FarsiteError
 
@@ -21,6 +21,8 @@ PARTS = {
     "linux": linux_sites.measure,
     "footprint": footprint.measure,
     "lists": lists.measure,
+    "intake": intake.measure,
+    "alarm-history": alarm_history.measure,
 }
 
 

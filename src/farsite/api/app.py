@@ -11,6 +11,7 @@ from farsite.api.native import (
     access,
     alarm_wishes,
     alarms,
+    availability,
     health,
     intake,
     management,
@@ -49,7 +50,7 @@ def make_app(context: Context) -> FastAPI:
     problem.install(app)
     for part in (vims, packages, nsds, vnfs, management, ns, operations, alarms, access):
         app.include_router(part.router)
-    for part in (alarm_wishes, intake):
+    for part in (alarm_wishes, availability, intake):
         app.include_router(part.router)
     app.include_router(discovery.router)
     app.include_router(tacker_vims.router)

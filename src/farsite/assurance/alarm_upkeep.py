@@ -28,6 +28,7 @@ _REVIEW_ALL_PERIOD_S = 60.0
 _FORGET_PERIOD_S = 600.0
 _AT_ONCE = 500
 _FORGET_AT_ONCE = 1000
+_DAYS_MOST = 36_500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,8 @@ def retention_of(text: str) -> Retention:
         except ValueError:
             count = -1.0
         known = severity == "" or severity in PerceivedSeverity.__members__
-        if count < 0 or not known:
+        # Not a number, or more years than there are.
+        if not 0 <= count <= _DAYS_MOST or not known:
             raise Invalid(
                 f'FARSITE_ALARM_RETENTION_DAYS: "{part}" is not [PROJECT:][SEVERITY=]DAYS, '
                 f"e.g. 365,WARNING=30,lab:CRITICAL=400."

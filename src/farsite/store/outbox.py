@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from farsite.model.ids import ProjectId
 from farsite.store.encoding import Encoded, encode
+from farsite.store.many import insert_many
 from farsite.store.tables import outbox
 
 _TELLING = 0x46617273
@@ -52,7 +53,7 @@ def tell_many(
         return
     begin_to_tell(connection)
     names = ("project_id", "kind", "object_id", "body", "at")
-    connection.execute(sa.insert(outbox), [dict(zip(names, one, strict=True)) for one in entries])
+    insert_many(connection, outbox, [dict(zip(names, one, strict=True)) for one in entries])
 
 
 def after(
