@@ -1,7 +1,7 @@
 """Ten million rows of alarm history, searched, on both stores.
 
-`FARSITE_BENCH_HISTORY_ROWS` says how many; the rows are made inside the database, the indexes after them, as an
-operator's would be after years. Every question is asked with values that differ from time to time.
+`FARSITE_BENCH_HISTORY_ROWS` says how many; rows are made inside the database, indexes after them. Every
+question is asked with values that differ from time to time.
 """
 
 import os
@@ -136,8 +136,8 @@ def _ask(base: Database, make: Callable[[], Question], asks: int) -> tuple[list[
 
 
 def _fill(base: Database, rows: int) -> None:
-    """Rows made inside the database, spread as years of alarms are: four transitions of ten are of CRITICAL or
-    MAJOR alarms, objects and types come with unlike frequency."""
+    """Rows made inside the database, spread as years of alarms are: four of ten are of CRITICAL or MAJOR
+    alarms, objects and types come with unlike frequency."""
     indexes = sorted(table.indexes, key=lambda one: str(one.name))
     with base.engine.begin() as connection:
         for one in indexes:

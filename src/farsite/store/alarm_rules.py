@@ -112,12 +112,12 @@ def forget_silences(connection: sa.Connection, before: datetime) -> int:
 
 
 def reasons_to_suppress(connection: sa.Connection, at: datetime) -> dict[ProjectId, frozenset[str]]:
-    """Silences in force and VIMs under maintenance, by project: on a change, open alarms are reviewed."""
+    """Silences in force and VIMs under maintenance, by project, as an alarm's `suppressed_by` names them."""
     found: dict[ProjectId, set[str]] = {}
     for row in connection.execute(sa.select(silences).where(silences.c.ends_at > at)):
         if decode(Silence, row.body).starts_at <= at:
-            found.setdefault(ProjectId(row.project_id), set()).add(row.id)
-    away = sa.select(vims.c.id, vims.c.project_id).where(vims.c.state == VimState.MAINTENANCE.value)
+            found.setdefault(ProjectId(row.project_id), set()).add(f"silence:{row.id}")
+    away = sa.select(vims.c.name, vims.c.project_id).where(vims.c.state == VimState.MAINTENANCE.value)
     for row in connection.execute(away):
-        found.setdefault(ProjectId(row.project_id), set()).add(row.id)
+        found.setdefault(ProjectId(row.project_id), set()).add(f"maintenance:{row.name}")
     return {project_id: frozenset(ids) for project_id, ids in found.items()}

@@ -249,10 +249,12 @@ def doubt_the_silent(connection: sa.Connection, now: datetime, *, limit: int) ->
     return count
 
 
-def projects_with_suppressed(connection: sa.Connection) -> list[ProjectId]:
-    """Projects that have an open alarm of which nobody is told."""
-    hidden = sa.select(alarms.c.project_id).where(alarms.c.suppressed_by != "", alarms.c.is_open)
-    return [ProjectId(row.project_id) for row in connection.execute(hidden.distinct())]
+def suppressed_by_what(connection: sa.Connection) -> list[tuple[ProjectId, str]]:
+    """What keeps open alarms from being told, with the project: each reason once."""
+    hidden = sa.select(alarms.c.project_id, alarms.c.suppressed_by).where(
+        alarms.c.suppressed_by != "", alarms.c.is_open
+    )
+    return [(ProjectId(row.project_id), row.suppressed_by) for row in connection.execute(hidden.distinct())]
 
 
 def review_suppression(
