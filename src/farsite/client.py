@@ -410,6 +410,14 @@ class AlarmRule(TypedDict):
     silent_after_s: float | None
 
 
+class Threshold(TypedDict):
+    name: str
+    condition: str
+    by: str
+    severity: str
+    location: str
+
+
 class Availability(TypedDict):
     since: str
     until: str
@@ -890,6 +898,15 @@ class Client:
 
     def delete_alarm_rule(self, name: str) -> None:
         self.request("DELETE", f"{ROOT}/alarm-rules/{_in_path(name)}")
+
+    def thresholds(self) -> list[Threshold]:
+        return cast("list[Threshold]", list(self._list("/thresholds")))
+
+    def put_threshold(self, name: str, body: Document) -> Threshold:
+        return cast("Threshold", self.request("PUT", f"{ROOT}/thresholds/{_in_path(name)}", body).json())
+
+    def delete_threshold(self, name: str) -> None:
+        self.request("DELETE", f"{ROOT}/thresholds/{_in_path(name)}")
 
     def availability(
         self, kind: Literal["vnfs", "ns"], key: str, query: Sequence[tuple[str, str]] = ()

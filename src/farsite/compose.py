@@ -15,6 +15,7 @@ from farsite.assurance.history import History
 from farsite.assurance.intake import Intake
 from farsite.assurance.loop_lag import LoopLag
 from farsite.assurance.observing import Observer
+from farsite.assurance.thresholds import Thresholds
 from farsite.catalogue.catalogue import Catalogue
 from farsite.lifecycle.verbs import VERBS
 from farsite.lifecycle.waiting import DeploymentWatch
@@ -67,6 +68,7 @@ class Farsite:
             settings, self.database, self.drivers, self.watch, self.clock, self.healer.kick
         )
         self.intake = Intake(settings, self.database, self.clock, self.healer.kick)
+        self.thresholds = Thresholds(settings, self.database, self.intake, self.clock)
         self.alarm_upkeep = AlarmUpkeep(settings, self.database, self.clock, self.healer.kick)
         self.controls = Controls(self.database, period_s=settings.control_poll_s)
         self.world = World(
@@ -103,6 +105,7 @@ class Farsite:
             keys=self.keys,
             feed=self.feed,
             intake=self.intake,
+            thresholds=self.thresholds,
             begin=self.begin,
             nudge=self.nudge,
             watch_vim=self.watch_vim,
@@ -136,6 +139,7 @@ class Farsite:
         self.history.start()
         self.intake.start()
         self.alarm_upkeep.start()
+        self.thresholds.start()
         await self.catalogue.recover()
         # VIMs that are away delay neither the start nor each other.
         self._opening = asyncio.create_task(self._open_vims(), name="open-vims")
@@ -158,6 +162,7 @@ class Farsite:
         if self._opening is not None:
             self._opening.cancel()
         await self.catalogue.stop()
+        await self.thresholds.stop()
         await self.intake.stop()
         await self.alarm_upkeep.stop()
         await self.history.stop()

@@ -119,3 +119,46 @@ def test_an_acknowledgement_says_in_the_history_who_it_was(
     assert farsite("alarm", "ack", alarm["id"]).code == 0
     found = json.loads(farsite("alarm", "history", "--alarm", alarm["id"], "-o", "json").out)
     assert [(one["what"], one["who"]) for one in found] == [("acknowledged", "first"), ("raised", "first")]
+
+
+def test_a_threshold_over_what_collectd_posts_raises_and_clears(
+    service: Service, farsite: CommandLine, host: str
+) -> None:
+    """From the agent on a host to an alarm, with nothing between but a condition."""
+
+    def measured(value: float) -> None:
+        values = {
+            "values": [value, 1.0],
+            "dstypes": ["gauge", "gauge"],
+            "dsnames": ["shortterm", "midterm"],
+            "time": datetime.now(UTC).timestamp(),
+            "interval": 10.0,
+            "host": host,
+            "plugin": "load",
+            "plugin_instance": "",
+            "type": "load",
+            "type_instance": "",
+        }
+        answer = service.native("POST", "/intake/collectd", json=[values])
+        assert answer.status_code == 200, answer.text
+
+    name = f"busy-{host}"
+    assert farsite("alarm", "threshold", "set", name, "load_shortterm > 8").code == 0
+    assert name in farsite("alarm", "threshold", "list").out
+    measured(9.5)
+    (alarm,) = service.until(
+        lambda: service.client.alarms(filter=f"(eq,managed_object_id,{host})"), lambda seen: len(seen) == 1
+    )
+    assert alarm["specific_problem"] == f"threshold-crossed/{name}"
+    measured(2.0)
+    service.until(lambda: service.client.alarm(alarm["id"]), lambda seen: seen["cleared_at"] is not None)
+    measured(9.5)
+    service.until(
+        lambda: service.client.alarms(filter=f"(eq,managed_object_id,{host});(eq,is_open,true)"),
+        lambda seen: len(seen) == 1,
+    )
+    assert farsite("alarm", "threshold", "delete", name).code == 0
+    assert service.client.alarms(filter=f"(eq,managed_object_id,{host});(eq,is_open,true)") == []
+    refused = farsite("alarm", "threshold", "set", name, "load >")
+    assert refused.code == 1
+    assert "expected a number" in refused.err

@@ -139,7 +139,7 @@ THRESHOLD_CROSSED = AlarmType(
     probable_cause="Threshold crossed",
     severity=PerceivedSeverity.MAJOR,
     effect="A metric met the condition of a threshold of this project; its severity is the threshold's.",
-    remedy="See the details for the values, and farsite alarm threshold list for the condition.",
+    remedy="The details hold the condition; see the metrics of the object, and farsite alarm threshold list.",
 )
 
 CATALOGUE: Mapping[str, AlarmType] = {

@@ -86,6 +86,7 @@ def ack(
 
 app.command(alarm_wishes.silence)
 app.command(alarm_wishes.rule)
+app.command(alarm_wishes.threshold)
 
 Since = Annotated[str, Parameter(help="From this time on: 2026-01-31T12:00:00Z, or 2h for two hours ago.")]
 Until = Annotated[str, Parameter(help="Before this time; now if left out.")]

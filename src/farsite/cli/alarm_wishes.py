@@ -13,6 +13,7 @@ from farsite.model.errors import Invalid
 
 silence = App(name="silence", help="Silences: alarms of which subscribers are not told for a time.")
 rule = App(name="rule", help="Rules: how alarms are named and delayed.")
+threshold = App(name="threshold", help="Thresholds: alarms when metrics meet a condition.")
 
 Match = Annotated[
     list[str] | None,
@@ -187,3 +188,51 @@ def delete_rule(name: RuleName, /) -> None:
     """Forget a rule."""
     with Client() as client:
         client.delete_alarm_rule(name)
+
+
+ThresholdName = Annotated[str, Parameter(help="Name of the threshold.")]
+
+
+@threshold.command(name="set")
+def set_threshold(
+    name: ThresholdName,
+    condition: Annotated[str, Parameter(help="E.g. 'cpu_load > 5 for 30s and memory_free < 2'.")],
+    /,
+    *,
+    by: Annotated[str, Parameter(help="Label whose values are the objects.")] = "host",
+    severity: Annotated[str, Parameter(help="Severity of the alarm.")] = "MAJOR",
+    location: Annotated[str, Parameter(help="Where the objects stand, e.g. turin/room-2.")] = "",
+    output: Output = "table",
+) -> None:
+    """Make or replace a threshold over metrics: an alarm for each object that meets the condition."""
+    body = {"condition": condition, "by": by, "severity": severity.upper(), "location": location}
+    with Client() as client:
+        made = client.put_threshold(name, body)
+    if output == "table":
+        printing.note(f"Threshold {made['name']} is looked at from now on.")
+    else:
+        printing.document(made, output)
+
+
+@threshold.command(name="list")
+def list_thresholds(*, output: Output = "table") -> None:
+    """List the thresholds."""
+    with Client() as client:
+        printing.table(
+            client.thresholds(),
+            [
+                ("name", lambda one: one["name"]),
+                ("condition", lambda one: one["condition"]),
+                ("by", lambda one: one["by"]),
+                ("severity", lambda one: one["severity"]),
+            ],
+            output,
+            nothing="There is no threshold.",
+        )
+
+
+@threshold.command(name="delete")
+def delete_threshold(name: ThresholdName, /) -> None:
+    """Forget a threshold, and clear the alarms that it raised."""
+    with Client() as client:
+        client.delete_threshold(name)

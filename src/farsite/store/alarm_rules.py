@@ -9,10 +9,11 @@ from farsite.model.alarm import Alarm
 from farsite.model.alarm_reports import AlarmRule, Damping, Report, Silence, fit
 from farsite.model.errors import NotFound
 from farsite.model.ids import ProjectId
+from farsite.model.threshold import Threshold
 from farsite.model.vim import VimState
 from farsite.store.encoding import decode, encode
 from farsite.store.exclusion import put
-from farsite.store.tables import alarm_rules, silences, vims
+from farsite.store.tables import alarm_rules, silences, thresholds, vims
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,3 +122,33 @@ def reasons_to_suppress(connection: sa.Connection, at: datetime) -> dict[Project
     for row in connection.execute(away):
         found.setdefault(ProjectId(row.project_id), set()).add(f"maintenance:{row.name}")
     return {project_id: frozenset(ids) for project_id, ids in found.items()}
+
+
+def thresholds_of(connection: sa.Connection, project_id: ProjectId) -> list[Threshold]:
+    """A project's thresholds by name."""
+    query = sa.select(thresholds.c.body).where(thresholds.c.project_id == project_id)
+    return [decode(Threshold, row.body) for row in connection.execute(query.order_by(thresholds.c.name))]
+
+
+def all_thresholds(connection: sa.Connection) -> dict[ProjectId, list[Threshold]]:
+    """Every project's thresholds."""
+    found: dict[ProjectId, list[Threshold]] = {}
+    query = sa.select(thresholds).order_by(thresholds.c.project_id, thresholds.c.name)
+    for row in connection.execute(query):
+        found.setdefault(ProjectId(row.project_id), []).append(decode(Threshold, row.body))
+    return found
+
+
+def put_threshold(connection: sa.Connection, project_id: ProjectId, threshold: Threshold) -> None:
+    """Keep a threshold; one of the same name is replaced."""
+    row = {"project_id": project_id, "name": threshold.name, "body": encode(threshold)}
+    put(connection, thresholds, [row])
+
+
+def delete_threshold(connection: sa.Connection, project_id: ProjectId, name: str) -> None:
+    """Raises:
+    NotFound: no such threshold in this project.
+    """
+    mine = sa.and_(thresholds.c.project_id == project_id, thresholds.c.name == name)
+    if not connection.execute(sa.delete(thresholds).where(mine)).rowcount:
+        raise NotFound(f'No threshold "{name}". See farsite alarm threshold list.')

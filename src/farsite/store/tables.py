@@ -454,3 +454,12 @@ silences = sa.Table(
     sa.Column("body", sa.JSON, nullable=False),
     sa.Index("ix_silences_project", "project_id", "ends_at"),
 )
+
+thresholds = sa.Table(
+    "thresholds",
+    metadata,
+    _project(),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.PrimaryKeyConstraint("project_id", "name"),
+)
