@@ -471,10 +471,11 @@ def test_an_acknowledgement_and_a_correlation_are_in_the_history(database: Datab
     """Who took notice, and when, is asked afterwards."""
     take(database, a_report())
     (alarm,) = standing(database)
+    root = AlarmId(new_id())
+    mark = partial(alarms.correlate, project_id=DEFAULT_PROJECT, alarm_id=alarm.id, root_cause_id=root)
     with database.transaction() as connection:
-        root = AlarmId(new_id())
-        for _ in range(2):
-            symptom = alarms.correlate(connection, DEFAULT_PROJECT, alarm.id, root_cause_id=root, at=later(1))
+        mark(connection, at=later(1))
+        symptom = mark(connection, at=later(2))
     assert (symptom.is_root_cause, symptom.correlated_alarm_ids) == (False, (root,))
     assert happened(database) == [Transition.RAISED, Transition.CORRELATED]
 

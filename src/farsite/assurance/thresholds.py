@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 import httpx2
 import structlog
@@ -255,8 +256,8 @@ def samples_of(answer: object, metric: str, interval_s: float) -> list[Sample]:
         Invalid: it is none.
     """
     match answer:
-        case {"status": "success", "data": {"resultType": "vector", "result": [*found]}}:
-            return [_sample(one, metric, interval_s) for one in found]
+        case {"status": "success", "data": {"resultType": "vector", "result": list() as found}}:
+            return [_sample(one, metric, interval_s) for one in cast("list[object]", found)]
         case _:
             raise Invalid("The answer is not an instant vector of Prometheus.")
 
@@ -264,7 +265,8 @@ def samples_of(answer: object, metric: str, interval_s: float) -> list[Sample]:
 def _sample(one: object, metric: str, interval_s: float) -> Sample:
     match one:
         case {"metric": dict() as labels, "value": [int() | float() as at, str() as value]}:
-            given = {str(key): str(text) for key, text in labels.items() if key != "__name__"}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            all_of_it = cast("dict[object, object]", labels)
+            given = {str(key): str(text) for key, text in all_of_it.items() if key != "__name__"}
             return Sample(
                 metric=metric,
                 labels=tuple(sorted(given.items())),
