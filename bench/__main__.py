@@ -12,7 +12,18 @@ import sys
 import time
 from pathlib import Path
 
-from bench import demonstration, footprint, heartbeats, instantiation, linux_sites, lists, takeover, told
+from bench import (
+    alarm_history,
+    demonstration,
+    footprint,
+    heartbeats,
+    instantiation,
+    intake,
+    linux_sites,
+    lists,
+    takeover,
+    told,
+)
 from bench.figures import Figure, NotMeasured, as_markdown, as_text, row
 from farsite.model.errors import FarsiteError
 
@@ -25,6 +36,8 @@ PARTS = {
     "takeover": takeover.measure,
     "told": told.measure,
     "heartbeats": heartbeats.measure,
+    "intake": intake.measure,
+    "alarm-history": alarm_history.measure,
 }
 
 

@@ -25,6 +25,7 @@ from farsite.assurance.loop_lag import LoopLag
 from farsite.assurance.node_loss import FormerNodes, record_loss, record_return
 from farsite.assurance.observing import Observer
 from farsite.assurance.sharing import Duty, Share
+from farsite.assurance.thresholds import Thresholds
 from farsite.catalogue.catalogue import Catalogue
 from farsite.lifecycle.verbs import VERBS
 from farsite.lifecycle.waiting import DeploymentWatch
@@ -89,6 +90,7 @@ class Farsite:
             settings, self.database, self.drivers, self.watch, self.clock, self._alarm_was_raised
         )
         self.intake = Intake(settings, self.database, self.clock, self._alarm_was_raised)
+        self.thresholds = Thresholds(settings, self.database, self.intake, self.clock)
         self.alarm_upkeep = AlarmUpkeep(settings, self.database, self.clock, self._alarm_was_raised)
         self.controls = Controls(self.database, period_s=settings.control_poll_s)
         self.world = World(
@@ -155,6 +157,7 @@ class Farsite:
             subscription_keys=self.subscription_keys,
             feed=self.feed,
             intake=self.intake,
+            thresholds=self.thresholds,
             begin=self.begin,
             nudge=self.nudge,
             watch_vim=self.watch_vim,
@@ -208,6 +211,7 @@ class Farsite:
         await self.notifier.start()
         self.loop_lag.start()
         self.intake.start()
+        self.thresholds.start()
         await self.catalogue.recover(self._known_alive() - {self.settings.executor_id})
         # VIMs that are away delay neither the start nor each other.
         self._opening = asyncio.create_task(self._open_vims(), name="open-vims")
@@ -233,6 +237,7 @@ class Farsite:
             if task is not None:
                 task.cancel()
         await self.catalogue.stop()
+        await self.thresholds.stop()
         await self.intake.stop()
         await self.share.stop()
         await self.loop_lag.stop()

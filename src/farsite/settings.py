@@ -105,6 +105,12 @@ class Settings:
     alarm_retention_days: str = "365"
     """Days that the history of alarms is kept: a number, and with commas between them exceptions
     [PROJECT:][SEVERITY=]DAYS, e.g. `365,WARNING=30,lab:90,lab:CRITICAL=400`. 0: for ever."""
+    threshold_period_s: float = 5.0
+    """Seconds between evaluations of the projects' thresholds."""
+    prometheus_url: str = ""
+    """Prometheus whose HTTP API is asked for the metrics of thresholds; empty: only what collectd posts."""
+    prometheus_project_label: str = "project_id"
+    """Label that names the project there; all projects but `default` see only series that have theirs."""
 
     node_name: str = ""
     """Name of this process for people and alarms; empty: host name and port. It stays over restarts."""

@@ -11,6 +11,7 @@ from farsite.api.native import (
     access,
     alarm_wishes,
     alarms,
+    availability,
     health,
     intake,
     management,
@@ -64,7 +65,7 @@ def make_app(context: Context) -> FastAPI:
         nodes,
     ):
         app.include_router(part.router)
-    for part in (alarm_wishes, intake):
+    for part in (alarm_wishes, availability, intake):
         app.include_router(part.router)
     app.include_router(discovery.router)
     app.include_router(tacker_vims.router)

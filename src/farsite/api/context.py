@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from farsite.assurance.intake import Intake
+from farsite.assurance.thresholds import Thresholds
 from farsite.catalogue.catalogue import Catalogue
 from farsite.model.clock import Clock
 from farsite.model.ids import VimId
@@ -29,6 +30,7 @@ class Context:
     subscription_keys: KeyDirectory
     feed: Feed
     intake: Intake
+    thresholds: Thresholds
     begin: Callable[[Connection, Operation], None]
     """Records and enqueues an operation in the caller's transaction (lifecycle.requests.start takes it)."""
     nudge: Callable[[], None]

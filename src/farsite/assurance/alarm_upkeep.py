@@ -24,10 +24,10 @@ log = structlog.get_logger()
 
 _PERIOD_S = 0.5
 _REVIEW_PERIOD_S = 2.0
-_REVIEW_ALL_PERIOD_S = 60.0
 _FORGET_PERIOD_S = 600.0
 _AT_ONCE = 500
 _FORGET_AT_ONCE = 1000
+_DAYS_MOST = 36_500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,8 @@ def retention_of(text: str) -> Retention:
         except ValueError:
             count = -1.0
         known = severity == "" or severity in PerceivedSeverity.__members__
-        if count < 0 or not known:
+        # Not a number, or more years than there are.
+        if not 0 <= count <= _DAYS_MOST or not known:
             raise Invalid(
                 f'FARSITE_ALARM_RETENTION_DAYS: "{part}" is not [PROJECT:][SEVERITY=]DAYS, '
                 f"e.g. 365,WARNING=30,lab:CRITICAL=400."
@@ -90,8 +91,7 @@ class AlarmUpkeep:
         self._clock = clock
         self._on_alarm = on_alarm
         self._tasks: list[asyncio.Task[None]] = []
-        self._reviewed: dict[ProjectId, frozenset[str] | None] = {}
-        self._review_all_at_s = 0.0
+        self._reviewed: dict[ProjectId, frozenset[str]] = {}
 
     def start(self) -> None:
         self._tasks = [
@@ -136,26 +136,29 @@ class AlarmUpkeep:
         return alarms.doubt_the_silent(connection, self._clock.now(), limit=_AT_ONCE)
 
     async def review(self) -> int:
-        """Suppress and release open alarms where silences or maintenance have changed; of how many projects.
+        """Release open alarms whose silence or maintenance is over, and suppress those for which one began;
+        of how many projects. Alarms that come are judged as they come."""
+        reasons, suppressed = await self._database.read(self._reasons)
+        over = {project_id for project_id, by in suppressed if by not in reasons.get(project_id, frozenset())}
+        begun = {
+            project_id
+            for project_id, current in reasons.items()
+            if current - self._reviewed.get(project_id, frozenset())
+        }
+        for project_id in over:
+            await self._review_some(project_id, suppressed=True)
+        for project_id in begun:
+            await self._review_some(project_id, suppressed=False)
+        self._reviewed = reasons
+        return len(over | begun)
 
-        Alarms that come are judged as they come, so all of them are looked at only after a change, and once a
-        minute for one that came in the very moment.
-        """
-        now = self._clock.now()
-        if self._clock.monotonic_s() >= self._review_all_at_s:
-            self._review_all_at_s = self._clock.monotonic_s() + _REVIEW_ALL_PERIOD_S
-            self._reviewed = dict.fromkeys(await self._database.read(alarms.projects_with_suppressed))
-        reasons = await self._database.read(alarm_rules.reasons_to_suppress, now)
-        count = 0
-        for project_id in {*reasons, *self._reviewed}:
-            current = reasons.get(project_id, frozenset())
-            if self._reviewed.get(project_id) == current:
-                continue
-            for suppressed in (True, False):
-                await self._review_some(project_id, suppressed=suppressed)
-            self._reviewed[project_id] = current
-            count += 1
-        return count
+    def _reasons(
+        self, connection: Connection
+    ) -> tuple[dict[ProjectId, frozenset[str]], list[tuple[ProjectId, str]]]:
+        return (
+            alarm_rules.reasons_to_suppress(connection, self._clock.now()),
+            alarms.suppressed_by_what(connection),
+        )
 
     async def _review_some(self, project_id: ProjectId, *, suppressed: bool) -> None:
         after, is_first = "", True

@@ -7,9 +7,20 @@ cannot be raised. Source of the words: ITU-T X.733 annex A (probable causes), SO
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from farsite.model.alarm import Alarm, EventType, PerceivedSeverity
 from farsite.model.ids import AlarmId, ProjectId, new_id
+
+
+class Impact(StrEnum):
+    """What an alarm says of the service of its object, for the figures of availability."""
+
+    NONE = "none"
+    COMPONENT = "component"
+    """One component is away; the service is down when none is left."""
+    SERVICE = "service"
+    """The object does not serve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +37,7 @@ class AlarmType:
     faulty_resource_type: str = ""
     hold_off_s: float | None = None
     """Seconds the condition must last before healing starts; None: never healed by itself."""
+    impact: Impact = Impact.NONE
 
 
 VNFC_DIED = AlarmType(
@@ -38,6 +50,7 @@ VNFC_DIED = AlarmType(
     remedy="Nothing while healing works; see farsite op list. Otherwise: farsite vnf heal VNF.",
     faulty_resource_type="COMPUTE",
     hold_off_s=0.0,
+    impact=Impact.COMPONENT,
 )
 LINK_DOWN = AlarmType(
     name="vnfc-link-down",
@@ -49,6 +62,7 @@ LINK_DOWN = AlarmType(
     remedy="Find who took the interface down. It is healed by replacing the VNFC if it stays down.",
     faulty_resource_type="NETWORK",
     hold_off_s=1.0,
+    impact=Impact.COMPONENT,
 )
 DATAPATH_LOST = AlarmType(
     name="vnfc-datapath-lost",
@@ -60,6 +74,7 @@ DATAPATH_LOST = AlarmType(
     remedy="See the function's log (farsite vnf show). It is healed by replacing the VNFC if it lasts.",
     faulty_resource_type="NETWORK",
     hold_off_s=1.0,
+    impact=Impact.COMPONENT,
 )
 HEAL_BUDGET_SPENT = AlarmType(
     name="heal-budget-spent",
@@ -134,7 +149,7 @@ THRESHOLD_CROSSED = AlarmType(
     probable_cause="Threshold crossed",
     severity=PerceivedSeverity.MAJOR,
     effect="A metric met the condition of a threshold of this project; its severity is the threshold's.",
-    remedy="See the details for the values, and farsite alarm threshold list for the condition.",
+    remedy="The details hold the condition; see the metrics of the object, and farsite alarm threshold list.",
 )
 
 CATALOGUE: Mapping[str, AlarmType] = {

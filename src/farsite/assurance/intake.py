@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
-from sqlalchemy.exc import IntegrityError
 
 from farsite import telemetry
 from farsite.model.alarm_reports import AlarmRule, Outcome, Report
@@ -25,7 +24,7 @@ from farsite.model.ids import ProjectId
 from farsite.settings import Settings
 from farsite.store import alarm_rules, alarms
 from farsite.store.alarm_book import Entered
-from farsite.store.database import Connection, Database
+from farsite.store.database import Connection, Database, is_overtaken
 
 log = structlog.get_logger()
 
@@ -208,9 +207,10 @@ class Intake:
         for _ in range(_REPETITIONS):
             try:
                 return await self._database.run(self._enter, reports)
-            except IntegrityError:
+            except Exception as error:
                 # Another process raised one of these alarms in the same moment: now it is a known one.
-                continue
+                if not is_overtaken(error):
+                    raise
         return await self._database.run(self._enter, reports)
 
     def _enter(self, connection: Connection, reports: Sequence[Report]) -> list[Entered]:

@@ -1,10 +1,12 @@
 """`farsite alarm`: alarms."""
 
-from typing import Annotated
+import sys
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from farsite.cli import printing
+from farsite.cli import alarm_wishes, printing
+from farsite.cli.alarm_wishes import moment
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.client import Alarm, Checkpoint, Client
 
@@ -78,6 +80,9 @@ def _show(alarm: Alarm, form: Form) -> None:
             ("raised", printing.when(alarm["raised_at"])),
             ("cleared", printing.when(alarm["cleared_at"]) if alarm["cleared_at"] else ""),
             ("notice", alarm["ack_state"]),
+            ("told by", alarm["source"]),
+            ("flapping", f"came back {alarm['flap_count']} times" if alarm["is_flapping"] else ""),
+            ("suppressed by", alarm["suppressed_by"]),
             ("details", "\n".join(alarm["fault_details"])),
         ],
         form,
@@ -95,3 +100,56 @@ def ack(
     """Say that somebody has taken notice of an alarm."""
     with Client() as client:
         _show(client.acknowledge(alarm, is_acknowledged=not undo), output)
+
+
+app.command(alarm_wishes.silence)
+app.command(alarm_wishes.rule)
+app.command(alarm_wishes.threshold)
+
+Since = Annotated[str, Parameter(help="From this time on: 2026-01-31T12:00:00Z, or 2h for two hours ago.")]
+Until = Annotated[str, Parameter(help="Before this time; now if left out.")]
+
+
+@app.command
+def history(
+    *,
+    since: Since = "",
+    until: Until = "",
+    object: Annotated[str, Parameter(help="Managed object: a VNF, NS or VIM id, a host.")] = "",  # noqa: A002
+    type: Annotated[  # noqa: A002
+        str, Parameter(help="Name of the alarm, or an event type such as EQUIPMENT_ALARM.")
+    ] = "",
+    severity: Annotated[list[str] | None, Parameter(help="Severity; repeatable.")] = None,
+    alarm: Annotated[str, Parameter(help="Id of one alarm.")] = "",
+    export: Annotated[
+        Literal["ndjson", "csv"] | None, Parameter(help="Write everything, as lines or as a table.")
+    ] = None,
+    limit: Limit = 100,
+    output: Output = "table",
+) -> None:
+    """What happened to alarms, newest first; also of those long cleared."""
+    query = [("object", object), ("type", type), ("alarm", alarm)]
+    query += [
+        (name, moment(text, is_past=True)) for name, text in (("since", since), ("until", until)) if text
+    ]
+    query = [(name, value) for name, value in query if value]
+    query += [("severity", one.upper()) for one in severity or []]
+    with Client() as client:
+        if export is not None:
+            for piece in client.export_alarm_history([*query, ("form", export)]):
+                sys.stdout.write(piece)
+            return
+        printing.table(
+            client.alarm_history(query, limit=limit),
+            [
+                ("at", lambda one: printing.when(one["at"])),
+                ("what", lambda one: one["what"]),
+                ("severity", lambda one: one["severity"]),
+                ("problem", lambda one: one["specific_problem"]),
+                ("location", lambda one: one["location"]),
+                ("who", lambda one: one["who"]),
+                ("details", lambda one: "; ".join(one["details"])[:80]),
+            ],
+            output,
+            nothing="Nothing of the kind happened.",
+        )

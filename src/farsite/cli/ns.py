@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from farsite.cli import availability as figures
 from farsite.cli import documents, printing
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.cli.waiting import Timeout, Wait, accepted
@@ -195,3 +196,18 @@ def counters(
             ],
             output,
         )
+
+
+@app.command
+def availability(
+    ns: Key,
+    /,
+    *,
+    since: Annotated[
+        str, Parameter(help="From this time on, or a span such as 7d; 30 days if left out.")
+    ] = "",
+    until: Annotated[str, Parameter(help="Until this time; now if left out.")] = "",
+    output: Output = "table",
+) -> None:
+    """Availability of a network service: MTBF, MTTR, times of detection, failover and recovery."""
+    figures.show("ns", ns, since, until, output)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from farsite.cli import availability as figures
 from farsite.cli import documents, printing
 from farsite.cli.links import links
 from farsite.cli.printing import Filter, Form, Limit, Output
@@ -339,3 +340,18 @@ def _show(vnf: Vnf, vim: str, form: Form) -> None:
         ],
         form,
     )
+
+
+@app.command
+def availability(
+    vnf: Key,
+    /,
+    *,
+    since: Annotated[
+        str, Parameter(help="From this time on, or a span such as 7d; 30 days if left out.")
+    ] = "",
+    until: Annotated[str, Parameter(help="Until this time; now if left out.")] = "",
+    output: Output = "table",
+) -> None:
+    """Availability of a VNF: MTBF, MTTR, times of detection, failover and recovery."""
+    figures.show("vnfs", vnf, since, until, output)

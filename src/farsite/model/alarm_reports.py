@@ -45,6 +45,8 @@ class Report:
     """What rules and silences may match beside the alarm's own attributes."""
     silent_after_s: float | None = None
     """Seconds without a repetition after which nobody knows whether the condition holds; None: never."""
+    is_end_kept: bool = True
+    """Whether the end of a condition of which nobody told is kept, for a beginning that may come late."""
     is_in_order: bool = False
     """Told by a watcher of our own, whose statements come in the order in which things happened: the last one
     counts, whatever a clock that was set back says."""
@@ -139,7 +141,7 @@ def _over(known: Known | None, report: Report, now: datetime) -> Conclusion:
     told = report.alarm if report.is_in_order else _not_ahead(report.alarm, now)
     at = told.event_at
     if known is None or known.alarm.cleared_at is not None:
-        if not report.episode:
+        if not report.is_end_kept or (known is not None and not report.episode):
             return Conclusion(outcome=Outcome.NOTHING_OPEN)
         is_known = known is not None and (
             known.episode == report.episode

@@ -31,6 +31,7 @@ from farsite.store import outbox
 from farsite.store.alarm_rules import Wishes, wishes_of
 from farsite.store.encoding import Encoded, decode, encoded
 from farsite.store.exclusion import begin_to_write, hold, put
+from farsite.store.many import insert_many
 from farsite.store.tables import alarm_history, alarm_holds, alarms
 
 _IN_ONE_QUERY = 500
@@ -463,14 +464,14 @@ class Book:
                     sa.update(alarms).where(alarms.c.id.in_(some)).values(is_latest=False)
                 )
         if fresh:
-            self._connection.execute(
-                sa.insert(alarms), [_columns(one) for one in sorted(fresh.values(), key=_by_identity)]
+            insert_many(
+                self._connection, alarms, [_columns(one) for one in sorted(fresh.values(), key=_by_identity)]
             )
         if changed:
             self._connection.execute(_UPDATE, [_changes(one) for one in changed.values()])
         self._write_holds()
         if self._history:
-            self._connection.execute(sa.insert(alarm_history), self._history)
+            insert_many(self._connection, alarm_history, self._history)
         outbox.tell_many(self._connection, self._told)
         for row in (*fresh.values(), *changed.values()):
             row.is_stored, row.is_dirty = True, False

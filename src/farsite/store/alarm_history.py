@@ -84,7 +84,9 @@ def _query(
     if question.object_id:
         conditions.append(_H.object_id == question.object_id)
     if question.type:
-        conditions.append(_H.type == question.type)
+        # An object has few rows, a type has many; SQLite would take the index of either.
+        column = _H.type.concat("") if question.object_id else _H.type
+        conditions.append(column == question.type)
     if question.event_type is not None:
         conditions.append(_H.event_type == question.event_type.value)
     if question.alarm_id:

@@ -9,10 +9,11 @@ from farsite.model.alarm import Alarm
 from farsite.model.alarm_reports import AlarmRule, Damping, Report, Silence, fit
 from farsite.model.errors import NotFound
 from farsite.model.ids import ProjectId
+from farsite.model.threshold import Threshold
 from farsite.model.vim import VimState
 from farsite.store.encoding import decode, encode
 from farsite.store.exclusion import put
-from farsite.store.tables import alarm_rules, silences, vims
+from farsite.store.tables import alarm_rules, silences, thresholds, vims
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,12 +113,42 @@ def forget_silences(connection: sa.Connection, before: datetime) -> int:
 
 
 def reasons_to_suppress(connection: sa.Connection, at: datetime) -> dict[ProjectId, frozenset[str]]:
-    """Silences in force and VIMs under maintenance, by project: on a change, open alarms are reviewed."""
+    """Silences in force and VIMs under maintenance, by project, as an alarm's `suppressed_by` names them."""
     found: dict[ProjectId, set[str]] = {}
     for row in connection.execute(sa.select(silences).where(silences.c.ends_at > at)):
         if decode(Silence, row.body).starts_at <= at:
-            found.setdefault(ProjectId(row.project_id), set()).add(row.id)
-    away = sa.select(vims.c.id, vims.c.project_id).where(vims.c.state == VimState.MAINTENANCE.value)
+            found.setdefault(ProjectId(row.project_id), set()).add(f"silence:{row.id}")
+    away = sa.select(vims.c.name, vims.c.project_id).where(vims.c.state == VimState.MAINTENANCE.value)
     for row in connection.execute(away):
-        found.setdefault(ProjectId(row.project_id), set()).add(row.id)
+        found.setdefault(ProjectId(row.project_id), set()).add(f"maintenance:{row.name}")
     return {project_id: frozenset(ids) for project_id, ids in found.items()}
+
+
+def thresholds_of(connection: sa.Connection, project_id: ProjectId) -> list[Threshold]:
+    """A project's thresholds by name."""
+    query = sa.select(thresholds.c.body).where(thresholds.c.project_id == project_id)
+    return [decode(Threshold, row.body) for row in connection.execute(query.order_by(thresholds.c.name))]
+
+
+def all_thresholds(connection: sa.Connection) -> dict[ProjectId, list[Threshold]]:
+    """Every project's thresholds."""
+    found: dict[ProjectId, list[Threshold]] = {}
+    query = sa.select(thresholds).order_by(thresholds.c.project_id, thresholds.c.name)
+    for row in connection.execute(query):
+        found.setdefault(ProjectId(row.project_id), []).append(decode(Threshold, row.body))
+    return found
+
+
+def put_threshold(connection: sa.Connection, project_id: ProjectId, threshold: Threshold) -> None:
+    """Keep a threshold; one of the same name is replaced."""
+    row = {"project_id": project_id, "name": threshold.name, "body": encode(threshold)}
+    put(connection, thresholds, [row])
+
+
+def delete_threshold(connection: sa.Connection, project_id: ProjectId, name: str) -> None:
+    """Raises:
+    NotFound: no such threshold in this project.
+    """
+    mine = sa.and_(thresholds.c.project_id == project_id, thresholds.c.name == name)
+    if not connection.execute(sa.delete(thresholds).where(mine)).rowcount:
+        raise NotFound(f'No threshold "{name}". See farsite alarm threshold list.')

@@ -125,6 +125,26 @@ def clear_all_of(connection: sa.Connection, object_id: str, at: datetime) -> int
     return len(rows)
 
 
+def clear_problem(
+    connection: sa.Connection, project_id: ProjectId, specific_problem: str, at: datetime, *, who: str
+) -> int:
+    """Clear every open alarm of one problem in a project, whatever the object; how many."""
+    query = sa.select(alarms.c.object_id).where(
+        alarms.c.project_id == project_id, alarms.c.specific_problem == specific_problem, alarms.c.is_open
+    )
+    found = [row.object_id for row in connection.execute(query)]
+    for object_id in found:
+        clear(
+            connection,
+            object_id=object_id,
+            specific_problem=specific_problem,
+            at=at,
+            project_id=project_id,
+            who=who,
+        )
+    return len(found)
+
+
 def open_of(connection: sa.Connection, object_id: str) -> list[Alarm]:
     query = sa.select(alarms.c.body).where(alarms.c.object_id == object_id, alarms.c.is_open)
     return [decode(Alarm, row.body) for row in connection.execute(query)]
@@ -250,10 +270,12 @@ def doubt_the_silent(connection: sa.Connection, now: datetime, *, limit: int) ->
     return count
 
 
-def projects_with_suppressed(connection: sa.Connection) -> list[ProjectId]:
-    """Projects that have an open alarm of which nobody is told."""
-    hidden = sa.select(alarms.c.project_id).where(alarms.c.suppressed_by != "", alarms.c.is_open)
-    return [ProjectId(row.project_id) for row in connection.execute(hidden.distinct())]
+def suppressed_by_what(connection: sa.Connection) -> list[tuple[ProjectId, str]]:
+    """What keeps open alarms from being told, with the project: each reason once."""
+    hidden = sa.select(alarms.c.project_id, alarms.c.suppressed_by).where(
+        alarms.c.suppressed_by != "", alarms.c.is_open
+    )
+    return [(ProjectId(row.project_id), row.suppressed_by) for row in connection.execute(hidden.distinct())]
 
 
 def review_suppression(

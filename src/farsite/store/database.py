@@ -20,7 +20,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from farsite.model.errors import Conflict
@@ -224,6 +224,11 @@ def is_away(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         return is_transient(error)
     return isinstance(error, PoolTimeout)
+
+
+def is_overtaken(error: BaseException) -> bool:
+    """Whether another transaction wrote a row of the same key first, so that a repetition will find it."""
+    return isinstance(error, IntegrityError)
 
 
 class SqliteOwner:

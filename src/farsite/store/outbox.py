@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from farsite.model.ids import ProjectId
 from farsite.store.database import mark_told
 from farsite.store.encoding import Encoded, encode
+from farsite.store.many import insert_many
 from farsite.store.tables import outbox
 
 _TELLING = 0x46617273
@@ -80,7 +81,7 @@ def tell_many(
     begin_to_tell(connection)
     names = ("project_id", "kind", "object_id", "body", "at")
     recorded = {"recorded_at": datetime.now(UTC)}
-    connection.execute(_TELL, [dict(zip(names, one, strict=True)) | recorded for one in entries])
+    insert_many(connection, outbox, [dict(zip(names, one, strict=True)) | recorded for one in entries])
 
 
 def after(

@@ -587,3 +587,12 @@ vim_statistics = sa.Table(
     sa.Column("body", sa.JSON, nullable=False),
     sa.Index("ix_vim_statistics_hour", "hour"),
 )
+
+thresholds = sa.Table(
+    "thresholds",
+    metadata,
+    _project(),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.PrimaryKeyConstraint("project_id", "name"),
+)

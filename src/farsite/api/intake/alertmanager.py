@@ -81,6 +81,7 @@ def _truncation(group: Group, now_text: str) -> Told:
     return Told(
         at=moment(now_text, "now"),
         is_over=group.truncatedAlerts == 0,
+        is_end_kept=False,
         name=ALERTS_TRUNCATED.name,
         problem=f"{ALERTS_TRUNCATED.name}/{group.groupKey}",
         object=group.externalURL or group.receiver or "alertmanager",

@@ -8,7 +8,6 @@ Source: collectd 5.12, write_http(5) and its JSON format.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from pydantic import Field, TypeAdapter
 
 from farsite.api.intake.reading import Foreign, Key, Label, Text, read
 from farsite.api.intake.told import ALARMS_MAX, LABELS_MAX, Told, moment
+from farsite.assurance.thresholds import Sample
 from farsite.model.errors import Invalid
 
 
@@ -39,16 +39,6 @@ class Item(Foreign):
 
 
 _ITEMS = TypeAdapter(Annotated[list[Item], Field(max_length=ALARMS_MAX)])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One number of one series at one time. `metric` is `plugin_type` or `plugin_type_dsname`."""
-
-    metric: str
-    labels: tuple[tuple[str, str], ...]
-    at: datetime
-    value: float
 
 
 def told(body: bytes, now_text: str) -> tuple[list[Told], list[Sample]]:
@@ -104,11 +94,17 @@ def _samples(item: Item, values: Sequence[float | None], path: str) -> list[Samp
         "plugin_instance": item.plugin_instance,
         "type_instance": item.type_instance,
     }
-    kept = tuple((key, value) for key, value in labels.items() if value)
+    kept = tuple(sorted((key, value) for key, value in labels.items() if value))
     names = [*item.dsnames, *("value" for _ in values)][: len(values)]
     base = item.plugin if item.plugin == item.type else f"{item.plugin}_{item.type}"
     return [
-        Sample(metric=base if name == "value" else f"{base}_{name}", labels=kept, at=at, value=value)
+        Sample(
+            metric=base if name == "value" else f"{base}_{name}",
+            labels=kept,
+            at=at,
+            value=value,
+            interval_s=max(item.interval, 1.0),
+        )
         for name, value in zip(names, values, strict=True)
         if value is not None
     ]

@@ -90,6 +90,8 @@ class Told:
     episode: str = ""
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     silent_after_s: float | None = None
+    is_end_kept: bool = True
+    """Whether its end is worth keeping where nobody told of its beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +224,7 @@ def _report(told: Told, source: Source, names: _Names, rule: AlarmRule | None) -
         who=source.who,
         labels=told.labels,
         silent_after_s=silent_after_s,
+        is_end_kept=told.is_end_kept,
     )
 
 

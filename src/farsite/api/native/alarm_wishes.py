@@ -1,4 +1,4 @@
-"""Silences, and rules for alarms."""
+"""Silences, rules for alarms, and thresholds over metrics."""
 
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -9,11 +9,14 @@ from pydantic import Field
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next, page_in_memory
 from farsite.api.wire import ROOT, Here, Label, Name, ObjectName, Text, Wire, asks
+from farsite.assurance.alarms import THRESHOLD_CROSSED
+from farsite.model.alarm import PerceivedSeverity
 from farsite.model.alarm_reports import AlarmRule, Comparison, Damping, Matcher, Naming, Silence
 from farsite.model.errors import Invalid
 from farsite.model.ids import new_id
 from farsite.model.query import Ask
-from farsite.store import alarm_rules
+from farsite.model.threshold import TEXT_MAX, Threshold, read_condition
+from farsite.store import alarm_rules, alarms
 
 router = APIRouter(prefix=ROOT, tags=["Silences and rules of alarms"])
 
@@ -160,3 +163,51 @@ def delete_rule(name: str, context: Here, caller: Asker) -> None:
     """Forget a rule."""
     with context.database.transaction() as connection:
         alarm_rules.delete_rule(connection, caller.project_id, name)
+
+
+class PutThreshold(Wire):
+    """`condition`, e.g. `cpu_load > 5 for 30s and memory_free{kind="huge"} < 2`; `by` is the label whose
+    values are the objects."""
+
+    condition: Annotated[str, Field(min_length=1, max_length=TEXT_MAX)]
+    by: Name = "host"
+    severity: PerceivedSeverity = PerceivedSeverity.MAJOR
+    location: Label = ""
+
+
+@router.put("/thresholds/{name}")
+def put_threshold(name: ObjectName, body: PutThreshold, context: Here, caller: Asker) -> Threshold:
+    """Keep a threshold: an alarm for each object whose metrics meet the condition."""
+    read_condition(body.condition)
+    if body.severity is PerceivedSeverity.CLEARED:
+        raise Invalid("severity: a threshold that clears what it finds tells nobody anything.")
+    threshold = Threshold(name=name, **body.model_dump())
+    with context.database.transaction() as connection:
+        alarm_rules.put_threshold(connection, caller.project_id, threshold)
+    return threshold
+
+
+@router.get("/thresholds")
+def list_thresholds(
+    ask: Annotated[Ask, Depends(asks(None))],
+    context: Here,
+    caller: Asker,
+    request: Request,
+    response: Response,
+) -> list[Threshold]:
+    """The project's thresholds."""
+    with context.database.transaction() as connection:
+        known = alarm_rules.thresholds_of(connection, caller.project_id)
+    page = page_in_memory(known, ask, {"name": lambda one: one.name}, key=lambda one: one.name)
+    link_next(request, response, page)
+    return list(page.items)
+
+
+@router.delete("/thresholds/{name}", status_code=204)
+def delete_threshold(name: str, context: Here, caller: Asker) -> None:
+    """Forget a threshold, and clear the alarms that it raised."""
+    now = context.clock.now()
+    with context.database.transaction() as connection:
+        alarm_rules.delete_threshold(connection, caller.project_id, name)
+        problem = f"{THRESHOLD_CROSSED.name}/{name}"[:255]
+        alarms.clear_problem(connection, caller.project_id, problem, now, who=caller.name)

@@ -16,6 +16,7 @@ from farsite.api.auth import Asker
 from farsite.api.intake import alertmanager, aodh, collectd, webhook
 from farsite.api.intake.told import Source, Told, report_of
 from farsite.api.wire import ROOT, Here, Wire
+from farsite.assurance.thresholds import Sample
 from farsite.model.access import Caller
 from farsite.model.alarm_reports import Outcome, Report
 from farsite.model.errors import Invalid, Overloaded
@@ -57,9 +58,19 @@ async def from_alertmanager(request: Request, context: Here, caller: Asker) -> T
 
 @router.post("/collectd", openapi_extra=_JSON)
 async def from_collectd(request: Request, context: Here, caller: Asker) -> Taken:
-    """collectd's write_http: notifications; values are for thresholds."""
+    """collectd's write_http: notifications; values are for the project's thresholds."""
     now = context.clock.now().isoformat()
-    return await _take_in(request, context, caller, "collectd", lambda body: collectd.told(body, now)[0])
+
+    samples: list[Sample] = []
+
+    def read(body: bytes) -> list[Told]:
+        notifications, found = collectd.told(body, now)
+        samples.extend(found)
+        return notifications
+
+    taken = await _take_in(request, context, caller, "collectd", read)
+    context.thresholds.feed(caller.project_id, samples)
+    return taken
 
 
 @router.post("/webhook", openapi_extra=_JSON)

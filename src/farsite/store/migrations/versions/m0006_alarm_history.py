@@ -86,10 +86,17 @@ def upgrade() -> None:
         sa.Column("body", sa.JSON(), nullable=False),
     )
     op.create_index("ix_silences_project", "silences", ["project_id", "ends_at"])
+    op.create_table(
+        "thresholds",
+        sa.Column("project_id", sa.String(64), nullable=False),
+        sa.Column("name", sa.String(200), nullable=False),
+        sa.Column("body", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("project_id", "name"),
+    )
 
 
 def downgrade() -> None:
-    for table in ("silences", "alarm_rules", "alarm_holds", "alarm_history"):
+    for table in ("thresholds", "silences", "alarm_rules", "alarm_holds", "alarm_history"):
         op.drop_table(table)
     for name in _ALARM_INDEXES:
         op.drop_index(name, table_name="alarms")
