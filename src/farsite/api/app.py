@@ -7,7 +7,19 @@ from farsite.api import problem
 from farsite.api.auth import Authenticate, KnownCallers
 from farsite.api.context import Context
 from farsite.api.limits import Limits
-from farsite.api.native import access, alarms, health, management, ns, nsds, operations, packages, vims, vnfs
+from farsite.api.native import (
+    access,
+    alarms,
+    healing,
+    health,
+    management,
+    ns,
+    nsds,
+    operations,
+    packages,
+    vims,
+    vnfs,
+)
 from farsite.api.sol003 import vnflcm
 from farsite.api.sol005 import vnfpkgm
 from farsite.api.tacker import discovery
@@ -34,7 +46,7 @@ def make_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.known_callers = KnownCallers(context)
     problem.install(app)
-    for part in (vims, packages, nsds, vnfs, management, ns, operations, alarms, access):
+    for part in (vims, packages, nsds, vnfs, management, ns, operations, alarms, healing, access):
         app.include_router(part.router)
     app.include_router(discovery.router)
     app.include_router(tacker_vims.router)

@@ -20,6 +20,7 @@ NOUNS = {
     "ns": "Network services: create, instantiate, terminate, count packets.",
     "op": "Operations: what runs, why it waits, how to go on.",
     "alarm": "Alarms: what is wrong now and was before.",
+    "policy": "Policies: how faults are healed on its own.",
     "token": "API tokens: make, list, revoke.",
     "identity": "The entry of this service in a Keystone: make it, remove it.",
 }

@@ -160,11 +160,20 @@ def check_policy(policy: HealingPolicy) -> None:
     Raises:
         Invalid: naming the policy, what is wrong and what would be right.
     """
-    kinds = [one.kind for one in policy.ladder]
-    order = list(Rung)
     about = f'Healing policy "{policy.name}"'
-    if policy.handled_by is Recoverer.FARSITE and not kinds:
-        raise Invalid(f"{about} has no rung in its ladder. Name at least one: {', '.join(order)}.")
+    if policy.handled_by is Recoverer.FARSITE and not policy.ladder:
+        raise Invalid(f"{about} has no rung in its ladder. Name at least one: {', '.join(Rung)}.")
+    check_ladder(policy.ladder, about)
+
+
+def check_ladder(ladder: tuple[LadderRung, ...], about: str) -> None:
+    """Refuse a ladder that cannot be climbed; `about` names whose it is.
+
+    Raises:
+        Invalid: its rungs are out of order, twice there, endless, or only words.
+    """
+    kinds = [one.kind for one in ladder]
+    order = list(Rung)
     if len(set(kinds)) != len(kinds) or kinds != sorted(kinds, key=order.index):
         raise Invalid(
             f"{about} names its rungs as {', '.join(kinds)}. Each may be named once, gentlest first: "
@@ -174,12 +183,12 @@ def check_policy(policy: HealingPolicy) -> None:
         raise Invalid(
             f"{about} only notifies. Say handled_by: VNF, or add a rung that Farsite does, such as respawn."
         )
-    long_s = sum(one.deadline_s for one in policy.ladder if one.kind is not Rung.RESPAWN)
+    long_s = sum(one.deadline_s for one in ladder if one.kind is not Rung.RESPAWN)
     if long_s > LADDER_MOST_S:
         raise Invalid(
             f"{about} takes up to {long_s:g} s before it replaces anything; {LADDER_MOST_S:g} s is the most."
         )
-    if any(one.deadline_s <= 0 for one in policy.ladder):
+    if any(one.deadline_s <= 0 for one in ladder):
         raise Invalid(f"{about} has a rung whose deadline_s is not above 0, so it could never succeed.")
 
 
