@@ -8,6 +8,7 @@ import structlog
 
 from farsite.api import local_vim
 from farsite.api.context import Context
+from farsite.assurance.correlating import Correlator
 from farsite.assurance.healing import Healer
 from farsite.assurance.heartbeats import Heartbeats
 from farsite.assurance.history import History
@@ -61,8 +62,9 @@ class Farsite:
         self.heartbeats = Heartbeats(settings, self.database, self.drivers, self.clock)
         self.loop_lag = LoopLag(settings, self.database, self.clock)
         self.healer = Healer(settings, self.database, self.clock, self.begin)
+        self.correlator = Correlator(self.database, self.clock)
         self.observer = Observer(
-            settings, self.database, self.drivers, self.watch, self.clock, self.healer.kick
+            settings, self.database, self.drivers, self.watch, self.clock, self._look_at_alarms
         )
         self.controls = Controls(self.database, period_s=settings.control_poll_s)
         self.world = World(
@@ -104,6 +106,11 @@ class Farsite:
             unwatch_vim=self.unwatch_vim,
         )
 
+    def _look_at_alarms(self) -> None:
+        """An alarm was raised: what caused it, and what is done about it."""
+        self.correlator.kick()
+        self.healer.kick()
+
     def begin(self, connection: sa.Connection, operation: Operation) -> None:
         """Record and enqueue an operation in the caller's transaction."""
         assert self._engine is not None, "the engine is started first"
@@ -127,6 +134,7 @@ class Farsite:
         await self._engine.start()
         self.feed.start()
         self.loop_lag.start()
+        self.correlator.start()
         self.healer.start()
         self.history.start()
         await self.catalogue.recover()
@@ -153,6 +161,7 @@ class Farsite:
         await self.catalogue.stop()
         await self.history.stop()
         await self.healer.stop()
+        await self.correlator.stop()
         await self.loop_lag.stop()
         await self.observer.stop()
         await self.heartbeats.stop()
