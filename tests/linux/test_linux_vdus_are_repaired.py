@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from linux_lab import Lab, deployment, vnfc
 
-from farsite.model.deployment import DeploymentState, Port
+from farsite.model.deployment import DeploymentState, Port, VimEventKind
 from farsite.model.errors import NotSupported, VimFault
 from farsite.model.healing import FenceResult, Rung
 from farsite.vims.drivers.linux.agent import daemon
@@ -63,6 +63,7 @@ async def test_a_repair_of_what_was_replaced_or_died_is_refused(north: Lab) -> N
     with pytest.raises(NotSupported, match="respawn"):
         await site.repair(new, web.id, Rung.REBUILD, since=since)
     os.kill(await north.pid("north", "web"), signal.SIGKILL)
+    await north.heard("north", VimEventKind.VNFC_DIED, vnfc_id="web")
     await north.settled("north", "web", DeploymentState.FAILED)
     with pytest.raises(VimFault, match="only be replaced"):
         await site.repair(new, web.id, Rung.REBOOT_HARD, since=since)

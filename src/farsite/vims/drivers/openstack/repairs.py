@@ -114,8 +114,8 @@ def _repair(connection: "Connection", *, server: Server, kind: Rung, since: date
                 )
             body = {"rebuild": {"imageRef": image}}
         case Rung.EVACUATE:
-            nothing: Json = {}
-            body, microversion = {"evacuate": nothing}, _EVACUATE_MICROVERSION
+            body = {"evacuate": dict[str, object]()}
+            microversion = _EVACUATE_MICROVERSION
         case _:
             raise VimFault(f"Nova knows no {kind}.")
     answer(connection.compute.post(f"{path}/action", json=body, microversion=microversion))
