@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from small_cloud import Answer, SmallCloud, as_json, small_cloud, whole_cloud
 
 from farsite.model.errors import VimFault
 from farsite.model.healing import Rung
@@ -16,6 +15,7 @@ from farsite.vims.drivers.openstack import repairs
 from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.stacks import StackResource
 from farsite.vims.drivers.openstack.standing import SERVER, Server
+from vims_openstack.small_cloud import Answer, SmallCloud, as_json, small_cloud, whole_cloud
 
 SINCE = datetime.now(UTC).replace(microsecond=0)
 SERVER_PATH = "/nova/v2.1/servers/s1"
