@@ -501,6 +501,55 @@ class Availability(TypedDict):
     impact: float | None
 
 
+class LadderRung(TypedDict):
+    kind: str
+    deadline_s: float
+    probe: str
+
+
+class HealingPolicy(TypedDict):
+    name: str
+    scope: dict[str, str]
+    handled_by: str
+    triggers: list[dict[str, object]]
+    ladder: list[LadderRung]
+    fencing: str
+    budget: dict[str, float]
+    priority: int | None
+    is_dry_run: bool
+
+
+class HealingDecision(TypedDict):
+    id: str
+    at: str
+    outcome: str
+    policy: str
+    reasons: list[str]
+    vnfc_ids: list[str]
+    evidence: dict[str, str]
+    operation_id: str | None
+
+
+class Climb(TypedDict):
+    vnfc_id: str
+    kind: str
+    state: str
+    began_at: str
+    ended_at: str | None
+    fence: str
+    detail: str
+
+
+class Decided(TypedDict):
+    decision: HealingDecision
+    climbs: list[Climb]
+
+
+class Healing(TypedDict):
+    vnf_id: str
+    decisions: list[Decided]
+
+
 class Token(TypedDict):
     name: str
     role: str
@@ -1033,6 +1082,23 @@ class Client:
     ) -> Availability:
         path = f"{ROOT}/{kind}/{_in_path(key)}/availability"
         return cast("Availability", self.request("GET", path, query=query).json())
+
+    def healing_policies(self) -> list[HealingPolicy]:
+        return cast("list[HealingPolicy]", self._get("/healing-policies"))
+
+    def healing_policy(self, name: str) -> HealingPolicy:
+        return cast("HealingPolicy", self._get(f"/healing-policies/{_in_path(name)}"))
+
+    def put_healing_policy(self, name: str, body: Document) -> HealingPolicy:
+        path = f"{ROOT}/healing-policies/{_in_path(name)}"
+        return cast("HealingPolicy", self.request("PUT", path, body).json())
+
+    def delete_healing_policy(self, name: str) -> None:
+        self.request("DELETE", f"{ROOT}/healing-policies/{_in_path(name)}")
+
+    def healing(self, vnf: str) -> Healing:
+        """What was decided about healing a VNF, newest first."""
+        return cast("Healing", self._get(f"/vnfs/{_in_path(vnf)}/healing"))
 
     def tokens(self) -> list[Token]:
         return cast("list[Token]", list(self._list("/tokens")))

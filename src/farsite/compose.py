@@ -17,6 +17,7 @@ from farsite.api import local_vim
 from farsite.api.context import Context
 from farsite.api.readers import READERS
 from farsite.assurance.alarm_upkeep import AlarmUpkeep
+from farsite.assurance.correlating import Correlator
 from farsite.assurance.healing import Healer
 from farsite.assurance.heartbeats import Heartbeats
 from farsite.assurance.history import History
@@ -86,6 +87,7 @@ class Farsite:
         self.heartbeats = Heartbeats(settings, self.database, self.drivers, self.clock)
         self.loop_lag = LoopLag(settings, self.database, self.clock)
         self.healer = Healer(settings, self.database, self.clock, self._begin_as_healer)
+        self.correlator = Correlator(self.database, self.clock)
         self.observer = Observer(
             settings, self.database, self.drivers, self.watch, self.clock, self._alarm_was_raised
         )
@@ -116,7 +118,7 @@ class Farsite:
         )
         self.takeover: Takeover | None = None
         """None on SQLite, where there is one process."""
-        duties: tuple[Duty, ...] = (self.healer, self.history, self.alarm_upkeep)
+        duties: tuple[Duty, ...] = (self.correlator, self.healer, self.history, self.alarm_upkeep)
         if not self.database.is_sqlite:
             listener = Listener(
                 members=self._on_members, told=self._on_told, lost=self._on_lost, load=self._load
@@ -167,6 +169,11 @@ class Farsite:
             not_ready_because=self.not_ready_because,
             notify=self.notifier.kick,
         )
+
+    def _look_at_alarms(self) -> None:
+        """An alarm was raised: what caused it, and what is done about it."""
+        self.correlator.kick()
+        self.healer.kick()
 
     def begin(self, connection: sa.Connection, operation: Operation) -> None:
         """Record and enqueue an operation in the caller's transaction."""
@@ -334,7 +341,7 @@ class Farsite:
         if what in ("vims", "everything"):
             self._on_loop(self.share.kick)
         if what in ("alarms", "everything"):
-            self._on_loop(self.healer.kick)
+            self._on_loop(self._look_at_alarms)
         if what in ("controls", "everything"):
             self._on_loop(self.controls.kick)
 
@@ -360,8 +367,8 @@ class Farsite:
         return frozenset(one.id for one in self.takeover.members if one.is_alive)
 
     def _alarm_was_raised(self) -> None:
-        """Have it healed at once, by whichever process heals."""
-        self.healer.kick()
+        """Have it correlated and healed at once, by whichever process does so."""
+        self._look_at_alarms()
         if self.takeover is not None and not self.share.has_duties:
             self._tell("alarms")
 

@@ -64,7 +64,7 @@ def small_cloud(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterato
             if self.command != "HEAD":
                 self.wfile.write(body.encode())
 
-        do_GET = do_POST = do_HEAD = answer  # noqa: N815
+        do_GET = do_POST = do_PUT = do_HEAD = answer  # noqa: N815
 
         def log_message(self, *args: object) -> None:
             pass

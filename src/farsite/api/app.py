@@ -12,6 +12,7 @@ from farsite.api.native import (
     alarm_wishes,
     alarms,
     availability,
+    healing,
     health,
     intake,
     management,
@@ -65,7 +66,7 @@ def make_app(context: Context) -> FastAPI:
         nodes,
     ):
         app.include_router(part.router)
-    for part in (alarm_wishes, availability, intake):
+    for part in (alarm_wishes, availability, healing, intake):
         app.include_router(part.router)
     app.include_router(discovery.router)
     app.include_router(tacker_vims.router)

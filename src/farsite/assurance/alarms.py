@@ -152,6 +152,79 @@ THRESHOLD_CROSSED = AlarmType(
     remedy="The details hold the condition; see the metrics of the object, and farsite alarm threshold list.",
 )
 
+HOST_DOWN = AlarmType(
+    name="host-down",
+    object_kind="host",
+    event_type=EventType.EQUIPMENT_ALARM,
+    probable_cause="Equipment malfunction",
+    severity=PerceivedSeverity.CRITICAL,
+    effect="Everything of ours on the host died within a short time; what was told of it are symptoms.",
+    remedy="Look at the host. What ran there is healed elsewhere. Clears when something lives there.",
+)
+ZONE_DOWN = AlarmType(
+    name="zone-down",
+    object_kind="zone",
+    event_type=EventType.EQUIPMENT_ALARM,
+    probable_cause="Power problem",
+    severity=PerceivedSeverity.CRITICAL,
+    effect="Everything of ours on all hosts of an availability zone died within a short time.",
+    remedy="Look for what its hosts share: power, a switch, storage. Clears when something lives there.",
+)
+VIM_DOWN = AlarmType(
+    name="vim-down",
+    object_kind="vim",
+    event_type=EventType.EQUIPMENT_ALARM,
+    probable_cause="Equipment malfunction",
+    severity=PerceivedSeverity.CRITICAL,
+    effect="Everything of ours in all zones of the VIM died within a short time.",
+    remedy="See farsite vim show VIM, and the VIM's hosts. It clears when something lives there again.",
+)
+SITE_DOWN = AlarmType(
+    name="site-down",
+    object_kind="site",
+    event_type=EventType.ENVIRONMENTAL_ALARM,
+    probable_cause="Power problem",
+    severity=PerceivedSeverity.CRITICAL,
+    effect="Every VIM of the site is silent, or everything of ours in them died; all below are symptoms.",
+    remedy="Ask the site. When it is lost for long, vital services belong elsewhere.",
+)
+VNF_DOWN = AlarmType(
+    name="vnf-down",
+    object_kind="vnf",
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="Out of service",
+    severity=PerceivedSeverity.CRITICAL,
+    effect="No VNFC of the VNF is alive: it does nothing at all.",
+    remedy="Nothing while healing works; see farsite vnf healing VNF. Otherwise: farsite vnf heal VNF.",
+)
+PATH_BROKEN = AlarmType(
+    name="path-broken",
+    object_kind="ns",
+    event_type=EventType.COMMUNICATIONS_ALARM,
+    probable_cause="Loss of signal",
+    severity=PerceivedSeverity.CRITICAL,
+    effect="A hop of the forwarding path has no living instance, or an end of it is dead: no traffic passes.",
+    remedy="See the correlated alarm for the cause; farsite ns show NS for the path.",
+)
+NS_DOWN = AlarmType(
+    name="ns-down",
+    object_kind="ns",
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="Out of service",
+    severity=PerceivedSeverity.CRITICAL,
+    effect="A VNF of the service has no living VNFC, or a path of it is broken.",
+    remedy="See the correlated alarm for the cause.",
+)
+LATENT_FAULT = AlarmType(
+    name="latent-fault-suspected",
+    object_kind="host",
+    event_type=EventType.EQUIPMENT_ALARM,
+    probable_cause="Equipment malfunction",
+    severity=PerceivedSeverity.WARNING,
+    effect="More functions failed on the host within an hour than chance explains; more will.",
+    remedy="Look at its memory, storage, cards and logs before it fails; move vital functions away.",
+)
+
 CATALOGUE: Mapping[str, AlarmType] = {
     one.name: one
     for one in (
@@ -166,6 +239,14 @@ CATALOGUE: Mapping[str, AlarmType] = {
         NODE_LOST,
         ALERTS_TRUNCATED,
         THRESHOLD_CROSSED,
+        HOST_DOWN,
+        ZONE_DOWN,
+        VIM_DOWN,
+        SITE_DOWN,
+        VNF_DOWN,
+        PATH_BROKEN,
+        NS_DOWN,
+        LATENT_FAULT,
     )
 }
 

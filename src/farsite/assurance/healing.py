@@ -4,31 +4,47 @@ Level-triggered: the input is the open alarms, not the events that raised them, 
 was missed meanwhile. Traffic was moved to survivors by the site agent before we hear of it; the heal
 operation makes a replacement, and the agent puts that back into its chains.
 
-Held back by a budget per VNF and by a circuit breaker per VIM: when many die at once, the VIM is the
-suspect and replacing everything at once would make it worse.
+What is done about a VNF is decided by `deciding` from what is read here, in one transaction with the start
+of the operation and under a lock per VNF, so any number of processes may look at once. Every decision is
+kept with its reasons and its evidence; one that only repeats the last one is not.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import structlog
 
 from farsite import telemetry
 from farsite.assurance import alarms as catalogue
+from farsite.assurance.deciding import (
+    Case,
+    Limits,
+    PastHeal,
+    Vnfc,
+    decide,
+    is_news,
+    level_of,
+    priority_of,
+    urgency,
+)
+from farsite.assurance.evidence import Evidence, Finding, Seen, judge
 from farsite.lifecycle import requests
 from farsite.lifecycle.heal_vnf import HEAL_VNF, HealVnf
 from farsite.model.alarm import Alarm
 from farsite.model.clock import Clock
-from farsite.model.deployment import VimEventKind
-from farsite.model.ids import VimId, VnfcId
+from farsite.model.deployment import ResourceKind, VimEventKind
+from farsite.model.errors import Conflict
+from farsite.model.healing import HealingDecision, HealingPolicy, Outcome
 from farsite.model.operation import Operation
-from farsite.model.vim import VimState
+from farsite.model.vim import Vim, VimState
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.settings import Settings
-from farsite.store import alarms, instances, operations, vims
+from farsite.store import alarms, healing, instances, operations, vims
 from farsite.store.database import Connection, Database
+from farsite.store.exclusion import hold
 
 log = structlog.get_logger()
 
@@ -78,90 +94,231 @@ class Healer:
             self._kick.clear()
 
     async def heal_what_is_open(self) -> int:
-        """One look: start a heal for every VNF that needs and may have one; how many."""
-        open_alarms = await self._database.read(alarms.open_of_types, tuple(_HEALABLE))
-        by_vnf: dict[str, list[Alarm]] = {}
-        for alarm in open_alarms:
-            by_vnf.setdefault(alarm.managed_object_id, []).append(alarm)
+        """One look: start a heal for every VNF that needs and may have one, most urgent first; how many."""
+        round_ = await self._database.read(_read_round)
         started = 0
-        for vnf_id, found in by_vnf.items():
-            started += await self._database.run(self._heal, vnf_id, found)
+        for vnf_id, found in self._in_order(round_):
+            try:
+                started += await self._database.run(self._heal, vnf_id, found, round_)
+            except Conflict as race:
+                # Somebody else began an operation in between: the alarm stays open and we look again.
+                log.info("healing.overtaken", vnf=vnf_id, reason=race.detail)
+            except Exception:
+                # One VNF that cannot be decided about must not keep the others from being healed.
+                log.exception("healing.not_decided", vnf=vnf_id)
         return started
 
-    def _heal(self, connection: Connection, vnf_id: str, found: list[Alarm]) -> bool:
+    def _in_order(self, round_: "Round") -> list[tuple[str, list[Alarm]]]:
+        now = self._clock.now()
+
+        def key(entry: tuple[str, list[Alarm]]) -> tuple[float, str]:
+            vnf_id, found = entry
+            waited_s = max((now - one.raised_at).total_seconds() for one in found)
+            return urgency(round_.priorities.get(vnf_id, 0), waited_s), vnf_id
+
+        return sorted(round_.alarms.items(), key=key)
+
+    def _heal(self, connection: Connection, vnf_id: str, found: list[Alarm], round_: "Round") -> bool:
+        # Two processes may look at once. The site first: budgets are counted over it.
+        hold(connection, f"healing on {round_.sites.get(vnf_id, '')}")
+        hold(connection, f"healing of {vnf_id}")
         now = self._clock.now()
         vnf = instances.find_vnf(connection, vnf_id)
         if vnf is None or vnf.state is not InstantiationState.INSTANTIATED or vnf.vim_id is None:
             for alarm in found:
                 alarms.clear(connection, object_id=vnf_id, specific_problem=alarm.specific_problem, at=now)
             return False
-        due = [
-            one
-            for one in found
-            if (now - one.raised_at).total_seconds() >= (_HEALABLE[one.fault_type] or 0.0)
-        ]
-        if not due or vnf.metadata.get("autoheal") == "false":
+        # What was cleared since the look needs nothing any more.
+        standing = {one.id for one in alarms.open_of(connection, vnf_id)}
+        found = [one for one in found if one.id in standing]
+        vim = vims.get_any(connection, vnf.vim_id)
+        case = self._case(connection, vnf, vim, found, round_)
+        limits = Limits(
+            per_vnf=self._settings.heal_budget,
+            window_s=self._settings.heal_window_s,
+            breaker=self._settings.heal_breaker,
+            hold_off_s=_HEALABLE,
+        )
+        decision = decide(case, round_.policies, limits, now)
+        if decision is None:
             return False
-        if operations.lock_holder(connection, vnf.id) is not None:
+        self._tell(connection, decision, case, vim, limits)
+        if decision.outcome is not Outcome.HEAL:
+            before = healing.decisions_of(connection, vnf_id, limit=1)
+            if is_news(decision, before[0] if before else None):
+                healing.insert_decision(connection, decision)
             return False
-        if self._is_withheld(connection, vnf, vnf.vim_id, now):
-            return False
-        vnfcs = tuple(VnfcId(part) for part in sorted({one.faulty_resource for one in due}))
-        cause = ", ".join(sorted({one.fault_type for one in due}))
         operation = requests.start(
             connection,
             self._begin,
             HEAL_VNF,
             instance_id=vnf.id,
             project_id=vnf.project_id,
-            parameters=HealVnf(cause=cause, vnfc_ids=vnfcs),
+            parameters=HealVnf(
+                cause=", ".join(sorted({one.fault_type for one in found})),
+                vnfc_ids=decision.vnfc_ids,
+                ladder=decision.ladder,
+                fencing=decision.fencing,
+            ),
             clock=self._clock,
             requested_by="healing",
             is_automatic=True,
         )
-        log.info("healing.started", vnf=vnf.id, operation_id=operation.id, cause=cause, vnfcs=len(vnfcs))
-        telemetry.HEALS_STARTED.labels(vnf.vim_id).inc()
+        healing.insert_decision(connection, replace(decision, operation_id=operation.id))
+        log.info(
+            "healing.started",
+            vnf=vnf.id,
+            operation_id=operation.id,
+            policy=decision.policy,
+            vnfcs=len(decision.vnfc_ids),
+        )
+        telemetry.HEALS_STARTED.labels(vim.id).inc()
         return True
 
-    def _is_withheld(self, connection: Connection, vnf: VnfInstance, vim_id: VimId, now: datetime) -> bool:
-        vim = vims.get_any(connection, vim_id)
-        if vim.state in (VimState.ERROR, VimState.MAINTENANCE):
-            telemetry.HEALS_WITHHELD.labels("vim").inc()
-            return True
-        since = now - timedelta(seconds=self._settings.heal_breaker_window_s)
-        deaths = alarms.deaths_since(
-            connection, vim_id=vim_id, kind=VimEventKind.VNFC_DIED.value, since=since
+    def _case(
+        self, connection: Connection, vnf: VnfInstance, vim: Vim, found: list[Alarm], round_: "Round"
+    ) -> Case:
+        now = self._clock.now()
+        assert vnf.deployment is not None
+        hosts = {
+            one.vnfc_id: one.host for one in vnf.resources if one.kind is ResourceKind.COMPUTE and one.vnfc_id
+        }
+        window_s = max(
+            [self._settings.heal_window_s, *(one.budget.window_s for one in round_.policies)], default=0.0
         )
-        if deaths > self._settings.heal_breaker:
-            telemetry.HEALS_WITHHELD.labels("breaker").inc()
-            alarm = catalogue.raised(
+        past = healing.heals_since(connection, site=vim.site, since=now - timedelta(seconds=window_s))
+        breaker_since = now - timedelta(seconds=self._settings.heal_breaker_window_s)
+        return Case(
+            vnf_id=vnf.id,
+            name=vnf.name,
+            project_id=vnf.project_id,
+            vnfd_ids=frozenset({str(vnf.vnfd_id), vnf.product_name}),
+            ns_id=vnf.ns_id,
+            metadata=vnf.metadata,
+            vim_id=vim.id,
+            site=vim.site,
+            vim_state=vim.state,
+            vnfcs={
+                one.id: Vnfc(
+                    vdu=one.vdu,
+                    host=hosts.get(one.id, ""),
+                    epoch=one.incarnation,
+                    is_stopped=one.is_stopped,
+                )
+                for one in vnf.deployment.vnfcs
+            },
+            alarms=tuple(found),
+            is_worked_on=operations.lock_holder(connection, vnf.id) is not None,
+            history=tuple(
+                PastHeal(
+                    vnf_id=one.decision.vnf_id,
+                    site=one.decision.site,
+                    hosts=one.decision.hosts,
+                    began_at=one.decision.at,
+                    ended_at=one.ended_at,
+                )
+                for one in past
+            ),
+            deaths=alarms.deaths_since(
+                connection, vim_id=vim.id, kind=VimEventKind.VNFC_DIED.value, since=breaker_since
+            ),
+            findings=round_.findings(vim),
+        )
+
+    def _tell(
+        self, connection: Connection, decision: HealingDecision, case: Case, vim: Vim, limits: Limits
+    ) -> None:
+        """Raise or clear the alarms that say that healing is held back."""
+        is_broken = case.deaths > limits.breaker
+        is_spent = decision.outcome is Outcome.WITHHELD and any(
+            one.startswith("budget of the VNF") for one in decision.reasons
+        )
+        if decision.outcome is Outcome.WITHHELD:
+            kind = "breaker" if is_broken else "budget" if is_spent else "vim"
+            telemetry.HEALS_WITHHELD.labels(kind).inc()
+        now = decision.at
+        if is_broken:
+            mass = catalogue.raised(
                 catalogue.MASS_FAILURE,
                 project_id=vim.project_id,
                 object_id=vim.id,
                 location=f"{vim.site}/{vim.name}",
                 at=now,
-                details=(f"more than {self._settings.heal_breaker} deaths in a short time",),
+                details=(f"more than {limits.breaker} deaths in a short time",),
             )
-            alarms.raise_(connection, alarm)
-            return True
-        alarms.clear(connection, object_id=vim.id, specific_problem=catalogue.MASS_FAILURE.name, at=now)
-        heals = operations.automatic_since(
-            connection,
-            instance_id=vnf.id,
-            verb=HEAL_VNF.verb,
-            since=now - timedelta(seconds=self._settings.heal_window_s),
-        )
-        if heals >= self._settings.heal_budget:
-            telemetry.HEALS_WITHHELD.labels("budget").inc()
-            alarm = catalogue.raised(
+            alarms.raise_(connection, mass)
+        else:
+            alarms.clear(connection, object_id=vim.id, specific_problem=catalogue.MASS_FAILURE.name, at=now)
+        if is_spent:
+            spent = catalogue.raised(
                 catalogue.HEAL_BUDGET_SPENT,
-                project_id=vnf.project_id,
-                object_id=vnf.id,
-                location=f"{vim.site}/{vim.name}/{vnf.name or vnf.id}",
+                project_id=case.project_id,
+                object_id=case.vnf_id,
+                location=f"{vim.site}/{vim.name}/{case.name or case.vnf_id}",
                 at=now,
-                details=(f"{heals} automatic heals within {self._settings.heal_window_s:g} s",),
+                details=(f"budget of the VNF spent within {limits.window_s:g} s",),
             )
-            alarms.raise_(connection, alarm)
-            return True
-        alarms.clear(connection, object_id=vnf.id, specific_problem=catalogue.HEAL_BUDGET_SPENT.name, at=now)
-        return False
+            alarms.raise_(connection, spent)
+        elif decision.outcome is Outcome.HEAL:
+            alarms.clear(
+                connection, object_id=case.vnf_id, specific_problem=catalogue.HEAL_BUDGET_SPENT.name, at=now
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What one look at the open alarms starts from."""
+
+    alarms: Mapping[str, list[Alarm]]
+    policies: tuple[HealingPolicy, ...]
+    priorities: Mapping[str, int]
+    sites: Mapping[str, str]
+    vims: tuple[Vim, ...]
+
+    def findings(self, vim: Vim) -> Mapping[str, Finding]:
+        """What the heartbeats of all VIMs say about the one: when every VIM of several is silent at once, it
+        is we who are cut off."""
+        silent = (VimState.UNREACHABLE, VimState.ERROR)
+        watched = [one for one in self.vims if one.state not in (VimState.PENDING, VimState.MAINTENANCE)]
+        others = [one for one in watched if one.id != vim.id]
+        if vim.state not in silent or not others:
+            return {}
+        is_alone = all(one.state in silent for one in others)
+        evidence = Evidence(agent=Seen.DOWN, management=Seen.DOWN, others=Seen.DOWN if is_alone else Seen.UP)
+        return {"": judge(evidence)}
+
+
+def _read_round(connection: Connection) -> Round:
+    policies = tuple(healing.policies(connection))
+    named = {kind for one in policies for trigger in one.triggers for kind in trigger.fault_types}
+    by_vnf: dict[str, list[Alarm]] = {}
+    for alarm in alarms.open_of_types(connection, (*_HEALABLE, *(named - set(_HEALABLE)))):
+        if alarm.object_kind == "vnf":
+            by_vnf.setdefault(alarm.managed_object_id, []).append(alarm)
+    if not by_vnf:
+        return Round(alarms={}, policies=policies, priorities={}, sites={}, vims=())
+    watched = tuple(vims.everywhere(connection))
+    sites = {one.id: one.site for one in watched}
+    priorities: dict[str, int] = {}
+    where: dict[str, str] = {}
+    for vnf_id in by_vnf:
+        vnf = instances.find_vnf(connection, vnf_id)
+        if vnf is not None and vnf.vim_id is not None:
+            where[vnf_id] = sites.get(vnf.vim_id, "")
+            stated = [
+                priority_of(one, vnf.metadata)
+                for one in policies
+                if one.project_id == vnf.project_id and covers_vnf(one, vnf)
+            ]
+            priorities[vnf_id] = min(stated, default=level_of(vnf.metadata))
+    return Round(alarms=by_vnf, policies=policies, priorities=priorities, sites=where, vims=watched)
+
+
+def covers_vnf(policy: HealingPolicy, vnf: VnfInstance) -> bool:
+    """Whether a policy is about any VDU of a VNF."""
+    scope = policy.scope
+    return (
+        scope.vnf in ("", vnf.id, vnf.name)
+        and scope.ns in ("", vnf.ns_id)
+        and scope.vnfd in ("", vnf.vnfd_id, vnf.product_name)
+    )

@@ -22,6 +22,7 @@ NOUNS = {
     "alarm": "Alarms: what is wrong now and was before.",
     "node": "Nodes: the processes of Farsite itself.",
     "subscription": "Subscriptions: who is told of alarms and operations.",
+    "policy": "Policies: how faults are healed on its own.",
     "token": "API tokens: make, list, revoke.",
     "identity": "The entry of this service in a Keystone: make it, remove it.",
 }

@@ -11,7 +11,8 @@ from farsite.cli import documents, printing
 from farsite.cli.links import links
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.cli.waiting import Timeout, Wait, accepted
-from farsite.client import Client, Port, Vnf
+from farsite.client import Client, Climb, Port, Vnf
+from farsite.model.errors import Invalid
 
 app = App(
     name="vnf",
@@ -146,13 +147,59 @@ def heal(
         list[str] | None,
         Parameter(help="VNFC to replace; if left out, those with an alarm, or all. Repeatable."),
     ] = None,
+    repair: Annotated[
+        list[str] | None,
+        Parameter(
+            help="reboot_soft, reboot_hard, rebuild, evacuate or respawn, with =SECONDS to wait for it (30); "
+            "repeatable, gentlest first. If left out they are replaced (respawn)."
+        ),
+    ] = None,
     cause: str = "",
     wait: Wait = False,
     timeout: Timeout = None,
     output: Output = "table",
 ) -> int:
-    """Replace VNFCs by new ones in the recorded initial state."""
-    return _start(vnf, "heal", {"vnfc_ids": vnfc or [], "cause": cause}, wait, timeout, output)
+    """Mend VNFCs, or replace them by new ones in the recorded initial state."""
+    ladder = [_rung(one) for one in repair or []]
+    # What is made beside something that may be alive is fenced where the VIM can.
+    fencing = "best" if ladder else None
+    body = {"vnfc_ids": vnfc or [], "cause": cause, "ladder": ladder, "fencing": fencing}
+    return _start(vnf, "heal", body, wait, timeout, output)
+
+
+def _rung(text: str) -> dict[str, object]:
+    kind, separator, seconds = text.partition("=")
+    if not separator:
+        return {"kind": kind}
+    try:
+        return {"kind": kind, "deadline_s": float(seconds)}
+    except ValueError as error:
+        raise Invalid(f'--repair takes KIND or KIND=SECONDS, not "{text}".') from error
+
+
+@app.command
+def healing(vnf: Key, /, *, output: Output = "table") -> None:
+    """Show what was decided about healing a VNF, why, and which repairs were tried."""
+    with Client() as client:
+        found = client.healing(vnf)
+    printing.table(
+        found["decisions"],
+        [
+            ("at", lambda one: printing.when(one["decision"]["at"])),
+            ("outcome", lambda one: one["decision"]["outcome"]),
+            ("policy", lambda one: one["decision"]["policy"]),
+            ("why", lambda one: "; ".join(one["decision"]["reasons"])),
+            ("tried", lambda one: ", ".join(_tried(climb) for climb in one["climbs"]) or "-"),
+            ("operation", lambda one: one["decision"]["operation_id"] or "-"),
+        ],
+        output,
+        nothing="Nothing was decided about it yet.",
+    )
+
+
+def _tried(climb: Climb) -> str:
+    fence = f", fence {climb['fence'].partition(':')[0]}" if climb["fence"] else ""
+    return f"{climb['kind']} {climb['state']}{fence}"
 
 
 @app.command

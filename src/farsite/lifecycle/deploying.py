@@ -85,6 +85,16 @@ async def wait_until_ready(op: Op, *, only: frozenset[VnfcId] | None = None, ren
         pause_s = min(pause_s * 2, op.world.settings.vim_poll_max_s)
 
 
+async def as_it_stands(op: Op) -> object:
+    """What the VIM says stands now, for an operation that changed no wish."""
+    vnf = await recorded(op)
+    assert vnf.deployment is not None
+    assert vnf.vim_id is not None
+    driver = await op.world.drivers.of(vnf.vim_id)
+    (status,) = await driver.watch([vnf.deployment.name])
+    return {"resources": [encode(one) for one in status.resources]}
+
+
 async def settled(op: Op, vim_id: VimId, name: str, revision: str) -> DeploymentStatus:
     """The settled status of a deployment.
 

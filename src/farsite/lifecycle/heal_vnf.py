@@ -1,15 +1,20 @@
-"""Heal a VNF: replace VNFCs by new ones that start in the recorded initial state.
+"""Heal a VNF: mend VNFCs where they stand by a ladder of repairs, and replace those that this did not cure by
+new ones that start in the recorded initial state.
+
+Without a ladder they are replaced at once. Before any is replaced that may still be alive it is fenced, if
+the request says how sure that must be (automatic healing does).
 
 Source: ETSI GS NFV-SOL 003 clause 5.4.9; which VNFCs, as in NFV-SOL 002.
 """
 
 from dataclasses import dataclass
 
-from farsite.lifecycle import deploying
+from farsite.lifecycle import deploying, repairing
 from farsite.lifecycle.world import Op, World
 from farsite.model.deployment import Deployment
 from farsite.model.errors import Conflict, Invalid
-from farsite.model.ids import VnfcId
+from farsite.model.healing import LADDER_MOST_S, Fencing, LadderRung, Rung
+from farsite.model.ids import VnfcId, VnfInstanceId
 from farsite.model.operation import InstanceKind
 from farsite.model.vnf import InstantiationState
 from farsite.store import alarms, instances
@@ -20,22 +25,39 @@ from farsite.workflow.saga import Saga, step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealVnf:
-    """`vnfc_ids` empty: those with an open alarm, or all when none has one."""
+    """`vnfc_ids` empty: those with an open alarm, or all when none has one. `ladder` empty: they are
+    replaced. `fencing` None: what is replaced is not fenced first."""
 
     cause: str = ""
     vnfc_ids: tuple[VnfcId, ...] = ()
+    ladder: tuple[LadderRung, ...] = ()
+    fencing: Fencing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Which VNFCs are replaced, and the wish from before."""
+    """Which VNFCs are healed, and the wish from before."""
 
     before: Deployment
-    replaced: tuple[VnfcId, ...]
+    chosen: tuple[VnfcId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mended:
+    """VNFCs that a repair cured where they stand."""
+
+    cured: tuple[VnfcId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """VNFCs of which a new one is wished."""
+
+    vnfc_ids: tuple[VnfcId, ...]
 
 
 def decide(connection: Connection, op: Op) -> object:
-    """Choose what is replaced and record the wish."""
+    """Choose what is healed."""
     want = decode(HealVnf, op.operation.parameters)
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     if vnf.state is not InstantiationState.INSTANTIATED or vnf.deployment is None:
@@ -51,13 +73,33 @@ def decide(connection: Connection, op: Op) -> object:
         one.faulty_resource for one in alarms.open_of(connection, vnf.id) if one.faulty_resource in known
     }
     chosen = frozenset(want.vnfc_ids) or frozenset(alarmed) or frozenset(known)
-    deploying.renew(connection, vnf.id, frozenset(chosen), revision=op.id)
-    return encode(Decision(before=vnf.deployment, replaced=tuple(VnfcId(one) for one in sorted(chosen))))
+    return encode(Decision(before=vnf.deployment, chosen=tuple(VnfcId(one) for one in sorted(chosen))))
+
+
+async def mend(op: Op) -> object:
+    """Climb the ladder with each of them; what is not cured is fenced."""
+    want = decode(HealVnf, op.operation.parameters)
+    chosen = op.result_of(decide, Decision).chosen
+    is_plain = all(one.kind is Rung.RESPAWN for one in want.ladder)
+    if is_plain and want.fencing is None:
+        return encode(Mended(cured=()))
+    ladder = want.ladder or (LadderRung(kind=Rung.RESPAWN),)
+    return encode(Mended(cured=await repairing.climb_all(op, chosen, ladder, want.fencing)))
+
+
+def replace(connection: Connection, op: Op) -> object:
+    """Wish a new one, of the next incarnation, for each that was not cured."""
+    cured = op.result_of(mend, Mended).cured
+    left = tuple(one for one in op.result_of(decide, Decision).chosen if one not in cured)
+    if left:
+        deploying.renew(connection, VnfInstanceId(op.operation.instance_id), frozenset(left), revision=op.id)
+    return encode(Replaced(vnfc_ids=left))
 
 
 async def deploy(op: Op) -> None:
     """Ask the VIM to replace them."""
-    await deploying.deploy(op)
+    if op.result_of(replace, Replaced).vnfc_ids:
+        await deploying.deploy(op)
 
 
 async def deploy_before(op: Op) -> None:
@@ -67,16 +109,19 @@ async def deploy_before(op: Op) -> None:
 
 async def wait(op: Op) -> object:
     """Wait until the replacements run. Another VNFC that died meanwhile is for the next healing."""
-    decision = op.result_of(decide, Decision)
-    return await deploying.wait_until_ready(op, only=frozenset(decision.replaced))
+    replaced = op.result_of(replace, Replaced).vnfc_ids
+    if not replaced:
+        return await deploying.as_it_stands(op)
+    return await deploying.wait_until_ready(op, only=frozenset(replaced))
 
 
 def record(connection: Connection, op: Op) -> None:
-    """Record what stands; alarms of what was replaced are cleared."""
+    """Record what stands; alarms of what was healed are cleared."""
     decision = op.result_of(decide, Decision)
     deploying.record_resources(connection, op, wait, before=decision.before)
+    repairing.end_respawns(connection, op)
     for alarm in alarms.open_of(connection, op.operation.instance_id):
-        if alarm.faulty_resource in decision.replaced:
+        if alarm.faulty_resource in decision.chosen:
             alarms.clear(
                 connection,
                 object_id=alarm.managed_object_id,
@@ -91,7 +136,9 @@ HEAL_VNF: Saga[World] = Saga(
     type="HEAL",
     parameters=HealVnf,
     steps=(
-        step("Choose what to replace", decide),
+        step("Choose what to heal", decide),
+        step("Mend where it stands, or fence", mend, deadline_s=LADDER_MOST_S + 300),
+        step("Choose what to replace", replace),
         step("Deploy on the VIM", deploy, undo=deploy_before),
         step("Wait for the VIM", wait),
         step("Record what stands", record),

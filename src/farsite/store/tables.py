@@ -596,3 +596,40 @@ thresholds = sa.Table(
     sa.Column("body", sa.JSON, nullable=False),
     sa.PrimaryKeyConstraint("project_id", "name"),
 )
+
+# -- healing
+
+healing_policies = sa.Table(
+    "healing_policies",
+    metadata,
+    sa.Column("project_id", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("body", sa.JSON, nullable=False),
+)
+
+healing_decisions = sa.Table(
+    "healing_decisions",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    _project(),
+    sa.Column("vnf_id", sa.String(36), nullable=False),
+    sa.Column("vim_id", sa.String(36), nullable=False),
+    sa.Column("site", sa.String(255), nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("operation_id", sa.String(36)),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Index("ix_healing_decisions_vnf", "vnf_id", "at"),
+    sa.Index("ix_healing_decisions_site", "site", "outcome", "at"),
+    sa.Index("ix_healing_decisions_operation", "operation_id"),
+)
+
+healing_climbs = sa.Table(
+    "healing_climbs",
+    metadata,
+    sa.Column("operation_id", sa.String(36), primary_key=True),
+    sa.Column("vnfc_id", sa.String(255), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    _project(),
+    sa.Column("body", sa.JSON, nullable=False),
+)

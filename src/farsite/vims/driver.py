@@ -14,6 +14,7 @@ A driver announces its optional abilities in `Capabilities.features`; `ability()
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -27,6 +28,7 @@ from farsite.model.deployment import (
     VimEvent,
 )
 from farsite.model.errors import NotSupported
+from farsite.model.healing import Fence, Rung
 from farsite.model.ids import VimId, VnfcId
 from farsite.model.provider_network import ProviderNetwork
 from farsite.model.vim import Capabilities, Vim, VimHealth, Zone
@@ -212,6 +214,38 @@ class InjectsFaults(Protocol):
     async def inject(self, kind: str, target: str, settings: Mapping[str, object]) -> None: ...
 
     async def clear_faults(self) -> None: ...
+
+
+@runtime_checkable
+class Repairs(Protocol):
+    """Features `repair:KIND` (kinds are those of `Rung`): mends a VNFC without making another one."""
+
+    async def repair(self, wanted: Deployment, vnfc_id: VnfcId, kind: Rung, *, since: datetime) -> None:
+        """Reboot, rebuild or evacuate the VNFC of a deployment; returns once accepted, `watch` and the
+        function itself tell what came of it.
+
+        Idempotent: what was accepted after `since` for this VNFC and kind is not done once more, so a lost
+        answer costs no second reboot. A rebuilt VNFC starts in its recorded initial state (`wanted`).
+
+        Raises:
+            VimFault: it does not stand, is of another incarnation than wanted, or the VIM refuses.
+            VimUnreachable: no answer.
+            NotSupported: this VIM, or these credentials, cannot do that kind.
+        """
+        ...
+
+
+@runtime_checkable
+class Fences(Protocol):
+    """Feature `fence`: makes sure that what stands of a VNFC cannot serve any more."""
+
+    async def fence(self, wanted: Deployment, vnfc_id: VnfcId) -> Fence:
+        """Stop the VNFC, or cut it off. Repeating it is quiet; what does not stand is fenced.
+
+        Raises:
+            VimUnreachable: we do not know.
+        """
+        ...
 
 
 Ability = TypeVar("Ability")

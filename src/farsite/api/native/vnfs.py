@@ -10,6 +10,7 @@ from pydantic import Field, JsonValue
 from farsite.api import starting
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next
+from farsite.api.native.healing import RungWire
 from farsite.api.native.links import Link, Managed, link_of, managed_of
 from farsite.api.native.operations import OperationView, accepted
 from farsite.api.wire import ROOT, Document, Here, Label, Labels, Name, OptionalName, Text, Wire, asks
@@ -22,6 +23,7 @@ from farsite.lifecycle.operate_vnf import GRACE_MOST_S, OperateVnf, StopType
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_vnf import TerminateVnf, TerminationType
 from farsite.model.deployment import Port, Resource
+from farsite.model.healing import Fencing, LadderRung, check_ladder
 from farsite.model.ids import VnfcId
 from farsite.model.query import Ask
 from farsite.model.vnf import ExternalLink, InstantiationState, ManagedLink, Place, VnfInstance, VnfState
@@ -87,10 +89,14 @@ class Scale(Wire):
 
 
 class Heal(Wire):
-    """No VNFC named: those with an open alarm, or all when none has one."""
+    """No VNFC named: those with an open alarm, or all when none has one. No ladder: they are replaced."""
 
     cause: Text = ""
     vnfc_ids: Annotated[list[Label], Field(max_length=10_000)] = Field(default_factory=list)
+    ladder: Annotated[list[RungWire], Field(max_length=6)] = Field(default_factory=list[RungWire])
+    """Repairs to try, gentlest first; without `respawn` nothing is replaced."""
+    fencing: Fencing | None = None
+    """How sure it must be that what is replaced cannot serve; null: it is not fenced."""
 
 
 class Operate(Wire):
@@ -311,9 +317,17 @@ def heal(
     response: Response,
     body: Annotated[Heal | None, Body()] = None,
 ) -> OperationView:
-    """Replace VNFCs by new ones in the recorded initial state."""
+    """Mend VNFCs by a ladder of repairs, or replace them by new ones in the recorded initial state."""
     given = body or Heal()
-    want = HealVnf(cause=given.cause, vnfc_ids=tuple(VnfcId(one) for one in given.vnfc_ids))
+    want = HealVnf(
+        cause=given.cause,
+        vnfc_ids=tuple(VnfcId(one) for one in given.vnfc_ids),
+        ladder=tuple(
+            LadderRung(kind=one.kind, deadline_s=one.deadline_s, probe=one.probe) for one in given.ladder
+        ),
+        fencing=given.fencing,
+    )
+    check_ladder(want.ladder, "The request")
     return accepted(starting.heal_vnf(context, caller, vnf, want), response)
 
 

@@ -15,6 +15,8 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from socket import SHUT_RDWR, socket
 from typing import cast
@@ -29,10 +31,11 @@ from farsite.model.deployment import (
     VimEvent,
 )
 from farsite.model.errors import NotSupported, VimFault, VimUnreachable
+from farsite.model.healing import Fence, Rung
 from farsite.model.ids import VnfcId
 from farsite.model.vim import Capabilities, ServiceHealth, VimHealth, Zone
 from farsite.vims.driver import VimConnection
-from farsite.vims.drivers.linux import paths, rpc, wire
+from farsite.vims.drivers.linux import paths, repairs, rpc, wire
 from farsite.vims.drivers.linux.agent import daemon, remove
 from farsite.vims.drivers.linux.agent.main import MODULE, SETUP_FILE
 
@@ -66,7 +69,8 @@ class LinuxDriver:
 
     async def capabilities(self) -> Capabilities:
         """What the agent found by trying."""
-        return wire.from_document(Capabilities, await self._call("capabilities"))
+        found = wire.from_document(Capabilities, await self._call("capabilities"))
+        return replace(found, features=found.features | repairs.FEATURES)
 
     async def health(self) -> VimHealth:
         """The agent (vital) and the data path through its chains.
@@ -168,6 +172,14 @@ class LinuxDriver:
         await asyncio.to_thread(remove.retire_site, self._connection.run_dir, self._directory, namespace)
 
     # -- networks, chains, events ---------------------------------------------------------------------------
+
+    async def repair(self, wanted: Deployment, vnfc_id: VnfcId, kind: Rung, *, since: datetime) -> None:
+        """Restart the function of a VDU; its namespace and ports stay."""
+        await repairs.reboot(self.deploy, self.watch, wanted, vnfc_id, kind, since)
+
+    async def fence(self, wanted: Deployment, vnfc_id: VnfcId) -> Fence:
+        """End all processes of a VDU."""
+        return await repairs.fence(self.deploy, self.watch, wanted, vnfc_id)
 
     async def ensure_network(self, wanted: NetworkSpec) -> None:
         """Make a network as wanted."""

@@ -158,7 +158,9 @@ def judge(sights: Sequence[Sight], asserted: Iterable[str] = ()) -> Capabilities
     )
 
 
-_OF_THE_DRIVER = {"reach", "networks"}
+EVACUATE = "repair:evacuate"
+EVACUATE_NEEDS_ADMIN = "only an administrator may evacuate; register the VIM with a user who is one"
+_OF_THE_DRIVER = {"reach", "networks", "fence", "repair:reboot_soft", "repair:reboot_hard", "repair:rebuild"}
 """What we do with what every OpenStack has."""
 _NOT_OFFERED: Mapping[str, str] = {
     "inter-site": "OpenStack offers nobody the end of a tunnel; name networks that are joined already",
@@ -206,13 +208,17 @@ class Abilities:
             )
         )
         found = judge(sights, _asserted(self._cloud.registration.settings.get("features")))
+        roles = await self._cloud.roles()
         identity = {
             "regions": ", ".join(regions),
             "project_id": await self._cloud.project_id(),
-            "roles": ", ".join(sorted(await self._cloud.roles())),
+            "roles": ", ".join(sorted(roles)),
         }
+        may_evacuate = "admin" in roles
         return Capabilities(
-            features=found.features, missing=found.missing, details={**found.details, **identity}
+            features=found.features | frozenset({EVACUATE} if may_evacuate else ()),
+            missing=dict(found.missing) | ({} if may_evacuate else {EVACUATE: EVACUATE_NEEDS_ADMIN}),
+            details={**found.details, **identity},
         )
 
 

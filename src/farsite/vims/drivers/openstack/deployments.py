@@ -194,6 +194,14 @@ class Deployments:
             found += await self._call(region, partial(_find, owner=owner), "list what stands")
         return found
 
+    async def servers_of(self, wanted: Deployment, vnfc_id: str) -> tuple[str, list[Server]]:
+        """The servers that stand of one VNFC, and their region; more than one only while it is replaced."""
+        region = wanted.region or await self._cloud.default_region()
+        stack = await self._look(region, wanted.name)
+        if stack is None or stack.is_going:
+            return region, []
+        return region, (await self._standing(region, stack, with_ports=False)).of(vnfc_id)
+
     # -- one deployment
 
     async def _create(self, region: str, wanted: Deployment) -> bool:

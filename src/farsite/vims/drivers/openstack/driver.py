@@ -6,9 +6,11 @@ one `Cloud`, which keeps the token and turns what the libraries raise into our t
 
 import socket
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from farsite.model.deployment import Deployment, DeploymentStatus, NetworkSpec, Resource
+from farsite.model.healing import Fence, Rung
 from farsite.model.ids import VnfcId
 from farsite.model.provider_network import ProviderNetwork
 from farsite.model.vim import Capabilities, VimHealth, Zone
@@ -21,6 +23,7 @@ from farsite.vims.drivers.openstack.health import HealthCheck
 from farsite.vims.drivers.openstack.networks import OwnNetworks
 from farsite.vims.drivers.openstack.provider_networks import provider_networks
 from farsite.vims.drivers.openstack.reaching import reach
+from farsite.vims.drivers.openstack.repairs import ServerRepairs
 from farsite.vims.drivers.openstack.validation import validate
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ class OpenStackDriver:
         self._abilities = Abilities(self._cloud)
         self._deployments = Deployments(self._cloud)
         self._networks = OwnNetworks(self._cloud)
+        self._repairs = ServerRepairs(self._cloud, self._deployments)
 
     async def validate(self) -> None:
         """Check address, certificate, credentials, project, regions and services, in this order."""
@@ -101,6 +105,14 @@ class OpenStackDriver:
     async def reach(self, vnfc_id: VnfcId, port: int) -> socket.socket:
         """A direct connection to the VNFC's management address, from where Farsite runs."""
         return await reach(self._cloud, vnfc_id, port)
+
+    async def repair(self, wanted: Deployment, vnfc_id: VnfcId, kind: Rung, *, since: datetime) -> None:
+        """Reboot, rebuild or evacuate a server; returns once Nova has taken it."""
+        await self._repairs.repair(wanted, vnfc_id, kind, since=since)
+
+    async def fence(self, wanted: Deployment, vnfc_id: VnfcId) -> Fence:
+        """Stop a server, or cut it off where its host is silent."""
+        return await self._repairs.fence(wanted, vnfc_id)
 
     async def close(self) -> None:
         """Let go of threads and connections. What was deployed stays."""

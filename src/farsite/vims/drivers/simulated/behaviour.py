@@ -12,9 +12,10 @@ from typing import cast
 
 from farsite.model.deployment import Chain, Deployment, DeploymentState, NetworkSpec, WantedVnfc
 from farsite.model.errors import VimFault
+from farsite.model.healing import Fence, FenceResult, Rung
 from farsite.model.ids import derived_id
 from farsite.model.vim import Zone
-from farsite.vims.drivers.simulated.faults import Fault
+from farsite.vims.drivers.simulated.faults import CURES, Fault
 from farsite.vims.drivers.simulated.knobs import Knobs, ZoneSize, host_names, matches, zone_size
 from farsite.vims.drivers.simulated.state import HeldNetwork, HeldVnfc, State, Usage
 from farsite.vims.drivers.simulated.world import Transaction
@@ -167,7 +168,7 @@ def _create(
     failure: Fault | None,
 ) -> None:
     key = _key(vnfc.id, vnfc.incarnation)
-    place = choose_host(vnfc, [zone for zone in zones if zone.region == region], tx.state)
+    place = choose_host(vnfc, [zone for zone in zones if zone.region == region], tx.state, tx.now)
     if place is None:
         held = tx.state.deployments[wanted.name]
         if vnfc.id not in held.refused:
@@ -216,14 +217,17 @@ def _key(vnfc_id: str, incarnation: int) -> str:
 # -- hosts
 
 
-def choose_host(vnfc: WantedVnfc, zones: Sequence[ZoneSize], state: State) -> tuple[ZoneSize, str] | None:
-    """The host with the most free vCPUs that holds the VNFC and none of its anti-affinity group.
+def choose_host(
+    vnfc: WantedVnfc, zones: Sequence[ZoneSize], state: State, now: float
+) -> tuple[ZoneSize, str] | None:
+    """The host that works with the most free vCPUs, holds the VNFC and none of its anti-affinity group.
 
     A group is one over the whole VIM, whichever deployments its members belong to.
     """
     taken = state.groups.get(vnfc.anti_affinity_group, {}) if vnfc.anti_affinity_group else {}
     best: tuple[float, ZoneSize, str] | None = None
     nothing = Usage()
+    down = {fault.target for fault in state.standing("host_down", now)}
     for zone in zones:
         if vnfc.zone and vnfc.zone != zone.name:
             continue
@@ -238,7 +242,7 @@ def choose_host(vnfc: WantedVnfc, zones: Sequence[ZoneSize], state: State) -> tu
                 and used.memory_mib + vnfc.memory_mib <= memory_mib
                 and used.disk_gib + vnfc.disk_gib <= disk_gib
             )
-            if has_room and host not in taken and (best is None or free > best[0]):
+            if has_room and host not in taken and host not in down and (best is None or free > best[0]):
                 best = (free, zone, host)
     return (best[1], best[2]) if best else None
 
@@ -345,6 +349,13 @@ def act(tx: Transaction, kind: str, target: str, settings: Mapping[str, object])
                 raise VimFault(f'VNFC {vnfc.vnfc_id} has no port "{port}". Ports: {known}.')
             body = {"resource_id": vnfc.resource_id, "port": port, "is_up": False}
             tx.emit("vnfc.linked", key, body)
+        case "hang_vnfc":
+            cured_by = str(settings.get("cured_by") or "reboot_hard")
+            tx.emit("vnfc.hung", key, {"resource_id": vnfc.resource_id, "cured_by": cured_by})
+            _resteer(tx, vnfc)
+        case "drift_vnfc":
+            drifted = settings.get("configuration", {"drifted": True})
+            tx.emit("vnfc.configured", key, {"resource_id": vnfc.resource_id, "configuration": drifted})
         case "datapath_lost":
             tx.emit("vnfc.passes", key, {"resource_id": vnfc.resource_id, "passes_packets": False})
             _resteer(tx, vnfc)
@@ -359,6 +370,70 @@ def kill(tx: Transaction, vnfc: HeldVnfc, reason: str) -> None:
     body = {"resource_id": vnfc.resource_id, "reason": reason}
     tx.emit("vnfc.died", _key(vnfc.vnfc_id, vnfc.incarnation), body)
     _resteer(tx, vnfc)
+
+
+def host_fails(tx: Transaction, host: str) -> None:
+    """All that stands on a host dies with it."""
+    for vnfc in list(tx.state.vnfcs.values()):
+        if vnfc.host == host:
+            kill(tx, vnfc, f"Host {host} is down (simulated).")
+
+
+def repair(
+    tx: Transaction, wanted: Deployment, vnfc_id: str, kind: Rung, *, since: float, zones: Sequence[ZoneSize]
+) -> None:
+    """Mend a VNFC in place, or on another host. One accepted since then is not repeated.
+
+    Raises:
+        VimFault: it is not there, is of another incarnation, or its host does not allow it.
+    """
+    held = tx.state.vnfc(vnfc_id)
+    asked = next((one for one in wanted.vnfcs if one.id == vnfc_id), None)
+    if held is None or asked is None:
+        raise VimFault(f"Server {vnfc_id} could not be found.")
+    if held.incarnation != asked.incarnation:
+        raise VimFault(
+            f"Server {vnfc_id} is of incarnation {held.incarnation}, not {asked.incarnation} as asked."
+        )
+    if held.repaired.get(kind, -1.0) >= since:
+        return
+    is_down = any(fault.target == held.host for fault in tx.state.standing("host_down", tx.now))
+    body: dict[str, object] = {"resource_id": held.resource_id, "repair": kind.value, "ready_at": tx.now}
+    if kind is Rung.EVACUATE:
+        if not is_down:
+            raise VimFault(f"Compute service of {held.host} is still in use.")
+        # Its own host is down, so it is no candidate.
+        place = choose_host(asked, [zone for zone in zones if zone.region == held.region], tx.state, tx.now)
+        if place is None:
+            raise VimFault(NO_HOST)
+        body |= {"zone": place[0].name, "host": place[1], "is_cured": not held.hung}
+    elif is_down:
+        raise VimFault(f"Host {held.host} is down; server {vnfc_id} cannot be reached there.")
+    else:
+        order: list[str] = list(CURES)
+        cured_by = held.hung or order[0]
+        body["is_cured"] = order.index(kind.value) >= order.index(cured_by)
+        if held.died and kind is Rung.REBOOT_SOFT:
+            raise VimFault(f"Cannot 'reboot' instance {vnfc_id} while it is in vm_state error.")
+    if kind is Rung.REBUILD:
+        body["configuration"] = dict(asked.configuration)
+    tx.emit("vnfc.repaired", _key(held.vnfc_id, held.incarnation), body)
+
+
+def fence(tx: Transaction, wanted: Deployment, vnfc_id: str) -> Fence:
+    """Make sure that it cannot serve. One of a newer incarnation than wanted is not ours to fence."""
+    held = tx.state.vnfc(vnfc_id)
+    asked = next((one for one in wanted.vnfcs if one.id == vnfc_id), None)
+    if held is None or asked is None or held.incarnation > asked.incarnation:
+        return Fence(result=FenceResult.CONFIRMED, how="it does not stand any more")
+    key = _key(held.vnfc_id, held.incarnation)
+    if held.died:
+        # Written down all the same: that a fence came first is what the journal is asked for.
+        tx.emit("vnfc.fenced", key, {"resource_id": held.resource_id})
+        return Fence(result=FenceResult.CONFIRMED, how="it is dead")
+    tx.emit("vnfc.fenced", key, {"resource_id": held.resource_id})
+    _resteer(tx, held)
+    return Fence(result=FenceResult.CONFIRMED, how="it was stopped")
 
 
 def fail_in_progress(tx: Transaction, name: str, reason: str) -> bool:

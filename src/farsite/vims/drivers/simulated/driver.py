@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -33,6 +34,7 @@ from farsite.model.deployment import (
     VimEvent,
 )
 from farsite.model.errors import FarsiteError, Invalid, VimFault, VimUnreachable
+from farsite.model.healing import Fence, Rung
 from farsite.model.ids import VnfcId, new_id
 from farsite.model.vim import Capabilities, ServiceHealth, VimHealth, Zone
 from farsite.vims.driver import VimConnection
@@ -52,7 +54,12 @@ FEATURES = frozenset(
         "inter-site",
         "events",
         "faults",
+        "fence",
         "reach",
+        "repair:evacuate",
+        "repair:reboot_hard",
+        "repair:reboot_soft",
+        "repair:rebuild",
         "images:builtin",
         "images:host",
         "volumes",
@@ -197,6 +204,18 @@ class SimulatedDriver:
             serving.cancel()
         self._world.notify()
         leave(self._world)
+
+    # -- repairs
+
+    async def repair(self, wanted: Deployment, vnfc_id: VnfcId, kind: Rung, *, since: datetime) -> None:
+        def mend(tx: Transaction) -> None:
+            began = since.timestamp()
+            behaviour.repair(tx, wanted, vnfc_id, kind, since=began, zones=self._sizes(tx))
+
+        await self._call("repair", mend)
+
+    async def fence(self, wanted: Deployment, vnfc_id: VnfcId) -> Fence:
+        return await self._call("fence", lambda tx: behaviour.fence(tx, wanted, vnfc_id))
 
     # -- networks and chains
 
@@ -466,6 +485,8 @@ def _put_up(tx: Transaction, kind: str, target: str, settings: Mapping[str, obje
         for name in list(tx.state.deployments):
             behaviour.fail_in_progress(tx, name, "Given up in a crash of the VIM (simulated).")
     tx.emit("fault.injected", f"fault:{fault_id}", body)
+    if kind == "host_down":
+        behaviour.host_fails(tx, target)
     if kind == "fail_deployment":
         reason = str(settings.get("reason") or "Build of the instance aborted (simulated).")
         if behaviour.fail_in_progress(tx, target, reason):
@@ -473,7 +494,7 @@ def _put_up(tx: Transaction, kind: str, target: str, settings: Mapping[str, obje
 
 
 def _answers(vnfc: HeldVnfc, now: float) -> bool:
-    return vnfc.ready_at <= now and vnfc.runs(now)
+    return vnfc.ready_at <= now and vnfc.runs(now) and not vnfc.hung
 
 
 def _management(

@@ -29,12 +29,23 @@ FAULT_KINDS: Mapping[str, str] = {
     "kill_vnfc": "A VNFC dies and stays dead; target is its id. reason",
     "link_down": "A port of a VNFC goes down until clear_faults; target is the VNFC id. port",
     "datapath_lost": "A VNFC passes no packets until clear_faults; target is its id.",
+    "hang_vnfc": "A VNFC hangs: it stands and answers nothing. cured_by: reboot_soft | reboot_hard |"
+    " rebuild | respawn, the gentlest repair that helps; target is its id.",
+    "drift_vnfc": "Its configuration is no longer the one it started with; target is its id. configuration",
+    "host_down": "A host fails: all on it is dead and nothing is placed there; target is its name. for_s",
     "chain_counters": "Set counters; target is a chain. hop, vnfc_id, forward_packets, reverse_bytes ...",
 }
 """Kind -> what it does and which settings it takes. Times are seconds; `calls` is how many calls it strikes
 (without it: all until cleared), `probability` is between 0 and 1, `for_s` how long it stands."""
 
-STANDING = frozenset(FAULT_KINDS) - {"kill_vnfc", "link_down", "datapath_lost", "chain_counters"}
+STANDING = frozenset(FAULT_KINDS) - {
+    "kill_vnfc",
+    "link_down",
+    "datapath_lost",
+    "hang_vnfc",
+    "drift_vnfc",
+    "chain_counters",
+}
 """Kinds that wait for calls; the others act at once, on a resource."""
 
 
@@ -87,7 +98,13 @@ _NUMBERS = frozenset(
         "reverse_bytes",
     }
 )
-_CHOICES: Mapping[str, tuple[str, ...]] = {"when": ("before", "after"), "in_progress": ("continue", "fail")}
+CURES = ("reboot_soft", "reboot_hard", "rebuild", "respawn")
+"""What may help a VNFC that hangs, gentlest first."""
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "when": ("before", "after"),
+    "in_progress": ("continue", "fail"),
+    "cured_by": CURES,
+}
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

@@ -65,6 +65,10 @@ class HeldVnfc:
     passes_packets: bool = True
     is_stopped: bool = False
     has_told_start: bool = False
+    hung: str = ""
+    """The gentlest repair that helps it, while it hangs."""
+    repaired: dict[str, float] = field(default_factory=dict[str, float])
+    """Kind of repair -> when the last one was accepted."""
 
     def is_alive(self, now: float) -> bool:
         return not self.died and not (self.fails and self.ready_at <= now)
@@ -462,6 +466,38 @@ class State:
         heapq.heappush(self.due, (effect.at, vnfc.deployment))
         self._tell_of_vnfc(effect, VimEventKind.VNFC_DIED, vnfc, detail=body["reason"])
 
+    def vnfc_hung(self, effect: Effect, body: Body) -> None:
+        """`vnfc.hung`: resource_id, cured_by."""
+        vnfc = self.vnfcs[body["resource_id"]]
+        vnfc.hung = body["cured_by"]
+        vnfc.passes_packets = False
+        self._tell_of_vnfc(effect, VimEventKind.DATAPATH_LOST, vnfc, detail="It answers nothing.")
+
+    def vnfc_repaired(self, effect: Effect, body: Body) -> None:
+        """`vnfc.repaired`: resource_id, repair, ready_at, is_cured, and where they change configuration, host
+        and zone."""
+        vnfc = self.vnfcs[body["resource_id"]]
+        vnfc.repaired[body["repair"]] = effect.at
+        if "host" in body:
+            self._account(vnfc, -1)
+            vnfc.host, vnfc.zone = body["host"], body["zone"]
+            self._account(vnfc, 1)
+        vnfc.configuration = body.get("configuration", vnfc.configuration)
+        if body["is_cured"]:
+            vnfc.died, vnfc.fails, vnfc.hung, vnfc.passes_packets = "", "", "", True
+            for port in vnfc.ports:
+                port.is_up = True
+            vnfc.ready_at, vnfc.has_told_start = body["ready_at"], False
+        self.deployments[vnfc.deployment].change()
+        heapq.heappush(self.due, (body["ready_at"], vnfc.deployment))
+
+    def vnfc_fenced(self, effect: Effect, body: Body) -> None:
+        """`vnfc.fenced`: resource_id. It cannot serve until it is repaired or replaced."""
+        vnfc = self.vnfcs[body["resource_id"]]
+        vnfc.died = vnfc.died or "Fenced."
+        self.deployments[vnfc.deployment].change()
+        heapq.heappush(self.due, (effect.at, vnfc.deployment))
+
     def vnfc_started(self, effect: Effect, body: Body) -> None:
         """`vnfc.started`: resource_id. Changes nothing, is what listeners hear."""
         vnfc = self.vnfcs[body["resource_id"]]
@@ -602,6 +638,9 @@ _HANDLERS: Mapping[str, Callable[[State, Effect, Body], None]] = {
     "vnfc.linked": State.vnfc_linked,
     "vnfc.passes": State.vnfc_passes,
     "vnfc.died": State.vnfc_died,
+    "vnfc.hung": State.vnfc_hung,
+    "vnfc.repaired": State.vnfc_repaired,
+    "vnfc.fenced": State.vnfc_fenced,
     "vnfc.removed": State.vnfc_removed,
     "network.created": State.network_ensured,
     "network.changed": State.network_ensured,

@@ -1,0 +1,331 @@
+"""Keeps cause and symptom apart among the alarms that stand, and raises what follows from them.
+
+Looks when an alarm was raised, and once a second while any stands: reads the graph, has `root_cause` and
+`latent` conclude, and writes the difference. A look that finds nothing new writes nothing, so several
+processes may look at once. Where a server died is remembered from the first look at its alarm, because
+healing moves it.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from farsite import telemetry
+from farsite.assurance import alarms as catalogue
+from farsite.assurance.alarms import AlarmType
+from farsite.assurance.graph import Graph, Kind, Node, Server, build, servers_of
+from farsite.assurance.latent import Failure, Suspicion, suspects
+from farsite.assurance.root_cause import Conclusion, Condition, conclude
+from farsite.model.alarm import Alarm
+from farsite.model.clock import Clock
+from farsite.model.ids import AlarmId, VnfInstanceId
+from farsite.model.vnf import VnfInstance
+from farsite.store import alarms, correlations, instances, vims
+from farsite.store.database import Connection, Database
+from farsite.store.exclusion import hold
+
+log = structlog.get_logger()
+
+_PERIOD_S = 1.0
+WINDOW = timedelta(seconds=30)
+"""Deaths within it are of one cause, also when the first were healed before the last was told."""
+LATENT_WINDOW = timedelta(hours=1)
+PROBATION = timedelta(hours=1)
+"""How long a place counts as failed on which nothing of ours was seen alive again."""
+
+_DEATHS = (catalogue.VNFC_DIED.name, catalogue.LINK_DOWN.name, catalogue.DATAPATH_LOST.name)
+_PLACES: Mapping[Kind, AlarmType] = {
+    Kind.HOST: catalogue.HOST_DOWN,
+    Kind.ZONE: catalogue.ZONE_DOWN,
+    Kind.VIM: catalogue.VIM_DOWN,
+    Kind.SITE: catalogue.SITE_DOWN,
+}
+_DERIVED: Mapping[Kind, AlarmType] = {
+    Kind.VNF: catalogue.VNF_DOWN,
+    Kind.PATH: catalogue.PATH_BROKEN,
+    Kind.NS: catalogue.NS_DOWN,
+}
+_OWN = {one.name: kind for kind, one in (_PLACES | _DERIVED).items()}
+_ALL = (*_DEATHS, catalogue.VIM_UNREACHABLE.name, *_OWN, catalogue.LATENT_FAULT.name)
+
+
+class Correlator:
+    """Looks at alarms and what they concern. One per process."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._kick = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._vnfs: dict[VnfInstanceId, VnfInstance] = {}
+        """Records as last read; read again when their version has grown."""
+        self._died: dict[AlarmId, Server] = {}
+        """Where the server of an alarm stood when the alarm was first seen."""
+        self._seen: object = None
+        self._looked_at: datetime | None = None
+        self._failures: deque[Failure] = deque(maxlen=10_000)
+
+    def kick(self) -> None:
+        self._kick.set()
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._look_for_ever(), name="correlator")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                log.exception("correlation.failed")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._kick.wait(), _PERIOD_S)
+            self._kick.clear()
+
+    async def look(self) -> None:
+        """One look; nothing is written when nothing follows that was not known."""
+        now = self._clock.now()
+        found, versions = await self._database.read(_read, now - WINDOW)
+        seen = (frozenset((one.id, one.version) for one in found), frozenset(versions.items()))
+        # Time alone brings news too (windows end), but slowly.
+        is_known = self._seen == seen and self._looked_at is not None and now - self._looked_at < WINDOW / 6
+        if found and not is_known:
+            await self._database.run(self._look)
+            self._seen, self._looked_at = seen, now
+
+    def _look(self, connection: Connection) -> None:
+        hold(connection, "correlation of alarms")
+        now = self._clock.now()
+        found = correlations.raised_since(connection, _ALL, now - WINDOW)
+        self._read_vnfs(connection)
+        self._remember(found, now)
+        graph = build(
+            vims.everywhere(connection),
+            list(self._vnfs.values()),
+            correlations.services(connection),
+            list(self._died.values()),
+        )
+        standing = {one.node for vnf in self._vnfs.values() for one in servers_of(vnf)}
+        disturbed = {self._died[one.id].node for one in found if one.id in self._died and _is_open(one)}
+        well = standing - disturbed
+        self._clear_places(connection, graph, well, found, now)
+        conclusion = conclude(graph, self._conditions(standing, well, found))
+        self._raise_derived(connection, graph, conclusion, found, now)
+        # Derived alarms that were raised just now are symptoms too.
+        found = correlations.raised_since(connection, _ALL, now - WINDOW)
+        conclusion = conclude(graph, self._conditions(standing, well, found))
+        self._write_causes(connection, conclusion, found, now)
+        self._suspect(connection, graph, conclusion, found, now)
+
+    def _read_vnfs(self, connection: Connection) -> None:
+        versions = correlations.standing_versions(connection)
+        for vnf_id in set(self._vnfs) - set(versions):
+            del self._vnfs[vnf_id]
+        for vnf_id, version in versions.items():
+            known = self._vnfs.get(vnf_id)
+            if known is None or known.version != version:
+                vnf = instances.find_vnf(connection, vnf_id)
+                if vnf is not None and vnf.vim_id is not None:
+                    self._vnfs[vnf_id] = vnf
+
+    def _remember(self, found: Iterable[Alarm], now: datetime) -> None:
+        """Where what is told dead stood; what was healed longer ago than the window is forgotten."""
+        current = {one.id: one for one in found}
+        for alarm_id in list(self._died):
+            if alarm_id not in current:
+                del self._died[alarm_id]
+        for alarm in current.values():
+            if alarm.fault_type not in _DEATHS or alarm.id in self._died or not _is_open(alarm):
+                continue
+            vnf = self._vnfs.get(VnfInstanceId(alarm.managed_object_id))
+            stood = [one for one in servers_of(vnf) if one.vnfc_id == alarm.faulty_resource] if vnf else []
+            for server in stood:
+                self._died[alarm.id] = replace(server, is_alive=False)
+                if server.host and alarm.fault_type == catalogue.VNFC_DIED.name:
+                    failure = Failure(
+                        at=alarm.raised_at,
+                        host=server.host_node.id,
+                        vnf_id=server.vnf_id,
+                        vnfc_id=server.vnfc_id,
+                    )
+                    self._failures.append(failure)
+        while self._failures and self._failures[0].at < now - LATENT_WINDOW:
+            self._failures.popleft()
+
+    def _conditions(self, standing: set[Node], well: set[Node], found: Iterable[Alarm]) -> list[Condition]:
+        conditions: list[Condition] = []
+        for alarm in found:
+            node = self._node_of(alarm)
+            if node is None:
+                continue
+            # Healed where it stood: it lives, and says nothing about its host any more.
+            is_over = not _is_open(alarm) and (node.kind is not Kind.SERVER or node in well)
+            if not is_over and (_is_open(alarm) or node not in standing):
+                conditions.append(Condition(key=alarm.id, node=node))
+        return conditions
+
+    def _node_of(self, alarm: Alarm) -> Node | None:
+        if alarm.id in self._died:
+            return self._died[alarm.id].node
+        if alarm.fault_type == catalogue.VIM_UNREACHABLE.name:
+            return Node(Kind.VIM, alarm.managed_object_id)
+        kind = _OWN.get(alarm.fault_type)
+        if kind is None:
+            return None
+        return Node(kind, alarm.faulty_resource if kind is Kind.PATH else alarm.managed_object_id)
+
+    def _clear_places(
+        self, connection: Connection, graph: Graph, well: set[Node], found: list[Alarm], now: datetime
+    ) -> None:
+        """A place where something of ours lives has not failed. One where nothing is seen is on probation."""
+        for alarm in list(found):
+            kind = _OWN.get(alarm.fault_type)
+            if kind is None or kind not in _PLACES or not _is_open(alarm):
+                continue
+            inside = graph.under(Node(kind, alarm.managed_object_id))
+            if inside & well or now - alarm.event_at > PROBATION:
+                self._clear(connection, alarm, now)
+                found.remove(alarm)
+
+    def _raise_derived(
+        self,
+        connection: Connection,
+        graph: Graph,
+        conclusion: Conclusion,
+        found: Iterable[Alarm],
+        now: datetime,
+    ) -> None:
+        """Alarms of failed places, and of VNFs, paths and services that do not work; cleared when they do."""
+        for cause in conclusion.causes:
+            if cause.node.kind in _PLACES and not cause.own and cause.symptoms:
+                self._raise(connection, _PLACES[cause.node.kind], graph, cause.node, now)
+        really = conclude(graph, self._conditions_without_derived(found)).broken
+        broken = {node for node in really if node in graph.projects}
+        open_now = {
+            node: one
+            for one in found
+            if _is_open(one) and _OWN.get(one.fault_type) in _DERIVED
+            if (node := self._node_of(one)) is not None
+        }
+        for node in sorted(broken - set(open_now)):
+            self._raise(connection, _DERIVED[node.kind], graph, node, now)
+        for node, alarm in open_now.items():
+            if node not in really:
+                self._clear(connection, alarm, now)
+
+    def _conditions_without_derived(self, found: Iterable[Alarm]) -> list[Condition]:
+        """What is dead by itself: an alarm that was derived must not keep itself standing."""
+        return [
+            Condition(key=one.id, node=node)
+            for one in found
+            if _is_open(one) and _OWN.get(one.fault_type) not in _DERIVED
+            if (node := self._node_of(one)) is not None
+        ]
+
+    def _write_causes(
+        self,
+        connection: Connection,
+        conclusion: Conclusion,
+        found: Iterable[Alarm],
+        now: datetime,
+    ) -> None:
+        open_ids = {one.id for one in found if _is_open(one)}
+        for cause in conclusion.causes:
+            if not cause.symptoms:
+                continue
+            for root in cause.own:
+                correlations.correlate(connection, root, is_root_cause=True, with_=cause.symptoms, at=now)
+            for symptom in cause.symptoms:
+                if cause.own and (symptom in open_ids or symptom in self._died):
+                    correlations.correlate(connection, symptom, is_root_cause=False, with_=cause.own, at=now)
+
+    def _suspect(
+        self,
+        connection: Connection,
+        graph: Graph,
+        conclusion: Conclusion,
+        found: Iterable[Alarm],
+        now: datetime,
+    ) -> None:
+        """Latent faults. What a failed place explains says nothing about a host that fails slowly."""
+        population: dict[str, int] = {}
+        for server in graph.servers.values():
+            if server.host:
+                population[server.host_node.id] = population.get(server.host_node.id, 0) + 1
+        for failure in self._failures:
+            population.setdefault(failure.host, 1)
+        failed = {node.id for node in conclusion.failed}
+        for node in conclusion.failed:
+            failed |= {inner.id for inner in graph.under(node)}
+        for one in [one for one in self._failures if one.host in failed]:
+            self._failures.remove(one)
+        # Deaths of the last moments may be the first of a host that fails as a whole: no latent fault.
+        left = [one for one in self._failures if one.at <= now - WINDOW]
+        named = {one.host: one for one in suspects(left, population, since=now - LATENT_WINDOW)}
+        known = {
+            one.managed_object_id: one
+            for one in found
+            if one.fault_type == catalogue.LATENT_FAULT.name and _is_open(one)
+        }
+        for host, suspicion in named.items():
+            if host not in known:
+                self._raise(connection, catalogue.LATENT_FAULT, graph, Node(Kind.HOST, host), now, suspicion)
+        for host, alarm in known.items():
+            if host not in named:
+                self._clear(connection, alarm, now)
+
+    def _raise(
+        self,
+        connection: Connection,
+        kind: AlarmType,
+        graph: Graph,
+        node: Node,
+        now: datetime,
+        suspicion: Suspicion | None = None,
+    ) -> None:
+        details = ()
+        if suspicion is not None:
+            share = f"{suspicion.failures} of {suspicion.population} functions"
+            details = (f"{share} failed; by chance that happens in {suspicion.chance:.1e} of such windows",)
+        object_id, part = node.id, ""
+        if node.kind is Kind.PATH:
+            # A path is known by its service.
+            owner = next((ns for ns, groups in graph.needs.items() if frozenset({node}) in groups), node)
+            object_id, part = owner.id, node.id
+        alarms.raise_(
+            connection,
+            catalogue.raised(
+                kind,
+                project_id=graph.projects[node],
+                object_id=object_id,
+                location=graph.location(node),
+                at=now,
+                part=part,
+                details=details,
+            ),
+        )
+        telemetry.ALARMS_RAISED.labels(kind.name).inc()
+
+    def _clear(self, connection: Connection, alarm: Alarm, now: datetime) -> None:
+        alarms.clear(
+            connection, object_id=alarm.managed_object_id, specific_problem=alarm.specific_problem, at=now
+        )
+
+
+def _read(connection: Connection, since: datetime) -> tuple[list[Alarm], dict[VnfInstanceId, int]]:
+    found = correlations.raised_since(connection, _ALL, since)
+    return found, correlations.standing_versions(connection) if found else {}
+
+
+def _is_open(alarm: Alarm) -> bool:
+    return alarm.cleared_at is None

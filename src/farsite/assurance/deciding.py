@@ -1,0 +1,370 @@
+"""What to do about the open alarms of a VNF: the pure decision that the healer carries out.
+
+Everything that matters comes in as a value (alarms, evidence, policies, history, time) and a decision with
+its reasons comes out, so that the same function runs in the program, in the simulation over thousands of
+schedules, and in a dry run. Nothing here waits, reads or writes.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from farsite.assurance.evidence import Action, Finding, Verdict
+from farsite.model.alarm import Alarm
+from farsite.model.healing import (
+    DEFAULT_POLICY,
+    RISKS_TWO_ALIVE,
+    HealingDecision,
+    HealingPolicy,
+    LadderRung,
+    Outcome,
+    Recoverer,
+    Rung,
+)
+from farsite.model.ids import NsInstanceId, ProjectId, VimId, VnfcId, VnfInstanceId, new_id
+from farsite.model.vim import VimState
+
+USUAL_LEVEL = 2
+"""Service availability level of a VNF that states none; 1 is the highest. Source: ETSI GS NFV-REL 001."""
+_FIGURES = re.compile(r"\d+(\.\d+)?")
+CLASS_WORTH_S = 60.0
+"""Seconds of waiting that outweigh one class of priority, so that a low class is late and never forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vnfc:
+    """What a decision needs to know of a VNFC."""
+
+    vdu: str
+    host: str = ""
+    epoch: int = 0
+    is_stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastHeal:
+    """A heal that was started. `ended_at` None: it runs."""
+
+    vnf_id: VnfInstanceId
+    site: str
+    hosts: tuple[str, ...]
+    began_at: datetime
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One VNF with its open alarms, and all that bears on healing it now."""
+
+    vnf_id: VnfInstanceId
+    name: str
+    project_id: ProjectId
+    vnfd_ids: frozenset[str]
+    """VNFD id and product name."""
+    ns_id: NsInstanceId | None
+    metadata: Mapping[str, str]
+    vim_id: VimId
+    site: str
+    vim_state: VimState
+    vnfcs: Mapping[VnfcId, Vnfc]
+    alarms: tuple[Alarm, ...]
+    is_worked_on: bool
+    """An operation holds the VNF."""
+    history: tuple[PastHeal, ...]
+    """Automatic heals of the whole site within the longest window that may be asked for."""
+    deaths: int
+    """VNFCs that died on the VIM within the breaker's window."""
+    findings: Mapping[str, Finding] = field(default_factory=dict[str, Finding])
+    """Host -> verdict; the empty name stands for the VIM as a whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What counts where a policy says nothing."""
+
+    per_vnf: int
+    window_s: float
+    breaker: int
+    hold_off_s: Mapping[str, float | None]
+    """Fault type -> seconds that it must last; None: it starts no healing by itself."""
+
+
+def level_of(metadata: Mapping[str, str]) -> int:
+    """Service availability level of a VNF by its metadata."""
+    stated = metadata.get("service_availability_level", "")
+    return int(stated) if stated.isdigit() and 1 <= int(stated) <= 9 else USUAL_LEVEL
+
+
+def priority_of(policy: HealingPolicy, metadata: Mapping[str, str]) -> int:
+    """Smaller is first."""
+    return policy.priority if policy.priority is not None else level_of(metadata)
+
+
+def urgency(priority: int, waited_s: float) -> float:
+    """What the queue of VNFs to be healed is sorted by, smallest first. Waiting makes up for a class."""
+    return priority * CLASS_WORTH_S - waited_s
+
+
+def policy_for(policies: Iterable[HealingPolicy], case: Case, vdu: str) -> HealingPolicy:
+    """The most specific policy that covers a VDU of the VNF: one that its metadata names, else by scope; of
+    equals the first by name. Where none does, the default."""
+    named = case.metadata.get("healing_policy", "")
+    covering = [one for one in policies if one.project_id == case.project_id and _covers(one, case, vdu)]
+    best = min(covering, key=lambda one: (one.name != named, _width(one), one.name), default=None)
+    return best or HealingPolicy(name=DEFAULT_POLICY, project_id=case.project_id)
+
+
+def _covers(policy: HealingPolicy, case: Case, vdu: str) -> bool:
+    scope = policy.scope
+    return (
+        scope.vnf in ("", case.vnf_id, case.name)
+        and scope.ns in ("", case.ns_id)
+        and (not scope.vnfd or scope.vnfd in case.vnfd_ids)
+        and scope.vdu in ("", vdu)
+    )
+
+
+def _width(policy: HealingPolicy) -> int:
+    """Smaller is narrower."""
+    scope = policy.scope
+    weights = ((scope.vdu, 1), (scope.vnf, 8), (scope.ns, 4), (scope.vnfd, 2))
+    return -sum(weight for stated, weight in weights if stated)
+
+
+def _is_due(policy: HealingPolicy, alarm: Alarm, limits: Limits, now: datetime) -> float | None:
+    """Seconds until an alarm starts healing (0 or less: now); None when it never does."""
+    for trigger in policy.triggers:
+        if trigger.fault_types and alarm.fault_type not in trigger.fault_types:
+            continue
+        if trigger.severities and alarm.perceived_severity not in trigger.severities:
+            continue
+        hold_off_s = trigger.hold_off_s
+        if hold_off_s is None:
+            # A policy that names a fault type means it, also where the catalogue heals none by itself.
+            hold_off_s = limits.hold_off_s.get(alarm.fault_type, 0.0 if trigger.fault_types else None)
+            if hold_off_s is None and trigger.fault_types:
+                hold_off_s = 0.0
+        if hold_off_s is not None:
+            return hold_off_s - (now - alarm.raised_at).total_seconds()
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """VNFCs of one VNF that one policy covers and that are to be healed."""
+
+    policy: HealingPolicy
+    alarms: tuple[Alarm, ...]
+    vnfc_ids: tuple[VnfcId, ...]
+
+
+def decide(
+    case: Case, policies: Sequence[HealingPolicy], limits: Limits, now: datetime
+) -> HealingDecision | None:
+    """What is done about a VNF now; None when none of its alarms is for healing.
+
+    VNFCs under different policies are decided one policy at a time, the most urgent first; the others' alarms
+    stay open and come next.
+    """
+    groups, soonest_s = _groups(case, policies, limits, now)
+    if not groups:
+        if soonest_s is None:
+            return None
+        policy = policy_for(policies, case, "")
+        reason = f"the condition has not lasted long enough; {soonest_s:.1f} s to go"
+        return _decision(case, policy, (), (), Outcome.WAIT, (reason,), now)
+    group = min(groups, key=lambda one: (priority_of(one.policy, case.metadata), one.policy.name))
+    policy, vnfc_ids = group.policy, group.vnfc_ids
+    cause = f"{', '.join(sorted({one.fault_type for one in group.alarms}))} of {len(vnfc_ids)} VNFC(s)"
+
+    def so(outcome: Outcome, *reasons: str, ladder: tuple[LadderRung, ...] = ()) -> HealingDecision:
+        return _decision(case, policy, vnfc_ids, ladder, outcome, (cause, *reasons), now)
+
+    recoverer = recoverer_of(policy, case.metadata)
+    if recoverer is not Recoverer.FARSITE:
+        return so(Outcome.LEFT_TO_OTHERS, f"handled by {recoverer}")
+    if case.is_worked_on:
+        return so(Outcome.WAIT, "an operation works on the VNF")
+    if refusal := _forbidden_by_the_vim(case, limits):
+        return so(Outcome.WITHHELD, refusal)
+    hosts = _hosts(case, vnfc_ids)
+    ladder, dropped = permitted_ladder(policy.ladder, [_finding(case, host) for host in hosts or ("",)])
+    if not ladder:
+        return so(Outcome.WITHHELD, *dropped)
+    if refusal := _over_budget(case, policy, limits, hosts, now):
+        return so(Outcome.WITHHELD, refusal)
+    if waiting := _cooling(case, policy, now):
+        return so(Outcome.WAIT, waiting)
+    outcome = Outcome.DRY_RUN if policy.is_dry_run else Outcome.HEAL
+    return so(outcome, *dropped, ladder=ladder)
+
+
+def recoverer_of(policy: HealingPolicy, metadata: Mapping[str, str]) -> Recoverer:
+    """Who repairs: the VNF's own metadata (`autoheal`, `handled_by`) go before the policy. One, always."""
+    if metadata.get("autoheal") == "false":
+        return Recoverer.NONE
+    stated = metadata.get("handled_by", "")
+    return Recoverer(stated) if stated in set(Recoverer) else policy.handled_by
+
+
+def _groups(
+    case: Case, policies: Sequence[HealingPolicy], limits: Limits, now: datetime
+) -> tuple[list[_Group], float | None]:
+    """What is due now by policy, and the seconds until the next is due when none is."""
+    due: dict[str, tuple[HealingPolicy, list[Alarm], set[VnfcId]]] = {}
+    soonest_s: float | None = None
+    for alarm in case.alarms:
+        part = VnfcId(alarm.faulty_resource)
+        # An alarm of the VNF as a whole is one of all its VNFCs; one of a VNFC that is gone is of nobody.
+        touched = list(case.vnfcs) if not part else [part] if part in case.vnfcs else []
+        for vnfc_id in touched:
+            policy = policy_for(policies, case, case.vnfcs[vnfc_id].vdu)
+            left_s = _is_due(policy, alarm, limits, now)
+            if left_s is None:
+                continue
+            if left_s > 0:
+                soonest_s = left_s if soonest_s is None else min(soonest_s, left_s)
+                continue
+            entry = due.setdefault(policy.name, (policy, [], set()))
+            entry[1].append(alarm)
+            entry[2].add(vnfc_id)
+    groups = [
+        _Group(policy=policy, alarms=tuple(found), vnfc_ids=tuple(sorted(vnfc_ids)))
+        for policy, found, vnfc_ids in due.values()
+    ]
+    return groups, soonest_s
+
+
+def _forbidden_by_the_vim(case: Case, limits: Limits) -> str:
+    if case.vim_state in (VimState.ERROR, VimState.MAINTENANCE):
+        return f"its VIM is in {case.vim_state}"
+    if case.deaths > limits.breaker:
+        return f"{case.deaths} VNFCs died on the VIM in a short time (breaker at {limits.breaker})"
+    return ""
+
+
+def _finding(case: Case, host: str) -> Finding | None:
+    whole = case.findings.get("")
+    if whole is not None and whole.verdict is Verdict.PARTITION_OF_US:
+        return whole
+    return case.findings.get(host, whole)
+
+
+def permitted_ladder(
+    ladder: tuple[LadderRung, ...], findings: Sequence[Finding | None]
+) -> tuple[tuple[LadderRung, ...], tuple[str, ...]]:
+    """The rungs that the evidence on every host concerned permits, and why others are left out. A host of
+    which nothing was observed at all (None) is judged by its VIM's word alone, and that permits."""
+    kept: list[LadderRung] = []
+    dropped: list[str] = []
+    for rung in ladder:
+        refused = next((one for one in findings if one is not None and not _permits(one, rung.kind)), None)
+        if refused is None:
+            kept.append(rung)
+        else:
+            dropped.append(f"{rung.kind} is not permitted while the verdict is {refused.verdict}")
+    if all(one.kind is Rung.NOTIFY_VNF for one in kept):
+        kept = []
+    return tuple(kept), tuple(dropped)
+
+
+def _permits(finding: Finding, rung: Rung) -> bool:
+    if rung is Rung.NOTIFY_VNF:
+        return finding.verdict is not Verdict.PARTITION_OF_US
+    if rung in RISKS_TWO_ALIVE:
+        return bool({Action.RECOVER, Action.RECOVER_AFTER_FENCE} & finding.permitted)
+    return Action.REBOOT in finding.permitted
+
+
+def _hosts(case: Case, vnfc_ids: Iterable[VnfcId]) -> tuple[str, ...]:
+    return tuple(sorted({case.vnfcs[one].host for one in vnfc_ids} - {""}))
+
+
+def _over_budget(
+    case: Case, policy: HealingPolicy, limits: Limits, hosts: tuple[str, ...], now: datetime
+) -> str:
+    budget = policy.budget
+    window_s = budget.window_s or limits.window_s
+    recent = [one for one in case.history if one.began_at >= now - timedelta(seconds=window_s)]
+    own = sum(one.vnf_id == case.vnf_id for one in recent)
+    per_vnf = budget.per_vnf or limits.per_vnf
+    if own >= per_vnf:
+        return f"budget of the VNF: {own} automatic heals within {window_s:g} s"
+    here = [one for one in recent if one.site == case.site]
+    if budget.per_site and len(here) >= budget.per_site:
+        return f"budget of site {case.site}: {len(here)} automatic heals within {window_s:g} s"
+    running = [one for one in case.history if one.ended_at is None and one.site == case.site]
+    if budget.parallel_per_site and len(running) >= budget.parallel_per_site:
+        return f"{len(running)} heals run on site {case.site} already"
+    for host in hosts:
+        count = sum(host in one.hosts for one in here)
+        if budget.per_host and count >= budget.per_host:
+            return f"budget of host {host}: {count} automatic heals within {window_s:g} s"
+        at_once = sum(host in one.hosts for one in running)
+        if budget.parallel_per_host and at_once >= budget.parallel_per_host:
+            return f"{at_once} heals of what stood on host {host} run already"
+    return ""
+
+
+def _cooling(case: Case, policy: HealingPolicy, now: datetime) -> str:
+    ended = [one.ended_at for one in case.history if one.vnf_id == case.vnf_id and one.ended_at]
+    left_s = (
+        policy.budget.cool_down_s - (now - max(ended)).total_seconds()
+        if ended and policy.budget.cool_down_s
+        else 0.0
+    )
+    return f"it cools down for another {left_s:.1f} s" if left_s > 0 else ""
+
+
+def _decision(
+    case: Case,
+    policy: HealingPolicy,
+    vnfc_ids: tuple[VnfcId, ...],
+    ladder: tuple[LadderRung, ...],
+    outcome: Outcome,
+    reasons: tuple[str, ...],
+    now: datetime,
+) -> HealingDecision:
+    hosts = _hosts(case, vnfc_ids)
+    evidence = {"vim": str(case.vim_state), "deaths on the VIM": str(case.deaths)}
+    evidence |= {
+        one.specific_problem: f"{one.perceived_severity} since {one.raised_at.isoformat()}"
+        for one in case.alarms
+    }
+    for host in ("", *hosts):
+        if (finding := case.findings.get(host)) is not None:
+            evidence[f"host {host}" if host else "site"] = (
+                f"{finding.verdict} ({finding.confidence:.0%}): {finding.reason}"
+            )
+    return HealingDecision(
+        id=new_id(),
+        project_id=case.project_id,
+        vnf_id=case.vnf_id,
+        vim_id=case.vim_id,
+        site=case.site,
+        at=now,
+        outcome=outcome,
+        policy=policy.name,
+        reasons=reasons,
+        vnfc_ids=vnfc_ids,
+        hosts=hosts,
+        priority=priority_of(policy, case.metadata),
+        ladder=ladder,
+        fencing=policy.fencing,
+        epochs={one: case.vnfcs[one].epoch + 1 for one in vnfc_ids},
+        evidence=evidence,
+    )
+
+
+def is_news(decision: HealingDecision, before: HealingDecision | None) -> bool:
+    """Whether a decision says something that the one before it did not: what only repeats it is not kept."""
+    if before is None or decision.outcome is Outcome.HEAL:
+        return True
+
+    def gist(one: HealingDecision) -> HealingDecision:
+        # How many seconds are left, or how many died so far, changes with every look and is no news.
+        reasons = tuple(_FIGURES.sub("#", reason) for reason in one.reasons)
+        return replace(one, id="", at=decision.at, evidence={}, reasons=reasons, operation_id=None)
+
+    return gist(decision) != gist(before)

@@ -1,0 +1,244 @@
+"""What is done about the open alarms of a VNF, decided from values alone."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from farsite.assurance import alarms as catalogue
+from farsite.assurance.deciding import (
+    CLASS_WORTH_S,
+    Case,
+    Limits,
+    PastHeal,
+    Vnfc,
+    decide,
+    is_news,
+    policy_for,
+    urgency,
+)
+from farsite.assurance.evidence import Evidence, Seen, judge
+from farsite.model.alarm import Alarm, PerceivedSeverity
+from farsite.model.healing import (
+    Budget,
+    HealingDecision,
+    HealingPolicy,
+    LadderRung,
+    Outcome,
+    Recoverer,
+    Rung,
+    Scope,
+    Trigger,
+)
+from farsite.model.ids import DEFAULT_PROJECT, NsInstanceId, ProjectId, VimId, VnfcId, VnfInstanceId
+from farsite.model.vim import VimState
+
+NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+LIMITS = Limits(per_vnf=5, window_s=600, breaker=20, hold_off_s={"vnfc-died": 0.0, "vnfc-datapath-lost": 1.0})
+LADDER = (LadderRung(kind=Rung.REBOOT_HARD), LadderRung(kind=Rung.RESPAWN))
+
+
+def alarm(kind: catalogue.AlarmType, part: str, age_s: float = 10.0) -> Alarm:
+    return catalogue.raised(
+        kind,
+        project_id=DEFAULT_PROJECT,
+        object_id="vnf",
+        location="here",
+        at=NOW - timedelta(seconds=age_s),
+        part=part,
+    )
+
+
+def case(*alarms: Alarm, **changed: object) -> Case:
+    usual = Case(
+        vnf_id=VnfInstanceId("vnf"),
+        name="fw",
+        project_id=DEFAULT_PROJECT,
+        vnfd_ids=frozenset({"Firewall", "vnfd-1"}),
+        ns_id=NsInstanceId("ns"),
+        metadata={},
+        vim_id=VimId("vim"),
+        site="north",
+        vim_state=VimState.ACTIVE,
+        vnfcs={
+            VnfcId("a"): Vnfc(vdu="front", host="h1", epoch=3),
+            VnfcId("b"): Vnfc(vdu="back", host="h2"),
+        },
+        alarms=alarms or (alarm(catalogue.VNFC_DIED, "a"),),
+        is_worked_on=False,
+        history=(),
+        deaths=1,
+    )
+    return replace(usual, **changed)  # type: ignore[arg-type]
+
+
+def policy(name: str = "p", **said: object) -> HealingPolicy:
+    return HealingPolicy(name=name, project_id=DEFAULT_PROJECT, **said)  # type: ignore[arg-type]
+
+
+def decided(
+    given: Case, *policies: HealingPolicy, after_s: float = 0.0, limits: Limits = LIMITS
+) -> HealingDecision:
+    decision = decide(given, policies, limits, NOW + timedelta(seconds=after_s))
+    assert decision is not None
+    return decision
+
+
+def test_without_a_policy_what_died_is_replaced_at_once() -> None:
+    """As it always was; the epoch to come and what was known stand in the record."""
+    found = decided(case())
+    assert (found.outcome, found.policy, found.vnfc_ids) == (Outcome.HEAL, "default", ("a",))
+    assert [one.kind for one in found.ladder] == [Rung.RESPAWN]
+    assert found.epochs == {"a": 4}
+    assert found.hosts == ("h1",)
+    assert found.evidence["vnfc-died/a"].startswith("MAJOR since")
+
+
+def test_a_condition_must_last_as_long_as_its_hold_off() -> None:
+    """A link that flaps once must not cost a function its life."""
+    young = case(alarm(catalogue.DATAPATH_LOST, "a", age_s=0.2))
+    assert decided(young).outcome is Outcome.WAIT
+    assert decided(young, after_s=1.0).outcome is Outcome.HEAL
+    patient = policy(triggers=(Trigger(fault_types=("vnfc-died",), hold_off_s=60),))
+    assert decided(case(), patient).outcome is Outcome.WAIT
+
+
+def test_an_alarm_that_no_trigger_names_starts_nothing() -> None:
+    """A filter filters: other types, other severities, alarms of what is gone."""
+    only = policy(triggers=(Trigger(fault_types=("vnfc-link-down",)),))
+    assert decide(case(), [only], LIMITS, NOW) is None
+    critical = policy(triggers=(Trigger(severities=(PerceivedSeverity.CRITICAL,)),))
+    assert decide(case(), [critical], LIMITS, NOW) is None
+    assert decide(case(alarm(catalogue.VNFC_DIED, "gone")), [], LIMITS, NOW) is None
+
+
+def test_a_named_fault_type_heals_though_the_catalogue_heals_it_not() -> None:
+    """Who names it means it."""
+    named = policy(triggers=(Trigger(fault_types=("vnf-down",)),))
+    found = decided(case(alarm(catalogue.VNF_DOWN, "")), named)
+    assert (found.outcome, found.vnfc_ids) == (Outcome.HEAL, ("a", "b"))
+    assert decide(case(alarm(catalogue.VNF_DOWN, "")), [policy()], LIMITS, NOW) is None
+
+
+def test_the_narrowest_policy_counts() -> None:
+    """A rule for one function must not be undone by one for all."""
+    policies = [
+        policy("all"),
+        policy("product", scope=Scope(vnfd="Firewall")),
+        policy("service", scope=Scope(ns="ns")),
+        policy("one", scope=Scope(vnf="fw")),
+        policy("vdu", scope=Scope(vnf="fw", vdu="front")),
+        replace(policy("other", scope=Scope(vnf="fw", vdu="front")), project_id=ProjectId("other")),
+    ]
+    assert policy_for(policies, case(), "front").name == "vdu"
+    assert policy_for(policies, case(), "back").name == "one"
+    assert policy_for(policies[:3], case(), "front").name == "service"
+    assert policy_for(policies[:2], case(), "front").name == "product"
+    named = case(metadata={"healing_policy": "product"})
+    assert policy_for(policies, named, "front").name == "product"
+
+
+@pytest.mark.parametrize("owner", [Recoverer.VNF, Recoverer.VIM, Recoverer.NONE])
+def test_exactly_one_recovers(owner: Recoverer) -> None:
+    """By policy or by the VNF's own word; whoever it is, we are not the second."""
+    assert decided(case(), policy(handled_by=owner)).outcome is Outcome.LEFT_TO_OTHERS
+    assert decided(case(metadata={"handled_by": owner.value})).outcome is Outcome.LEFT_TO_OTHERS
+    back = case(metadata={"handled_by": "farsite"})
+    assert decided(back, policy(handled_by=owner)).outcome is Outcome.HEAL
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        ({"vim_state": VimState.ERROR}, "ERROR"),
+        ({"vim_state": VimState.MAINTENANCE}, "MAINTENANCE"),
+        ({"deaths": 21}, "breaker"),
+        ({"findings": {"": judge(Evidence(others=Seen.DOWN))}}, "partition-of-us"),
+        ({"findings": {"h1": judge(Evidence())}}, "unknown"),
+    ],
+)
+def test_what_forbids_healing_is_named(changed: dict[str, object], word: str) -> None:
+    """An operator who wonders why nothing happens reads it there."""
+    found = decided(case(**changed), policy(ladder=LADDER))
+    assert found.outcome is Outcome.WITHHELD
+    assert word in " ".join(found.reasons)
+
+
+def test_evidence_takes_out_the_rungs_that_it_forbids() -> None:
+    """A host that hangs is not asked to reboot what stands on it; what is replaced is fenced first."""
+    hung = judge(
+        Evidence(
+            agent=Seen.DOWN,
+            management=Seen.DOWN,
+            tenant=Seen.DOWN,
+            power=Seen.UP,
+            others=Seen.UP,
+        )
+    )
+    found = decided(case(findings={"h1": hung}), policy(ladder=LADDER))
+    assert (found.outcome, [one.kind for one in found.ladder]) == (Outcome.HEAL, [Rung.RESPAWN])
+    assert "reboot_hard is not permitted while the verdict is host-hung" in found.reasons
+    assert "host-hung" in found.evidence["host h1"]
+
+
+def past(count: int, *, vnf: str = "vnf", host: str = "h1", runs: bool = False) -> tuple[PastHeal, ...]:
+    return tuple(
+        PastHeal(
+            vnf_id=VnfInstanceId(vnf),
+            site="north",
+            hosts=(host,),
+            began_at=NOW - timedelta(seconds=60),
+            ended_at=None if runs else NOW - timedelta(seconds=50),
+        )
+        for _ in range(count)
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "history", "word"),
+    [
+        (Budget(), past(5), "budget of the VNF: 5"),
+        (Budget(per_vnf=2), past(2), "budget of the VNF: 2"),
+        (Budget(per_site=3), past(3, vnf="other", host="h9"), "budget of site north: 3"),
+        (Budget(per_host=2), past(2, vnf="other"), "budget of host h1: 2"),
+        (Budget(parallel_per_site=1), past(1, vnf="other", host="h9", runs=True), "1 heals run on site"),
+        (Budget(parallel_per_host=1), past(1, vnf="other", runs=True), "what stood on host h1"),
+    ],
+)
+def test_each_budget_withholds_when_it_is_spent_and_not_before(
+    budget: Budget, history: tuple[PastHeal, ...], word: str
+) -> None:
+    """Per VNF, host and site, in a window and at once."""
+    spent = decided(case(history=history), policy(budget=budget))
+    assert spent.outcome is Outcome.WITHHELD
+    assert word in " ".join(spent.reasons)
+    assert decided(case(history=history[1:]), policy(budget=budget)).outcome is Outcome.HEAL
+
+
+def test_heals_of_before_the_window_count_no_more() -> None:
+    """A budget is a rate."""
+    assert decided(case(history=past(5))).outcome is Outcome.WITHHELD
+    assert decided(case(history=past(5)), after_s=600).outcome is Outcome.HEAL
+
+
+def test_a_vnf_cools_down_between_two_heals() -> None:
+    """What was just healed is given time to show whether it helped."""
+    cool = policy(budget=Budget(cool_down_s=90))
+    assert decided(case(history=past(1)), cool).outcome is Outcome.WAIT
+    assert decided(case(history=past(1)), cool, after_s=41).outcome is Outcome.HEAL
+
+
+def test_waiting_makes_up_for_a_lower_class() -> None:
+    """Starvation is bounded: a class is worth a minute."""
+    assert urgency(1, 0) < urgency(2, 0)
+    assert urgency(3, 2 * CLASS_WORTH_S + 1) < urgency(1, 0)
+
+
+def test_what_only_repeats_the_last_decision_is_not_kept() -> None:
+    """A look each second must not fill the record; another reason, or another VNFC, is news."""
+    cool = policy(budget=Budget(cool_down_s=90))
+    first = decided(case(history=past(1)), cool)
+    assert is_news(first, None)
+    assert not is_news(decided(case(history=past(1)), cool, after_s=3), first)
+    assert is_news(decided(case(is_worked_on=True), cool), first)
+    assert is_news(decided(case()), first)

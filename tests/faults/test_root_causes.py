@@ -1,0 +1,127 @@
+"""Causes and symptoms through the whole program: a host dies, and operators are told one thing."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import sqlalchemy as sa
+from fault_grounds import Grounds
+from fault_lab import Lab, clear_faults, inject, quiet, until, vim_id
+
+from farsite.lifecycle.instantiate_vnf import InstantiateVnf
+from farsite.model.alarm import Alarm
+from farsite.store import tables
+from farsite.store.encoding import decode
+
+on_both = pytest.mark.parametrize("grounds", ["sqlite", "postgresql"], indirect=True)
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+async def lab(grounds: Grounds) -> AsyncIterator[Lab]:
+    """A Farsite of the test's own with three small hosts in the north."""
+    ground = grounds.copy()
+    quiet(ground.data_dir / "log.txt")
+    started = Lab(grounds.settings(ground))
+    await started.start()
+    await started.watched()
+    try:
+        yield started
+    finally:
+        await started.stop()
+
+
+async def every_alarm(lab: Lab) -> list[Alarm]:
+    def read(connection: sa.Connection) -> list[Alarm]:
+        return [decode(Alarm, row.body) for row in connection.execute(sa.select(tables.alarms.c.body))]
+
+    return await lab.database.run(read)
+
+
+async def some_vnfs(lab: Lab, count: int) -> dict[str, list[tuple[str, str]]]:
+    """VNFs of two VNFCs that nobody heals; by host, the VNF and VNFC of all that stands there."""
+    await inject(lab.settings, "north", "capacity", hosts=3)
+    placed: dict[str, list[tuple[str, str]]] = {}
+    for _ in range(count):
+        vnf_id = await lab.create_vnf()
+        await lab.done("instantiate_vnf", vnf_id, InstantiateVnf(level_id="pair", vim="north"))
+        for one in (await lab.vnf(vnf_id)).resources:
+            if one.kind == "COMPUTE":
+                placed.setdefault(one.host, []).append((vnf_id, str(one.vnfc_id)))
+    return placed
+
+
+@on_both
+async def test_a_host_that_dies_is_one_cause_and_all_its_deaths_are_symptoms(lab: Lab) -> None:
+    """Many alarms say that something died, one says why; each names the other, also after it cleared."""
+    placed = await some_vnfs(lab, 6)
+    host = max(placed, key=lambda one: len(placed[one]))
+    assert len(placed[host]) >= 3
+    await inject(lab.settings, "north", "host_down", host)
+    found: list[Alarm] = []
+
+    async def is_concluded() -> bool:
+        found[:] = await every_alarm(lab)
+        deaths = [one for one in found if one.fault_type == "vnfc-died"]
+        return len(deaths) == len(placed[host]) and not any(one.is_root_cause for one in deaths)
+
+    await until(is_concluded, "one cause", lambda: f"{found}")
+    (cause,) = [one for one in found if one.fault_type == "host-down"]
+    assert cause.is_root_cause
+    assert cause.managed_object_id == f"{vim_id('north')}/{host}"
+    assert cause.location.startswith("north/north/")
+    assert cause.location.endswith(host)
+    deaths = {one.id: one for one in found if one.fault_type == "vnfc-died"}
+    assert set(deaths) <= set(cause.correlated_alarm_ids)
+    assert {one.faulty_resource for one in deaths.values()} == {vnfc for _, vnfc in placed[host]}
+    assert all(cause.id in one.correlated_alarm_ids for one in deaths.values())
+    others = [one.fault_type for one in found if one.is_root_cause]
+    assert others == ["host-down"]
+    # The host is back and what stood there is made anew: the cause clears, its history stays.
+    await clear_faults(lab.settings)
+    await inject(lab.settings, "north", "capacity", hosts=3)
+    for vnf_id in {vnf for vnf, _ in placed[host]}:
+        from farsite.lifecycle.heal_vnf import HealVnf
+
+        await lab.done("heal_vnf", vnf_id, HealVnf())
+
+    async def is_cleared() -> bool:
+        found[:] = await every_alarm(lab)
+        return all(one.cleared_at is not None for one in found)
+
+    await until(is_cleared, "all cleared", lambda: f"{[one for one in found if one.cleared_at is None]}")
+    (cause,) = [one for one in found if one.fault_type == "host-down"]
+    assert set(deaths) <= set(cause.correlated_alarm_ids)
+
+
+@on_both
+async def test_a_vnf_without_any_living_vnfc_is_down_until_one_lives(lab: Lab) -> None:
+    """One of two dead is lost redundancy, both dead is an outage: the second is told as CRITICAL."""
+    placed = await some_vnfs(lab, 1)
+    (vnf_id,) = {vnf for found in placed.values() for vnf, _ in found}
+    first, second = sorted(vnfc for found in placed.values() for _, vnfc in found)
+    await inject(lab.settings, "north", "kill_vnfc", first)
+
+    async def has_died() -> bool:
+        return any(one.fault_type == "vnfc-died" for one in await every_alarm(lab))
+
+    await until(has_died, "the first death")
+    await lab.farsite.correlator.look()
+    assert [one for one in await every_alarm(lab) if one.fault_type == "vnf-down"] == []
+    await inject(lab.settings, "north", "kill_vnfc", second)
+    found: list[Alarm] = []
+
+    async def is_down() -> bool:
+        found[:] = [one for one in await every_alarm(lab) if one.fault_type == "vnf-down"]
+        return bool(found) and not found[0].is_root_cause
+
+    await until(is_down, "vnf-down")
+    assert (found[0].managed_object_id, found[0].perceived_severity) == (vnf_id, "CRITICAL")
+    from farsite.lifecycle.heal_vnf import HealVnf
+
+    await lab.done("heal_vnf", vnf_id, HealVnf())
+
+    async def is_up() -> bool:
+        found[:] = [one for one in await every_alarm(lab) if one.fault_type == "vnf-down"]
+        return all(one.cleared_at is not None for one in found)
+
+    await until(is_up, "vnf-down cleared")

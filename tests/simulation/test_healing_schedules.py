@@ -1,0 +1,85 @@
+"""The healing logic over many schedules: messages lost, late and twice, deciders cut off and crashed, fences
+that fail. One schedule per seed, the same every time."""
+
+import pytest
+from healing_checkers import CHECKERS, happened
+from healing_world import Planted, World
+
+
+def run(seed: int, planted: Planted = Planted.NOTHING) -> World:
+    world = World(seed, planted)
+    world.run()
+    return world
+
+
+def faults_of(seeds: range) -> list[str]:
+    found: list[str] = []
+    for seed in seeds:
+        world = run(seed)
+        for name, check in CHECKERS.items():
+            found += [f"seed {seed}: {name}: {one}" for one in check(world)]
+    return found
+
+
+def test_no_schedule_breaks_an_invariant() -> None:
+    """No two alive, no step back, no recovery without a fence, no more than the budget, one at a time, the
+    urgent first, and nothing done by who sees nobody."""
+    assert faults_of(range(200)) == []
+
+
+@pytest.mark.slow
+def test_none_of_three_thousand_schedules_breaks_an_invariant() -> None:
+    """What happens once in a thousand nights happens every night somewhere."""
+    assert faults_of(range(200, 3200)) == []
+
+
+def test_schedules_are_worth_the_name() -> None:
+    """A simulation in which nothing happens proves nothing: every kind of event comes often."""
+    counts: dict[str, int] = {}
+    for seed in range(50):
+        for one in run(seed).history:
+            counts[one.what] = counts.get(one.what, 0) + 1
+    for what in ("alarm", "heal", "healed", "fenced", "recover", "acts", "stops"):
+        assert counts.get(what, 0) > 100, counts
+
+
+def test_the_same_seed_is_the_same_schedule() -> None:
+    """A finding that cannot be repeated cannot be mended."""
+    assert run(7).history == run(7).history
+    assert run(7).history != run(8).history
+
+
+FINDS = {
+    Planted.NO_FENCE: {"fence_before_recover", "single_active"},
+    Planted.NO_EPOCH: {"epoch_monotone"},
+    Planted.NO_BUDGET: {"budgets"},
+    Planted.NO_LOCK: {"one_recoverer"},
+    Planted.NO_ORDER: {"priority"},
+    Planted.NO_EVIDENCE: {"nobody_isolated_acts"},
+    Planted.BLIND_TO_OWNER: {"one_recoverer"},
+}
+
+
+@pytest.mark.parametrize("planted", list(FINDS))
+def test_each_checker_finds_the_violation_that_was_planted_for_it(planted: Planted) -> None:
+    """A checker that finds nothing where something is wrong is worse than none."""
+    left = set(FINDS[planted])
+    for seed in range(200):
+        world = run(seed, planted)
+        left -= {name for name in left if CHECKERS[name](world)}
+        if not left:
+            break
+    assert left == set(), f"not found by {left}"
+
+
+def test_every_checker_has_a_violation_planted_for_it() -> None:
+    """One that nothing was planted for is believed, not known."""
+    assert set.union(*FINDS.values()) == set(CHECKERS)
+
+
+def test_what_can_be_cured_is_cured() -> None:
+    """Safe and useless is easy: with the faults over, what the budget allows is well in the end."""
+    worlds = [run(seed) for seed in range(30)]
+    ended = sum(len(happened(world, "healed")) for world in worlds)
+    begun = sum(len(happened(world, "heal")) for world in worlds)
+    assert ended > 0.8 * begun
