@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from farsite.api.auth import Asker
 from farsite.api.filters import link_next, page_in_memory
 from farsite.api.wire import ROOT, Here, Wire, asks
-from farsite.model.errors import Conflict, NotSupported
+from farsite.model.errors import Conflict, NotFound, NotSupported
 from farsite.model.node import Node, NodeState
 from farsite.model.query import Ask
 from farsite.store import nodes
@@ -74,13 +74,16 @@ async def undrain_node(node: str, context: Here, caller: Asker) -> NodeView:  # 
 
 
 async def _ask(context: Here, key: str, *, is_wanted: bool) -> NodeView:
+    known = await context.nodes()
+    if not any(key in (one.id, one.name) for one in known):
+        raise NotFound(f'No node "{key}". See farsite node list.')
     if context.database.is_sqlite:
         raise NotSupported(
             "On SQLite there is one process, and nobody to hand its work to. Stop it: what runs goes on when "
             "it is started again. Several processes need PostgreSQL."
         )
     if is_wanted:
-        _check_others(await context.nodes(), key)
+        _check_others(known, key)
     asked = await context.database.read(nodes.ask_to_drain, key, is_wanted=is_wanted)
     return _view(asked, context.node_id)
 
