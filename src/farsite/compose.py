@@ -206,13 +206,14 @@ class Farsite:
         if self.takeover is not None:
             await self.database.run(_check_installation, self.settings)
             await asyncio.to_thread(self.takeover.register)
+            self.takeover.start()
             await record_return(self.database, self.takeover.me, self.clock)
         await self.database.run(self._ensure_token)
         self._engine = Engine(self.settings, self.database, VERBS, self.runner)
         self._engine.let(may_rescue=lambda: self.share.has_duties)
         await self._engine.start()
         if self.takeover is not None:
-            self.takeover.start(self._engine)
+            self.takeover.look_after(self._engine)
             self._living = asyncio.create_task(self._live(self.takeover), name="living")
         self.feed.start()
         await self.notifier.start()

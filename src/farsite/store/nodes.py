@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import psycopg
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from farsite.model.errors import Conflict, NotFound
 from farsite.model.ids import DEFAULT_PROJECT
@@ -100,7 +101,7 @@ def hear(connection: sa.Connection, *, within_s: float) -> list[str]:
         # All of them first: the connection is theirs until they are read.
         return [notice.payload for notice in raw.notifies(timeout=within_s, stop_after=1)]
     except psycopg.OperationalError as error:
-        raise sa.exc.OperationalError("LISTEN", None, error) from error
+        raise OperationalError("LISTEN", None, error) from error
 
 
 def tell(connection: sa.Connection, what: str) -> None:

@@ -59,6 +59,12 @@ _ADOPT_QUEUED = sa.text(
     f"UPDATE dbos.workflow_status SET application_version = :ours "  # noqa: S608  (constants only)
     f"WHERE status = 'ENQUEUED' AND {_OLDER}"
 ).bindparams(sa.bindparam("older", expanding=True))
+_PUT_BACK = sa.text(
+    "UPDATE dbos.workflow_status SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, "
+    "updated_at = (EXTRACT(epoch FROM clock_timestamp()) * 1000)::bigint "
+    "WHERE status = 'PENDING' AND executor_id IN :names AND application_version = :ours "
+    "AND queue_name = 'operations'"
+).bindparams(sa.bindparam("names", expanding=True))
 _LEFT = sa.text("SELECT count(*) FROM dbos.workflow_status WHERE status = 'PENDING' AND executor_id = :name")
 _EXECUTORS = sa.text("SELECT DISTINCT executor_id FROM dbos.workflow_status WHERE status = 'PENDING'")
 
@@ -210,7 +216,12 @@ class Engine:
                     _ADOPT,
                     {"ours": WORKFLOW_VERSION, "older": older, "names": list(executor_ids)},
                 )
-        return len(DBOS._recover_pending_workflows(list(executor_ids)))  # pyright: ignore[reportPrivateUsage]
+        if self._database.is_sqlite:
+            return len(DBOS._recover_pending_workflows(list(executor_ids)))  # pyright: ignore[reportPrivateUsage]
+        # The engine's own call does the same one by one: 25 ms each on a busy machine, so 50 took a second.
+        with self._engine.begin() as connection:
+            names = {"ours": WORKFLOW_VERSION, "names": list(executor_ids)}
+            return connection.execute(_PUT_BACK, names).rowcount
 
     def adopt(self, served: frozenset[str]) -> int:
         """Make queued work of older versions that nobody alive runs, but we replay, our own; how much."""

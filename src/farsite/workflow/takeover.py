@@ -153,10 +153,14 @@ class Takeover:
         self._steady_since = asked_at
         self.members = tuple(nodes.all_of(self._connection))
 
-    def start(self, workflows: Workflows) -> None:
-        """Begin to look after the others."""
+    def look_after(self, workflows: Workflows) -> None:
+        """Begin to judge the others, and our own event loop."""
+        self._alive_at = time.monotonic()
         self._workflows = workflows
-        self._alive_at = self._turn_at = time.monotonic()
+
+    def start(self) -> None:
+        """Keep the lease from now on: the rest of a start may take longer than it lasts."""
+        self._turn_at = time.monotonic()
         self._thread = threading.Thread(target=self._work, name="takeover", daemon=True)
         self._thread.start()
 
@@ -287,7 +291,8 @@ class Takeover:
         self.members = tuple(known)
         self._listener.members(self.members)
         others = [one for one in known if one.id != self._me.id]
-        if time.monotonic() - self._steady_since < self._settings.lease_grace_s:
+        is_steady = time.monotonic() - self._steady_since >= self._settings.lease_grace_s
+        if self._workflows is None or not is_steady:
             self._suspects.clear()
             return
         standing = [one for one in others if one.state is not NodeState.GONE]
@@ -389,7 +394,7 @@ class Takeover:
         seen, self._turn_at = self._turn_at, now
         if now - seen > 1.0:
             self._alive_at += now - seen
-        if now - self._alive_at > self._settings.loop_stall_s:
+        if self._workflows is not None and now - self._alive_at > self._settings.loop_stall_s:
             _exit(EXIT_STALLED, "node.stalled", node=self._me.name, for_s=round(now - self._alive_at, 1))
 
 
