@@ -47,7 +47,8 @@ log = structlog.get_logger()
 
 _INVENTORY_TIMEOUT_S = 60.0
 _DOUBT = 0.5
-"""A VIM that was silent is asked again after this share of its period."""
+"""A VIM that was missed, and is not yet confirmed to be lost, is asked again after this share of its
+period."""
 _LATE = 0.5
 """A check is late when it begins more than this share of its period after its time."""
 _BATCH = 100
@@ -234,15 +235,15 @@ class Heartbeats:
             now = self._clock.monotonic_s()
             if now - due_s > _LATE * period_s:
                 telemetry.CHECKS_LATE.inc()
+            is_in_doubt = False
             try:
-                self._note(one, await self._ask(one))
+                finding = await self._ask(one)
+                self._note(one, finding)
+                is_in_doubt = finding.state is VimState.UNREACHABLE or one.degraded == 1
             except Exception:
                 log.exception("heartbeat.failed", vim_id=one.vim_id)
             now = self._clock.monotonic_s()
-            if one.misses or one.degraded == 1:
-                due_s = max(due_s + _DOUBT * period_s, now)
-            else:
-                due_s = next_due_s(due_s, now, period_s)
+            due_s = max(due_s + _DOUBT * period_s, now) if is_in_doubt else next_due_s(due_s, now, period_s)
 
     async def _check_quietly(self, one: _Watched) -> None:
         try:
@@ -450,7 +451,8 @@ class Heartbeats:
         while True:
             await asyncio.sleep(_TICK_S)
             now = self._clock.monotonic_s()
-            budget = min(budget + self._settings.inventory_rate * _TICK_S, self._settings.inventory_rate)
+            rate = self._settings.inventory_rate
+            budget = min(budget + rate * _TICK_S, max(rate, 1.0))
             if now - looked_s > self._settings.inventory_period_s / 2:
                 looked_s = now
                 await self._find_hot()
