@@ -129,7 +129,9 @@ async def test_a_vnfc_that_hangs_climbs_the_ladder_to_the_rung_that_helps(
     """Each rung gets its deadline and no more, none is left out, and nothing gentler than needed is followed
     by anything harder."""
     async with running(grounds) as lab:
-        await under(lab, ladder=LADDER)
+        # Only the rung that helps may take long: a busy machine must not send it further up.
+        ladder = tuple(replace(one, deadline_s=20) if one.kind == cure else one for one in LADDER)
+        await under(lab, ladder=ladder)
         vnf_id = await a_vnf(lab)
         victim = await first_of(lab, vnf_id)
         await inject(lab.settings, "north", "hang_vnfc", victim, cured_by=cure)
