@@ -259,7 +259,10 @@ async def test_usage_counts_what_is_deployed_and_only_that(site: Site, driver: V
     )
     await driver.undeploy("web")
     await gone(driver, "web", "vnf-web")
-    assert await counted() == before
+    # A VIM gives a host's room back a moment after the server is gone, and counts may be kept for as long.
+    async with asyncio.timeout(60):
+        while await counted() != before:
+            await asyncio.sleep(0.5)
 
 
 async def test_a_call_after_close_answers_or_is_refused_but_does_not_hang(

@@ -21,6 +21,7 @@ from farsite.model.vim import VimState
 from farsite.settings import Settings
 from farsite.store import alarm_history, alarm_rules, alarms, outbox, vims
 from farsite.store.alarm_history import Question
+from farsite.store.correlations import correlate
 from farsite.store.database import Database
 from farsite.store.tables import alarm_history as history_table
 from farsite.store.tables import alarms as alarms_table
@@ -472,10 +473,10 @@ def test_an_acknowledgement_and_a_correlation_are_in_the_history(database: Datab
     take(database, a_report())
     (alarm,) = standing(database)
     root = AlarmId(new_id())
-    mark = partial(alarms.correlate, project_id=DEFAULT_PROJECT, alarm_id=alarm.id, root_cause_id=root)
     with database.transaction() as connection:
-        mark(connection, at=later(1))
-        symptom = mark(connection, at=later(2))
+        assert correlate(connection, alarm.id, is_root_cause=False, with_=[root], at=later(1))
+        assert not correlate(connection, alarm.id, is_root_cause=False, with_=[root], at=later(2))
+    (symptom,) = standing(database)
     assert (symptom.is_root_cause, symptom.correlated_alarm_ids) == (False, (root,))
     assert happened(database) == [Transition.RAISED, Transition.CORRELATED]
 

@@ -256,16 +256,17 @@ def samples_of(answer: object, metric: str, interval_s: float) -> list[Sample]:
         Invalid: it is none.
     """
     match answer:
-        case {"status": "success", "data": {"resultType": "vector", "result": list() as found}}:
-            return [_sample(one, metric, interval_s) for one in cast("list[object]", found)]
+        case {"status": "success", "data": {"resultType": "vector", "result": list()}}:
+            found = cast("dict[str, dict[str, list[object]]]", answer)["data"]["result"]
+            return [_sample(one, metric, interval_s) for one in found]
         case _:
             raise Invalid("The answer is not an instant vector of Prometheus.")
 
 
 def _sample(one: object, metric: str, interval_s: float) -> Sample:
     match one:
-        case {"metric": dict() as labels, "value": [int() | float() as at, str() as value]}:
-            all_of_it = cast("dict[object, object]", labels)
+        case {"metric": dict(), "value": [int() | float() as at, str() as value]}:
+            all_of_it = cast("dict[str, dict[object, object]]", one)["metric"]
             given = {str(key): str(text) for key, text in all_of_it.items() if key != "__name__"}
             return Sample(
                 metric=metric,

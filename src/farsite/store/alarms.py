@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from farsite.model.alarm import AckState, Alarm, Event, PerceivedSeverity, Transition
 from farsite.model.alarm_reports import Outcome, Report
 from farsite.model.errors import Conflict, NotFound
-from farsite.model.ids import AlarmId, EventId, ProjectId
+from farsite.model.ids import EventId, ProjectId
 from farsite.model.query import Ask, Page
 from farsite.model.vim import Vim
 from farsite.store import outbox
@@ -200,34 +200,6 @@ def acknowledge(
     )
     what = Transition.ACKNOWLEDGED if is_acknowledged else Transition.UNACKNOWLEDGED
     book.amend(changed, what, at=at, who=who)
-    book.write()
-    return changed
-
-
-def correlate(
-    connection: sa.Connection,
-    project_id: ProjectId,
-    alarm_id: str,
-    *,
-    root_cause_id: AlarmId,
-    at: datetime,
-    who: str = "farsite",
-) -> Alarm:
-    """Mark an alarm as a symptom of another one; again with the same one changes nothing.
-
-    Raises:
-        NotFound: no such alarm.
-    """
-    book, known = _read(connection, project_id, alarm_id, at)
-    if root_cause_id in known.correlated_alarm_ids and not known.is_root_cause:
-        return known
-    changed = replace(
-        known,
-        is_root_cause=False,
-        correlated_alarm_ids=tuple(dict.fromkeys((*known.correlated_alarm_ids, root_cause_id))),
-        version=known.version + 1,
-    )
-    book.amend(changed, Transition.CORRELATED, at=at, who=who, details=(root_cause_id,))
     book.write()
     return changed
 

@@ -6,12 +6,12 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from farsite.model.alarm import Alarm
-from farsite.model.ids import AlarmId, VnfInstanceId
+from farsite.model.alarm import Alarm, Transition
+from farsite.model.ids import AlarmId, ProjectId, VnfInstanceId
 from farsite.model.ns import NsInstance
 from farsite.model.vnf import InstantiationState
-from farsite.store import outbox
-from farsite.store.encoding import decode, encode
+from farsite.store.alarm_book import Book
+from farsite.store.encoding import decode
 from farsite.store.tables import alarms, ns_instances, vnf_instances
 
 
@@ -29,11 +29,11 @@ def correlate(
 
     Source: ETSI GS NFV-SOL 003 clause 7.5.2.4, isRootCause and correlatedAlarmIds.
     """
-    query = sa.select(alarms.c.body).where(alarms.c.id == alarm_id).with_for_update()
-    body = connection.execute(query).scalar()
-    if body is None:
+    project_id = connection.execute(sa.select(alarms.c.project_id).where(alarms.c.id == alarm_id)).scalar()
+    book = Book(connection, at)
+    known = None if project_id is None else book.read_one(ProjectId(project_id), alarm_id)
+    if known is None:
         return False
-    known = decode(Alarm, body)
     new = {AlarmId(one) for one in with_} - set(known.correlated_alarm_ids) - {known.id}
     stays_root = known.is_root_cause and is_root_cause
     if not new and stays_root is known.is_root_cause:
@@ -46,17 +46,8 @@ def correlate(
         event_at=at,
         version=known.version + 1,
     )
-    connection.execute(
-        sa.update(alarms).where(alarms.c.id == alarm_id).values(body=encode(changed), version=changed.version)
-    )
-    outbox.tell(
-        connection,
-        project_id=changed.project_id,
-        kind="alarm-changed",
-        object_id=changed.id,
-        body=changed,
-        at=at,
-    )
+    book.amend(changed, Transition.CORRELATED, at=at, who="farsite", details=sorted(new))
+    book.write()
     return True
 
 

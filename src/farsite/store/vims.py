@@ -203,7 +203,7 @@ def standing_everywhere(connection: sa.Connection) -> dict[VimId, Standing]:
     return _standing(connection.execute(sa.select(*_STANDING)))
 
 
-def _standing(rows: Iterable[sa.Row[Any]]) -> dict[VimId, Standing]:
+def _standing(rows: Iterable[Any]) -> dict[VimId, Standing]:
     return {
         VimId(row.id): Standing(
             vim_id=VimId(row.id),
