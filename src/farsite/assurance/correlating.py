@@ -68,12 +68,14 @@ class Correlator:
         """Where the server of an alarm stood when the alarm was first seen."""
         self._seen: object = None
         self._looked_at: datetime | None = None
+        self._looks_since: datetime | None = None
         self._failures: deque[Failure] = deque(maxlen=10_000)
 
     def kick(self) -> None:
         self._kick.set()
 
     def start(self) -> None:
+        self._looks_since = self._clock.now()
         self._task = asyncio.create_task(self._look_for_ever(), name="correlator")
 
     async def stop(self) -> None:
@@ -280,8 +282,11 @@ class Correlator:
         for host, suspicion in named.items():
             if host not in known:
                 self._raise(connection, catalogue.LATENT_FAULT, graph, Node(Kind.HOST, host), now, suspicion)
+        # Failures are remembered by the process that looks. One that began to look within the window does not
+        # know what the one before it knew.
+        remembers = self._looks_since is not None and now - self._looks_since >= LATENT_WINDOW
         for host, alarm in known.items():
-            if host not in named:
+            if host not in named and remembers:
                 self._clear(connection, alarm, now)
 
     def _raise(
