@@ -45,13 +45,14 @@ def test_nothing_is_served_to_strangers(service: Service) -> None:
     """Every route but health asks who it is, before anything else is looked at."""
     with service.http_as("") as nobody, service.http_as("fst_wrong") as stranger:
         for method, path in _routes(service):
-            if path in ("/healthz", "/metrics"):
+            if path in ("/healthz", "/readyz", "/metrics"):
                 continue
             for http in (nobody, stranger):
                 answer = http.request(method, re.sub(r"{[^}]*}", "x", path), content=b"{")
                 assert_is_problem(answer, 401)
                 assert answer.headers["www-authenticate"].startswith("Bearer")
         assert nobody.get("/healthz").status_code == 200
+        assert nobody.get("/readyz").status_code == 200
         assert nobody.get("/farsite/v1/openapi.json").status_code == 200
 
 
@@ -66,7 +67,7 @@ def test_a_role_may_do_what_the_table_says_and_no_more(service: Service, role: R
     """Roles are checked before the body is: a reader learns nothing by trying."""
     with service.http_as(service.token_of(role, f"roles-{role}")) as http:
         for method, path in _routes(service):
-            if "stream" in path or path.startswith(("/healthz", "/metrics")):
+            if "stream" in path or path.startswith(("/healthz", "/readyz", "/metrics")):
                 continue
             answer = http.request(method, re.sub(r"{[^}]*}", "x", path), json={}, headers=_version(path))
             caller = Caller(name="one", project_id=DEFAULT_PROJECT, role=role)

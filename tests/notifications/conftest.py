@@ -24,6 +24,7 @@ def telling(request: pytest.FixtureRequest) -> Iterator[Telling]:
         name = server.create(template=request.getfixturevalue("_postgres_template"))
         url, drop = server.url(name), lambda: server.drop(name)
     settings = Settings(
+        loop_lag_alarm_s=60,  # a machine that is busy with other tests must not be told of here
         data_dir=data_dir,
         database_url=url,
         notify_timeout_s=1.5,

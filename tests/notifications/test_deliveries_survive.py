@@ -139,7 +139,7 @@ def test_another_process_takes_over_from_one_that_says_nothing(
     try:
         with (
             serving(data_dir / "one", postgresql_url) as one,
-            serving(data_dir / "two", postgresql_url, "two", one.token) as two,
+            serving(data_dir / "one", postgresql_url, "two", one.token) as two,
         ):
             subscription = subscribed(two, sink)
             processes = {"one": one, "two": two}
