@@ -4,7 +4,8 @@ The oldest, which is the system's own on Debian 12, runs everything; the newest 
 those in between the fast ones below the API, both on the embedded store: two cores have their limits.
 Each Python has an environment of its own in `.build/venv-3.X`. The first run that fails ends the matter, so
 that the last line, pytest's own summary, always tells how the whole ended. Whatever processes a run leaves
-behind are named, ended, and count as a failure.
+behind are named, ended, and count as a failure. What fails beside others is repeated once by itself; if it
+passes then, it is named as unsteady.
 """
 
 import os
@@ -38,6 +39,11 @@ FAST = ["-m", "not (slow or linux or openstack)", *EMBEDDED, "--ignore=tests/api
 MARK = "FARSITE_TEST_RUN"
 GRACE_S = 5.0
 SUMMARY = re.compile(r"^=+ .*\bin [\d.]+s.* =+$")
+FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$")
+UNLISTED = re.compile(r"^(NOT IN ).*\|")
+TESTS_FAILED = 1
+# Two cores and four workers: a limit of time may be missed for a moment. More than a few are no moment.
+MOST_REPEATED = 10
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
@@ -145,6 +151,8 @@ class Run:
     took_s: float
     closing: str
     left: list[str]
+    unsteady: list[str]
+    """Tests that failed beside others and passed when they were repeated by themselves."""
 
 
 def run_tests(python: Interpreter, arguments: list[str], what: str) -> Run:
@@ -163,8 +171,9 @@ def run_tests(python: Interpreter, arguments: list[str], what: str) -> Run:
         errors="replace",
     )
     closing: list[str] = []
+    failed: list[str] = []
     # A thread, because a process left behind may hold the pipe open after pytest has ended.
-    reader = threading.Thread(target=_pass_on, args=(process, closing), daemon=True)
+    reader = threading.Thread(target=_pass_on, args=(process, closing, failed), daemon=True)
     reader.start()
     try:
         status = process.wait()
@@ -175,13 +184,24 @@ def run_tests(python: Interpreter, arguments: list[str], what: str) -> Run:
         raise
     left = _end(mark)
     reader.join(GRACE_S)
-    return Run(python, what, status, time.monotonic() - began, closing[-1] if closing else "", left)
+    unsteady: list[str] = []
+    # A skip that is not listed does not come right by itself: it counts here as a test of no name.
+    is_worth_while = 0 < len(failed) <= MOST_REPEATED and "NOT IN " not in failed
+    if status == TESTS_FAILED and is_worth_while and not left:
+        print(f"\n--- again, one by one: {len(failed)} that failed beside others", flush=True)
+        again = [program, "-m", "pytest", "-q", "--strict-skips", *colour, *failed]
+        if subprocess.run(again, cwd=CHECKOUT, stdin=subprocess.DEVNULL, check=False).returncode == 0:
+            status, unsteady = 0, failed
+    return Run(python, what, status, time.monotonic() - began, closing[-1] if closing else "", left, unsteady)
 
 
-def _pass_on(process: subprocess.Popen[str], closing: list[str]) -> None:
+def _pass_on(process: subprocess.Popen[str], closing: list[str], failed: list[str]) -> None:
     assert process.stdout
     for line in process.stdout:
-        if SUMMARY.match(COLOUR.sub("", line.rstrip())):
+        plain = COLOUR.sub("", line.rstrip())
+        if found := FAILED.match(plain) or UNLISTED.match(plain):
+            failed.append(found[1])
+        if SUMMARY.match(plain):
             closing.append(line.rstrip())
         else:
             sys.stdout.write(line)
@@ -240,6 +260,8 @@ def main() -> int:
     for run in runs:
         ending = "FAILED" if run.status else "passed"
         print(f"  {run.python.version:<8} {run.what:<12} {ending} in {run.took_s:.0f} s")
+        for test in run.unsteady:
+            print(f"           UNSTEADY, passed by itself: {test}")
         for process in run.left:
             print(f"           LEFT BEHIND, ended now: {process}")
     for python, _, what in plan[len(runs) :]:
