@@ -48,14 +48,24 @@ def main() -> int:
         "--quick", action="store_true", help="small counts: shows that it works, not how fast"
     )
     parser.add_argument(
-        "--kills", type=int, metavar="N", help="how often takeover kills a process (10; 1,000 take hours)"
+        "--kills", type=int, metavar="N", help="how often takeover kills a process (10; 1,000 take an hour)"
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
+    for kind in ("freezes", "cuts"):
+        parser.add_argument(f"--{kind}", type=int, metavar="N", help=f"the same for {kind}")
+    parser.add_argument(
+        "--continue",
+        dest="results",
+        type=Path,
+        metavar="FILE",
+        help="takeover keeps its results there, and goes on from those that are there",
+    )
     given = parser.parse_args()
+    wanted = takeover.Wanted(kills=given.kills, freezes=given.freezes, cuts=given.cuts, results=given.results)
     unknown = set(given.parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    parts = PARTS | {"takeover": functools.partial(takeover.measure, kills=given.kills)}
+    parts = PARTS | {"takeover": functools.partial(takeover.measure, wanted=wanted)}
     figures: list[Figure] = []
     is_whole = True
     for name in given.parts or PARTS:

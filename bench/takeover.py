@@ -1,198 +1,124 @@
-"""How soon the work of one of our processes goes on elsewhere when it is killed or frozen.
+"""How soon the work of one of our processes goes on elsewhere when it is killed, frozen or cut off.
 
-Two processes on one PostgreSQL. All operations in flight are on the one that is struck: the other is drained
-while they are begun. A figure runs from the signal to the moment at which the database says that an operation
-runs in the other's name; it is looked at every few milliseconds. After every strike all operations must have
-completed, and the simulated VIM's journal must show that nothing stood twice.
+Three processes on one PostgreSQL, struck in turn. Before a strike the two others are drained for a moment, so
+that all operations are on the one that is struck: 50 that wait for their VIM, begun anew when it is done
+with them, and a few that were accepted a moment ago and are in the middle of anything. Figures run from the
+strike, and are looked at every few milliseconds: until the database says that every operation runs in
+another's name; until others watch all VIMs that it watched; until others make its deliveries. After every
+strike nobody else may have been declared gone. After every batch all operations must have completed, nothing
+may have stood twice in the VIM's journal, and real consumers must have every notification, under one number,
+without a gap.
 
-`python -m bench takeover --kills 1000` takes about three hours.
+`python -m bench takeover --kills 1000 --continue FILE` writes each strike to the file at once; stopped and
+started again it goes on where it was.
 """
 
-import contextlib
-import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-
-import psycopg
 
 from bench.figures import Figure, NotMeasured, percentile
 from bench.stores import AS_IN_PRODUCTION
+from bench.strikes import Book, Field, Kind
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from cluster_bench import Cluster, Process, cluster, until  # pyright: ignore[reportMissingImports]
 from postgres_server import NoPostgres, PostgresServer  # pyright: ignore[reportMissingImports]
 
 IN_FLIGHT = 50
-_LOOK_S = 0.005
-_ROUNDS_PER_VIM = 25
-"""A simulated world is replayed when it is opened, so it must not grow without end."""
-_TAKEN = (
-    "SELECT count(*) FILTER (WHERE status = 'PENDING' AND executor_id <> %s), "
-    "count(*) FILTER (WHERE status NOT IN ('PENDING', 'ENQUEUED')) "
-    "FROM dbos.workflow_status WHERE workflow_uuid = ANY(%s)"
-)
+MANY = 1000
 
 
-@dataclass(slots=True)
-class Tally:
-    """What strikes came to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """How many strikes of each kind, and where their results are kept between two runs."""
 
-    first_s: list[float] = field(default_factory=list[float])
-    all_s: list[float] = field(default_factory=list[float])
-    lost: int = 0
-    doubled: int = 0
+    kills: int | None = None
+    freezes: int | None = None
+    cuts: int | None = None
+    results: Path | None = None
 
 
-def measure(*, is_quick: bool, kills: int | None = None) -> Iterator[Figure]:
-    """Figures of kills, of freezes, and of one kill with 1,000 operations in flight."""
-    kills = kills or (2 if is_quick else 10)
+def measure(*, is_quick: bool, wanted: Wanted | None = None) -> Iterator[Figure]:
+    """Figures of kills, of freezes, of cut cables, and of one kill with 1,000 operations in flight.
+
+    Whoever asks for a number of one kind gets that kind alone.
+    """
+    wanted = wanted or Wanted()
+    counts = {Kind.KILL: wanted.kills, Kind.FREEZE: wanted.freezes, Kind.CUT: wanted.cuts}
+    has_chosen = any(count is not None for count in counts.values())
+    if not has_chosen:
+        few = 2 if is_quick else 10
+        counts = {Kind.KILL: few, Kind.FREEZE: few // 2, Kind.CUT: few // 2}
+    book = Book(wanted.results)
     try:
-        server = PostgresServer(options=AS_IN_PRODUCTION)
+        server = PostgresServer(options={**AS_IN_PRODUCTION, **Field.LISTENS})
     except NoPostgres as error:
         raise NotMeasured(str(error)) from error
     try:
-        killed, frozen, many = Tally(), Tally(), Tally()
-        _strikes(server, killed, kills, IN_FLIGHT, signal.SIGKILL)
-        yield from _figures(f"SIGKILL, {IN_FLIGHT} operations in flight", killed, to_reach_s=1.5)
-        _strikes(server, frozen, max(2, kills // 5) if not is_quick else 1, IN_FLIGHT, signal.SIGSTOP)
-        yield from _figures(f"frozen, {IN_FLIGHT} operations in flight", frozen, to_reach_s=5.0)
-        count = 200 if is_quick else 1000
-        _strikes(server, many, 1, count, signal.SIGKILL)
-        yield from _figures(f"SIGKILL, {count:,} operations in flight", many, to_reach_s=10.0)
+        for kind, count in counts.items():
+            missing = (count or 0) - len(book.strikes_of(kind, IN_FLIGHT))
+            if missing > 0:
+                Field.strike(server, book, kind, missing, IN_FLIGHT)
+            if count:
+                yield from _figures(book, kind, IN_FLIGHT)
+        if not has_chosen:
+            many = 200 if is_quick else MANY
+            Field.strike(server, book, Kind.KILL, 1, many)
+            yield from _figures(book, Kind.KILL, many)
     finally:
         server.remove()
 
 
-def _figures(what: str, tally: Tally, *, to_reach_s: float) -> Iterator[Figure]:
-    runs = f"{len(tally.all_s)} run(s)"
-    yield Figure(
-        what=f"{what}: all go on elsewhere, p99",
-        value=percentile(tally.all_s, 99),
-        unit="s",
-        to_reach=to_reach_s,
-        note=f"{runs}; p50 {percentile(tally.all_s, 50):.2f} s, worst {max(tally.all_s):.2f} s; "
-        f"the first of them p50 {percentile(tally.first_s, 50):.2f} s, p99 "
-        f"{percentile(tally.first_s, 99):.2f} s",
-    )
+_WORDS = {Kind.KILL: "SIGKILL", Kind.FREEZE: "frozen", Kind.CUT: "cable cut"}
+
+
+def _figures(book: Book, kind: Kind, in_flight: int) -> Iterator[Figure]:
+    strikes, batches = book.strikes_of(kind, in_flight), book.batches_of(kind, in_flight)
+    what = f"{_WORDS[kind]}, {in_flight:,} operations in flight"
+    runs = f"{len(strikes):,} strikes"
+    loads = [one.load for one in strikes]
+    load = f"load {min(loads):.1f} to {max(loads):.1f}, median {percentile(loads, 50):.1f}"
+    to_reach_s = 10.0 if in_flight > IN_FLIGHT else 1.5 if kind is Kind.KILL else 5.0
+    for subject, values in (
+        ("all go on elsewhere", [one.all_s for one in strikes]),
+        ("its VIMs watched by others", [one.unwatched_s for one in strikes if one.vims]),
+        ("its deliveries made by others", [one.silent_s for one in strikes if one.subscriptions]),
+    ):
+        if values:
+            yield Figure(
+                what=f"{what}: {subject}, p99",
+                value=percentile(values, 99),
+                unit="s",
+                to_reach=to_reach_s,
+                note=f"p50 {percentile(values, 50):.2f} s, worst {max(values):.2f} s; "
+                f"{len(values):,} strikes, {load}",
+            )
+    operations, told = sum(one.operations for one in batches), sum(one.told for one in batches)
+    lost, doubled = sum(one.lost for one in batches), sum(one.doubled for one in batches)
     yield Figure(
         what=f"{what}: operations lost or doubled",
-        value=tally.lost + tally.doubled,
+        value=lost + doubled,
         unit="",
         to_reach=0,
-        note=f"{tally.lost} did not complete, {tally.doubled} stood twice, in {runs}",
+        note=f"{lost} of {operations:,} did not complete, {doubled} stood twice, in {runs}",
     )
-
-
-def _strikes(
-    server: PostgresServer, tally: Tally, count: int, in_flight: int, number: signal.Signals
-) -> None:
-    """Strike so often, each time the process that was struck last time least."""
-    deploy_s = 4.0 + in_flight / 25
-    with cluster(server) as running:
-        victim, survivor = running.started("a", "b")
-        running.onboard()
-        vnf_ids: list[str] = []
-        vim_id, is_fresh = "", False
-        for strike in range(count):
-            if strike % _ROUNDS_PER_VIM == 0:
-                if vnf_ids:
-                    _remove(running, vnf_ids, vim_id)
-                vim_id = running.register(f"vim-{strike}", deploy_delay_s=deploy_s)
-                vnf_ids = running.vnfs("Farsite web server", in_flight)
-                is_fresh = True
-            operation_ids = _begin(running, victim, survivor, vnf_ids, vim_id if is_fresh else "")
-            is_fresh = False
-            _strike(running, victim, operation_ids, number, tally)
-            _settle(running, victim, operation_ids, number, tally, deploy_s)
-            tally.doubled += len(running.doubled(vim_id))
-            if len(tally.all_s) % 10 == 0:
-                worst = max(tally.all_s)
-                print(f"    {len(tally.all_s)} strikes, worst {worst:.2f} s", file=sys.stderr, flush=True)
-            running.processes.remove(victim)
-            victim, survivor = survivor, running.start(victim.name).ready()
-
-
-def _remove(running: Cluster, vnf_ids: Sequence[str], vim_id: str) -> None:
-    ended = [running.done("POST", f"/vnfs/{vnf_id}/terminate", json={})["id"] for vnf_id in vnf_ids]
-    running.all_completed(ended)
-    for vnf_id in vnf_ids:
-        running.done("DELETE", f"/vnfs/{vnf_id}")
-    running.done("DELETE", f"/vims/{vim_id}")
-
-
-def _begin(
-    running: Cluster, victim: Process, survivor: Process, vnf_ids: Sequence[str], vim_id: str
-) -> list[str]:
-    """Have operations on all VNFs in flight on the victim alone: instantiations at first, then heals."""
-    # Only who has kept its lease for a while declares others gone: that is what running processes have.
-    time.sleep(max(0.0, survivor.began + 5.0 - time.monotonic()))
-    running.done("POST", f"/nodes/{survivor.name}/drain")
-    until(lambda: survivor.readiness()[0] == 503, "the survivor drains")
-    if vim_id:
-        begun = running.instantiate(vnf_ids, vim_id, of=victim)
-    else:
-        begun = [
-            running.done("POST", f"/vnfs/{vnf_id}/heal", of=victim, json={"cause": "bench"})["id"]
-            for vnf_id in vnf_ids
-        ]
-    until(lambda: set(running.states(begun).values()) == {"PROCESSING"}, "all are in flight")
-    running.done("DELETE", f"/nodes/{survivor.name}/drain")
-    until(lambda: survivor.readiness()[0] == 200, "the survivor works again")
-    on = set(running.runners(begun).values())
-    if on != {victim.name}:
-        raise NotMeasured(f"The operations in flight were on {', '.join(sorted(on))}, not on {victim.name}.")
-    return begun
-
-
-def _strike(
-    running: Cluster,
-    victim: Process,
-    operation_ids: Sequence[str],
-    number: signal.Signals,
-    tally: Tally,
-) -> None:
-    struck_id = running.node(victim.name)["id"]
-    first_s = all_s = 0.0
-    with psycopg.connect(running.database_url, autocommit=True) as connection:
-        began = time.monotonic()
-        victim.send(number)
-        while not all_s:
-            row = connection.execute(_TAKEN, (struck_id, list(operation_ids))).fetchone()
-            assert row is not None
-            taken, ended = row
-            took_s = time.monotonic() - began
-            if taken and not first_s:
-                first_s = took_s
-            if taken + ended == len(operation_ids):
-                all_s = took_s
-            if took_s > 60:
-                raise NotMeasured(f"{len(operation_ids) - taken - ended} operations were not taken over.")
-            time.sleep(_LOOK_S)
-    tally.first_s.append(first_s or all_s)
-    tally.all_s.append(all_s)
-
-
-def _settle(
-    running: Cluster,
-    victim: Process,
-    operation_ids: Sequence[str],
-    number: signal.Signals,
-    tally: Tally,
-    deploy_s: float,
-) -> None:
-    """Wait for the end of all, and of the victim; count what did not complete."""
-    with contextlib.suppress(AssertionError):
-        until(
-            lambda: not set(running.states(operation_ids).values()) & {"STARTING", "PROCESSING"},
-            "all operations end",
-            60 + deploy_s,
-        )
-    tally.lost += sum(state != "COMPLETED" for state in running.states(operation_ids).values())
-    if number is signal.SIGSTOP:
-        victim.send(signal.SIGCONT)
-        victim.ended(10.0)
-    else:
-        victim.kill()
+    wrong = sum(one.told_lost + one.told_doubled + one.gaps for one in batches)
+    yield Figure(
+        what=f"{what}: notifications lost, doubled or out of number",
+        value=wrong,
+        unit="",
+        to_reach=0,
+        note=f"of {told:,}; {sum(one.told_lost for one in batches)} ends not told, "
+        f"{sum(one.told_doubled for one in batches)} under two numbers, "
+        f"{sum(one.gaps for one in batches)} numbers missing; "
+        f"{sum(one.repeated for one in batches)} sent again under their number",
+    )
+    minutes = sum(one.took_s for one in strikes) / 60
+    yield Figure(
+        what=f"{what}: living processes declared gone",
+        value=sum(one.wrongly_gone for one in strikes),
+        unit="",
+        to_reach=0,
+        note=f"in {minutes:.0f} minutes of this, three processes",
+    )

@@ -25,6 +25,7 @@ from farsite.vims.drivers.simulated.driver import world_path
 from farsite.vims.drivers.simulated.state import duplicates
 from farsite.vims.drivers.simulated.world import leave
 from farsite.vims.drivers.simulated.world_file import open_world
+from forking import Forked
 from postgres_server import PostgresServer
 
 T = TypeVar("T")
@@ -55,15 +56,16 @@ class Process:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("FARSITE_")}
         environment |= {f"FARSITE_{key.upper()}": str(value) for key, value in settings.items()}
         environment["FARSITE_NODE_NAME"] = name
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    *program, "serve", "--data-dir", str(cluster.data_dir), "--port", str(port),
-                    "--database-url", cluster.database_url, "--log-format", "json",
-                ],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-                preexec_fn=functools.partial(_die_with_parent, os.getpid()),
-            )  # fmt: skip
+        command = [
+            *program, "serve", "--data-dir", str(cluster.data_dir), "--port", str(port),
+            "--database-url", str(settings.get("database_url", cluster.database_url)),
+            "--log-format", "json",
+        ]  # fmt: skip
+        self._process = (
+            Forked(command, environment, self._log)
+            if cluster.forks
+            else _started(command, environment, self._log)
+        )
         self.pid = self._process.pid
         self.began = time.monotonic()
 
@@ -118,8 +120,10 @@ class Process:
 class Cluster:
     """The processes, their database and data directory, and what tests and benchmarks do with them."""
 
-    def __init__(self, server: PostgresServer, **settings: object) -> None:
+    def __init__(self, server: PostgresServer, *, forks: bool = False, **settings: object) -> None:
         self.server = server
+        self.forks = forks
+        """Whether processes are forks of one that has imported everything (`forking`)."""
         self._dir = Path(tempfile.mkdtemp(prefix="fsn-", dir="/tmp"))
         self.data_dir = self._dir / "data"
         self.data_dir.mkdir(mode=0o700)
@@ -137,7 +141,7 @@ class Cluster:
         self.processes.append(process)
         return process
 
-    def started(self, *names: str, **settings: object) -> list[Process]:
+    def started(self, *names: str, **settings: Any) -> list[Process]:
         """Start several at once and wait until all are ready."""
         begun = [self.start(name, **settings) for name in names]
         return [one.ready() for one in begun]
@@ -275,9 +279,9 @@ class Cluster:
 
 
 @contextmanager
-def cluster(server: PostgresServer, **settings: object) -> Iterator[Cluster]:
+def cluster(server: PostgresServer, *, forks: bool = False, **settings: object) -> Iterator[Cluster]:
     """A cluster without processes yet; all of them are gone at the end."""
-    made = Cluster(server, **settings)
+    made = Cluster(server, forks=forks, **settings)
     try:
         yield made
     finally:
@@ -298,6 +302,18 @@ def until(
         assert time.monotonic() - began < within_s, f"never: {what}. {why()}"
         time.sleep(look_s)
     return time.monotonic() - began
+
+
+def _started(command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env=environment,
+            preexec_fn=functools.partial(_die_with_parent, os.getpid()),
+        )
 
 
 def _die_with_parent(parent: int) -> None:

@@ -62,6 +62,8 @@ class Consumer:
         self.behaviour: Behaviour = behaviour or (lambda request: OK)
         self._tls = tls
         self.requests: list[Request] = []
+        self.told_before = 0
+        """The highest number of what was forgotten, as whoever counts has noted it."""
         self._lock = threading.Condition()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -98,6 +100,11 @@ class Consumer:
 
     def numbers(self) -> list[int]:
         return [one.number for one in self.notifications]
+
+    def forget(self) -> None:
+        """Keep nothing of what came so far."""
+        with self._lock:
+            self.requests.clear()
 
     def close(self) -> None:
         """Gone: nobody listens, and open connections end."""

@@ -14,6 +14,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -56,6 +57,8 @@ class PostgresServer:
     def __init__(self, *, options: Mapping[str, str] | None = None) -> None:
         """Start a server; `options` are laid over the ones made for data that is thrown away."""
         self._options = dict(options or {})
+        self.port = _free_port() if self._options.get("listen_addresses") else 5432
+        """Its socket is named after it too."""
         self._dir = Path(tempfile.mkdtemp(prefix="fspg-", dir="/tmp"))
         self._data = self._dir / "data"
         self._process: subprocess.Popen[bytes] | None = None
@@ -74,7 +77,11 @@ class PostgresServer:
             raise
 
     def url(self, database: str) -> str:
-        return f"postgresql://postgres@/{database}?host={self._dir}"
+        return f"postgresql://postgres@/{database}?host={self._dir}&port={self.port}"
+
+    def tcp_url(self, database: str, host: str) -> str:
+        """The same by TCP, at one of the option `listen_addresses`."""
+        return f"postgresql://postgres@{host}:{self.port}/{database}"
 
     def start(self) -> None:
         """Start and wait until it answers; quiet when it runs."""
@@ -82,6 +89,7 @@ class PostgresServer:
             return
         options = {
             "listen_addresses": "",
+            "port": str(self.port),
             "unix_socket_directories": str(self._dir),
             # The data is thrown away: what a power loss would leave of it does not matter.
             "fsync": "off",
@@ -194,6 +202,11 @@ class PostgresServer:
 
     def _log_tail(self) -> str:
         return "\n".join((self._dir / "log").read_text(errors="replace").splitlines()[-10:])
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return found.getsockname()[1]
 
 
 def _unprivileged_account() -> pwd.struct_passwd:

@@ -70,7 +70,8 @@ class Farsite:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._owner is not None:
             self._owner.acquire()
-        self.database = Database(settings)
+        self._me = _this_node(settings)
+        self.database = Database(settings, session_name=nodes.sessions_of(self._me.boot))
         self.keys = KeyDirectory(settings.data_dir / "keys")
         self.drivers = Drivers(self._connect)
         self.watch = DeploymentWatch(settings, self.drivers)
@@ -84,6 +85,7 @@ class Farsite:
         self.notifier = Notifier(
             settings, self.database, self.feed, self.subscription_keys, READERS, self.clock
         )
+        self.notifier.may_tell = self._is_connected
         self.heartbeats = Heartbeats(settings, self.database, self.drivers, self.clock)
         self.loop_lag = LoopLag(settings, self.database, self.clock)
         self.healer = Healer(settings, self.database, self.clock, self._begin_as_healer)
@@ -123,7 +125,7 @@ class Farsite:
             listener = Listener(
                 members=self._on_members, told=self._on_told, lost=self._on_lost, load=self._load
             )
-            self.takeover = Takeover(settings, self.database.url, _this_node(settings), listener)
+            self.takeover = Takeover(settings, self.database.url, self._me, listener)
             self.runner.may_act = self._holds_its_lease
             telemetry.LEASE_HELD.set_function(lambda: float(self._holds_its_lease()))
             duties = (*duties, FormerNodes(self.database, self.clock))
@@ -136,7 +138,6 @@ class Farsite:
             me=settings.executor_id,
             is_alone=self.takeover is None,
         )
-        self._alone = _this_node(settings)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Task[None] | None = None
         self._living: asyncio.Task[None] | None = None
@@ -221,6 +222,9 @@ class Farsite:
         self.intake.start()
         self.thresholds.start()
         await self.catalogue.recover(self._known_alive() - {self.settings.executor_id})
+        if self.takeover is not None:
+            # Not before: others leave alone what is ours from now on.
+            await self.database.run(nodes.set_up, self.takeover.me)
         # VIMs that are away delay neither the start nor each other.
         self._opening = asyncio.create_task(self._open_vims(), name="open-vims")
         self._is_started = True
@@ -233,7 +237,7 @@ class Farsite:
 
     async def _open_vims(self) -> None:
         if self.takeover is not None:
-            self.share.set_members(_sharing(self.takeover.members))
+            self.share.set_members(_sharing(await self.database.read(nodes.all_of)))
         await self.share.start()
         await self.notifier.tell_rebuilt()
         await local_vim.configure(self.context)
@@ -274,7 +278,7 @@ class Farsite:
             return await self.database.read(nodes.all_of)
         now = self.clock.now()
         operations, watched = self._load()
-        return [replace(self._alone, renewed_at=now, expires_at=now, operations=operations, vims=watched)]
+        return [replace(self._me, renewed_at=now, expires_at=now, operations=operations, vims=watched)]
 
     def not_ready_because(self) -> str:
         """Why no new requests should be sent to this process; empty: they should."""
@@ -292,6 +296,9 @@ class Farsite:
 
     def _holds_its_lease(self) -> bool:
         return self.takeover is None or self.takeover.is_held
+
+    def _is_connected(self) -> bool:
+        return self.takeover is None or self.takeover.is_connected
 
     def _load(self) -> tuple[int, int]:
         return 0 if self._engine is None else self._engine.walks, self.share.watched
@@ -339,6 +346,8 @@ class Farsite:
         log.info("node.drained", handed_over=handed)
 
     def _on_told(self, what: str) -> None:
+        if what in ("nodes", "everything"):
+            self.notifier.kick()
         if what in ("vims", "everything"):
             self._on_loop(self.share.kick)
         if what in ("alarms", "everything"):

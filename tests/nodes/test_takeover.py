@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import time
 
+import psycopg
 import pytest
 
 from cluster_bench import GRACE_S, Cluster, Process, until
@@ -65,14 +66,14 @@ def test_operations_of_a_killed_process_go_on_in_another_and_nothing_is_doubled(
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="not steady yet: a process is seen as gone for a moment")
 def test_a_frozen_process_is_taken_over_and_does_nothing_when_it_thaws(nodes: Cluster) -> None:
     """A zombie that goes on where it stood would do what another has long been doing."""
     a, b = nodes.started("a", "b")
     vim_id, operation_ids = in_flight(nodes, 20, on=a, others=[b], deploy_s=4.0)
     after_grace(b)
     a.send(signal.SIGSTOP)
-    assert moved_to(nodes, operation_ids, "b") < 5.0
+    # Within 5 s where there is processor time; a busy host waits longer before it declares anybody gone.
+    assert moved_to(nodes, operation_ids, "b") < 10.0
     nodes.all_completed(operation_ids)
     alarms = nodes.sql("SELECT count(*) FROM alarms")
     a.send(signal.SIGCONT)
@@ -86,6 +87,32 @@ def test_a_frozen_process_is_taken_over_and_does_nothing_when_it_thaws(nodes: Cl
     assert after == []
     assert nodes.doubled(vim_id) == []
     assert nodes.sql("SELECT count(*) FROM alarms") == alarms, "a miss of its own freeze is no miss of a VIM"
+
+
+@pytest.mark.slow
+def test_what_a_frozen_process_had_locked_is_free_again(nodes: Cluster) -> None:
+    """Its sessions outlive its lease: whoever takes over would wait for their locks until it thaws."""
+    a, b = nodes.started("a", "b")
+    _, operation_ids = in_flight(nodes, 10, on=a, others=[b], deploy_s=4.0)
+    after_grace(b)
+    of_a = (
+        "SELECT count(*) FROM pg_stat_activity JOIN nodes ON application_name = 'farsite ' || boot "
+        "WHERE name = 'a' AND "
+    )
+    with psycopg.connect(nodes.database_url) as connection:
+        # Transactions of theirs that have written something wait here for their next row.
+        connection.execute("LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE")
+        until(lambda: nodes.sql(of_a + "wait_event_type = 'Lock'")[0][0] > 0, "a waits for a lock")
+        a.send(signal.SIGSTOP)
+    until(
+        lambda: nodes.sql(of_a + "pg_stat_activity.state = 'idle in transaction'")[0][0] > 0,
+        "a holds locks",
+        5.0,
+    )
+    nodes.all_completed(operation_ids, 20.0)
+    assert nodes.sql(of_a + "true") == [(0,)]
+    a.send(signal.SIGCONT)
+    assert a.ended(5.0) == EXIT_FENCED
 
 
 @pytest.mark.slow
@@ -147,7 +174,6 @@ def test_a_database_that_is_away_takes_nobody_with_it_and_loses_nothing(nodes: C
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="not steady yet: a process is seen as gone for a moment")
 def test_a_database_that_hangs_takes_nobody_with_it(nodes: Cluster) -> None:
     """A frozen server answers nothing and cuts nothing; renewals all come late, in any order."""
     a, b = nodes.started("a", "b")

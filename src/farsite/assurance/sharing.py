@@ -132,12 +132,13 @@ class Share:
                 self._move(vim_id, wanted)
         for vim_id in set(self._seen) - set(registered):
             self._move(vim_id, None, is_deleted=True)
-        telemetry.VIMS_WATCHED.set(len(self._watched))
 
     def _move(self, vim_id: VimId, wanted: str | None, *, is_deleted: bool = False) -> None:
         """Begin or cease to watch, beside everything else: a VIM that hangs holds up no other."""
         under_way = self._moving.get(vim_id)
         if under_way is not None and not under_way.done():
+            # Looked at again as soon as that is over: what is wanted now may be the opposite.
+            under_way.add_done_callback(lambda _task: self._kick.set())
             return
         self._moving[vim_id] = asyncio.create_task(
             self._moved(vim_id, wanted, is_deleted), name=f"share-{vim_id}"
@@ -164,12 +165,15 @@ class Share:
                 return
             # Before the first check, which a VIM that hangs may hold up: the events have their own task.
             self._watched[vim_id] = digest
+            telemetry.VIMS_WATCHED.set(len(self._watched))
             await self._observer.observe(vim_id)
             await self._heartbeats.watch(vim_id)
 
     async def _unwatch(self, vim_id: VimId) -> None:
         async with self._alone_with(vim_id):
-            if self._watched.pop(vim_id, None) is not None:
+            was_watched = self._watched.pop(vim_id, None) is not None
+            telemetry.VIMS_WATCHED.set(len(self._watched))
+            if was_watched:
                 await self._observer.ignore(vim_id)
                 await self._heartbeats.unwatch(vim_id)
 
@@ -184,6 +188,7 @@ class Share:
             await self._heartbeats.watch(vim_id)
             if self.owns(vim_id):
                 self._watched[vim_id] = digest
+                telemetry.VIMS_WATCHED.set(len(self._watched))
                 await self._observer.observe(vim_id)
             else:
                 await self._heartbeats.unwatch(vim_id)
@@ -197,6 +202,7 @@ class Share:
         """
         async with self._alone_with(vim_id):
             self._watched.pop(vim_id, None)
+            telemetry.VIMS_WATCHED.set(len(self._watched))
             self._seen.pop(vim_id, None)
             await self._observer.ignore(vim_id)
             await self._heartbeats.unwatch(vim_id)

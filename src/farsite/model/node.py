@@ -8,8 +8,10 @@ from hashlib import blake2b
 
 
 class NodeState(StrEnum):
-    """`UP` works; `DRAINING` takes nothing on and hands over what it has; `GONE` stopped or was lost."""
+    """`STARTING` has a lease and no share yet; `UP` works; `DRAINING` takes nothing on and hands over what it
+    has; `GONE` stopped or was lost."""
 
+    STARTING = "starting"
     UP = "up"
     DRAINING = "draining"
     GONE = "gone"

@@ -8,7 +8,7 @@ long it was frozen. On SQLite there is one process, which holds everything.
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -73,6 +73,8 @@ class Notifier:
         self._unusable: dict[SubscriptionId, int] = {}
         """Subscriptions whose credentials cannot be read -> the reload at which that was found."""
         self._kicked = asyncio.Event()
+        self.may_tell: Callable[[], bool] = _yes
+        """Whether this process still counts as one of those that work, as far as it knows."""
         self._has_changes = asyncio.Event()
         self._recording = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -134,14 +136,14 @@ class Notifier:
 
     async def _enter(self) -> None:
         was_killed = await self._database.at_once(
-            subscriptions.enter, self._holder, self._settings.executor_id[:64], lease_s=self._lease_s
+            subscriptions.enter, self._holder, self._settings.executor_id, lease_s=self._lease_s
         )
         self._owes_rebuilt = self._owes_rebuilt or was_killed
 
     # -- Which subscriptions ------------------------------------------------------------------------------
 
     def _may_send(self) -> bool:
-        return self._lease_s is None or time.monotonic() < self._valid_until
+        return self._lease_s is None or (time.monotonic() < self._valid_until and self.may_tell())
 
     async def _look_for_ever(self) -> None:
         period_s = _LOOK_S if self._lease_s is None else self._lease_s / 3
@@ -262,3 +264,7 @@ class Notifier:
         if lost:
             # Somebody else has them, or they were deleted: the next look stops them.
             self._kicked.set()
+
+
+def _yes() -> bool:
+    return True

@@ -43,6 +43,7 @@ _TOLD = "farsite_told"
 _RETRY_FOR_S = 60.0
 _CONNECT_TIMEOUT_S = 5
 _OWNER_PATIENCE_S = 0.5
+_SERVER_KEEPALIVES = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3"
 
 
 def mark_told(connection: sa.Connection) -> None:
@@ -50,8 +51,13 @@ def mark_told(connection: sa.Connection) -> None:
     connection.info[_TOLD] = True
 
 
-def make_engine(url: str, *, pool_size: int, synchronous: str = "NORMAL") -> sa.Engine:
-    """An engine with the settings both stores need (WAL and immediate transactions on SQLite)."""
+def make_engine(
+    url: str, *, pool_size: int, synchronous: str = "NORMAL", session_name: str = "farsite"
+) -> sa.Engine:
+    """An engine with the settings both stores need (WAL and immediate transactions on SQLite).
+
+    PostgreSQL shows the engine's sessions under `session_name`.
+    """
     if not url.startswith("sqlite"):
         server = sa.create_engine(
             _with_driver(url),
@@ -63,6 +69,9 @@ def make_engine(url: str, *, pool_size: int, synchronous: str = "NORMAL") -> sa.
             connect_args={
                 "connect_timeout": _CONNECT_TIMEOUT_S,
                 "tcp_user_timeout": _CONNECT_TIMEOUT_S * 1000,
+                "application_name": session_name,
+                # The server too: what a host that is off had locked would stay locked for two hours.
+                "options": _SERVER_KEEPALIVES,
             },
         )
         event.listen(server, "handle_error", _count_as_lost)
@@ -121,13 +130,17 @@ class Database:
     `transaction()` is the same for code that is synchronous already.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, session_name: str = "farsite") -> None:
         self.url = settings.url
+        self.session_name = session_name
         self.is_sqlite = self.url.startswith("sqlite")
         if self.is_sqlite:
             Path(settings.data_dir).mkdir(parents=True, exist_ok=True, mode=0o700)
         self.engine = make_engine(
-            self.url, pool_size=settings.sql_threads + 4, synchronous=settings.sqlite_synchronous
+            self.url,
+            pool_size=settings.sql_threads + 4,
+            synchronous=settings.sqlite_synchronous,
+            session_name=session_name,
         )
         # Two pools: SQL of operations waits for nobody's page of a long list, and the other way round.
         self._steps = ThreadPoolExecutor(settings.sql_threads, thread_name_prefix="sql-step")

@@ -122,7 +122,7 @@ def register(connection: sa.Connection, node: Node, *, lease_s: float) -> Node:
         "url": node.url,
         "version": node.version,
         "workflow_versions": list(node.workflow_versions),
-        "state": NodeState.UP.value,
+        "state": NodeState.STARTING.value,
         "reason": "",
         "operations": 0,
         "vims": 0,
@@ -147,6 +147,16 @@ def renew(
         .returning(nodes.c.state)
     ).scalar()
     return None if state is None else NodeState(state)
+
+
+def set_up(connection: sa.Connection, node: Node) -> None:
+    """Have a node that has started count as one that works, unless it was asked to drain meanwhile."""
+    connection.execute(
+        sa.update(nodes)
+        .where(nodes.c.id == node.id, nodes.c.boot == node.boot, nodes.c.state == NodeState.STARTING.value)
+        .values(state=NodeState.UP.value)
+    )
+    tell(connection, "nodes")
 
 
 def all_of(connection: sa.Connection) -> list[Node]:
@@ -194,11 +204,21 @@ def unlocked(connection: sa.Connection, node_ids: Sequence[str]) -> set[str]:
     return {row.id for row in keys if row.key % 2**64 not in held}
 
 
-def declare_gone(connection: sa.Connection, node: Node, reason: str) -> bool:
+def declare_gone(
+    connection: sa.Connection, node: Node, reason: str, *, by: Node, patience_s: float = 0.0
+) -> bool:
     """Declare a node gone whose lock is free or whose lease is over, at this moment; whether it was so.
 
     Of two that declare, and of one that declares and the node that renews, one finds that it came second.
+    Whose own lease is over declares nobody: what held him up may have held up the other. A lease counts as
+    over when it has been so for `patience_s`.
     """
+    judge = nodes.alias("judge")
+    is_judge_alive = (
+        sa.exists()
+        .where(judge.c.id == by.id, judge.c.boot == by.boot, judge.c.state != NodeState.GONE.value)
+        .where(judge.c.expires_at > _now())
+    )
     is_unlocked = sa.func.pg_try_advisory_xact_lock(_lock_of(nodes.c.id))
     declared = connection.execute(
         sa.update(nodes)
@@ -206,12 +226,32 @@ def declare_gone(connection: sa.Connection, node: Node, reason: str) -> bool:
             nodes.c.id == node.id,
             nodes.c.boot == node.boot,
             nodes.c.state != NodeState.GONE.value,
-            sa.or_(nodes.c.expires_at < _now(), is_unlocked),
+            is_judge_alive,
+            sa.or_(nodes.c.expires_at < _in(-patience_s), is_unlocked),
         )
         .values(state=NodeState.GONE.value, reason=reason, operations=0, vims=0)
         .returning(nodes.c.id)
     )
     return declared.first() is not None
+
+
+def sessions_of(boot: str) -> str:
+    """Under what name the database shows the sessions of a process: its locks end with them."""
+    return f"farsite {boot}"
+
+
+def end_sessions(connection: sa.Connection, boot: str) -> int:
+    """End what a process that is gone still has open in the database; how many sessions.
+
+    One that is frozen, or cut off, keeps its transactions, and whoever takes over its work would wait for
+    what it has locked for as long as it is away.
+    """
+    ended = connection.exec_driver_sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name = %s",
+        (sessions_of(boot),),
+    )
+    return len(ended.all())
 
 
 def leave(connection: sa.Connection, node_id: str, boot: str, *, is_recovered: bool) -> None:

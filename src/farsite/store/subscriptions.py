@@ -30,6 +30,7 @@ ATTRIBUTES = {
     "createdAt": subscriptions.c.created_at,
 }
 _AT_MOST = 500
+_EXECUTOR_MOST = 64
 
 
 def insert(connection: sa.Connection, subscription: Subscription, secret: bytes | None) -> None:
@@ -268,13 +269,13 @@ def enter(connection: sa.Connection, holder: str, executor: str, *, lease_s: flo
     Earlier lives of the same process are over, so their subscriptions are free. Without a lease it
     counts until it is taken back: a SQLite file has one process.
     """
-    over = deliverers.c.executor == executor if lease_s is not None else sa.true()
+    over = deliverers.c.executor == executor[:_EXECUTOR_MOST] if lease_s is not None else sa.true()
     was_killed = connection.execute(sa.delete(deliverers).where(over)).rowcount > 0
     connection.execute(
         sa.insert(deliverers).values(
             holder=holder,
             project_id=DEFAULT_PROJECT,
-            executor=executor,
+            executor=executor[:_EXECUTOR_MOST],
             lease_until=None if lease_s is None else _in(lease_s),
         )
     )
@@ -285,6 +286,11 @@ def leave(connection: sa.Connection, holder: str) -> None:
     """Take it back: the process stops in peace."""
     connection.execute(sa.delete(deliverers).where(deliverers.c.holder == holder))
     connection.execute(sa.update(subscriptions).where(subscriptions.c.holder == holder).values(holder=""))
+
+
+def end_deliveries(connection: sa.Connection, executor: str) -> None:
+    """Let others take what a process delivered that was declared gone."""
+    connection.execute(sa.delete(deliverers).where(deliverers.c.executor == executor[:_EXECUTOR_MOST]))
 
 
 def take(connection: sa.Connection, holder: str, *, lease_s: float | None) -> tuple[list[Held], bool] | None:

@@ -78,7 +78,10 @@ class Engine:
         self._sagas = sagas
         self._runner = runner
         self._engine = make_engine(
-            settings.url, pool_size=_CONNECTIONS, synchronous=settings.sqlite_synchronous
+            settings.url,
+            pool_size=_CONNECTIONS,
+            synchronous=settings.sqlite_synchronous,
+            session_name=database.session_name,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._walks: dict[asyncio.Task[Any], str] = {}

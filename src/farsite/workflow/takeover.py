@@ -18,12 +18,14 @@ kept his own lease without a gap for `lease_grace_s`, so that after the database
 before anybody is judged.
 """
 
+import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -34,7 +36,7 @@ from farsite import telemetry
 from farsite.model.errors import Conflict
 from farsite.model.node import Node, NodeState
 from farsite.settings import Settings
-from farsite.store import nodes
+from farsite.store import nodes, subscriptions
 
 log = structlog.get_logger()
 
@@ -48,6 +50,8 @@ _RECONNECT_S = 0.1
 _AGAIN_S = 2.0
 _STRANGERS_S = 10.0
 _NAME_PATIENCE_S = 5.0
+_LATENESS_S = 15.0
+_NICENESS = -10
 
 
 class Workflows(Protocol):
@@ -104,6 +108,10 @@ class Takeover:
         self._renewed_at = 0.0
         self._steady_since = 0.0
         self._looked_at = 0.0
+        self._lateness = Lateness()
+        self._lease_s = settings.lease_s
+        """What was asked for at the last renewal: a host on which we come late asks for more."""
+        self._due_at = time.monotonic()
         self._suspects: dict[str, float] = {}
         self._recovering: dict[str, float] = {}
         self._recovered: set[str] = set()
@@ -121,6 +129,11 @@ class Takeover:
     def is_held(self) -> bool:
         """Whether nobody can have taken us over yet, by our own clock, which runs on while we are frozen."""
         return time.monotonic() < self._held_until
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether our lock is ours as far as we know: who lost it may be declared gone in a moment."""
+        return self._connection is not None
 
     @property
     def me(self) -> Node:
@@ -182,6 +195,7 @@ class Takeover:
     # -- the agent's thread
 
     def _work(self) -> None:
+        _go_first()
         while not self._stopping.is_set():
             try:
                 if self._connection is None and not self._come_back():
@@ -199,11 +213,13 @@ class Takeover:
     def _one_turn(self) -> None:
         self._look_at_the_loop()
         now = time.monotonic()
+        self._lateness.noted(now - self._due_at)
         if now - self._renewed_at >= self._settings.lease_renew_s:
             self._renew()
         if now - self._looked_at >= self._settings.lease_renew_s or self._is_second_look_due():
             self._look()
-        self._hear(until=self._next_turn())
+        self._due_at = self._next_turn()
+        self._hear(until=self._due_at)
 
     def _next_turn(self) -> float:
         due = min(self._renewed_at, self._looked_at) + self._settings.lease_renew_s
@@ -216,7 +232,10 @@ class Takeover:
     def _hear(self, *, until: float) -> None:
         """Wait for what others say; a connection that is cut is noticed at once."""
         assert self._connection is not None
-        for what in nodes.hear(self._connection, within_s=max(until - time.monotonic(), 0.01)):
+        heard = nodes.hear(self._connection, within_s=max(until - time.monotonic(), 0.01))
+        if heard:
+            self._due_at = time.monotonic()
+        for what in heard:
             if what == "nodes":
                 self._looked_at = 0.0
                 self._renew()
@@ -260,12 +279,15 @@ class Takeover:
     def _renew(self) -> None:
         assert self._connection is not None
         operations, vims = self._listener.load()
+        self._lease_s = lease_s = self._settings.lease_s + min(
+            2 * self._lateness.worst_s, self._settings.lease_s
+        )
         asked_at = time.monotonic()
         state = nodes.renew(
             self._connection,
             self._me.id,
             self._me.boot,
-            lease_s=self._settings.lease_s,
+            lease_s=lease_s,
             operations=operations,
             vims=vims,
         )
@@ -277,12 +299,17 @@ class Takeover:
 
     def _renewed(self, asked_at: float) -> None:
         now = time.monotonic()
-        # Half a lease without a renewal is a gap: with the others it may have been a little longer.
-        if now - self._renewed_at > max(self._settings.lease_s / 2, self._settings.lease_renew_s * 1.5):
+        if now - self._renewed_at > self._gap_s:
             self._steady_since = now
         self._renewed_at = now
+        self._lateness.noted(now - asked_at)
         # The database counts from when it got the statement, which is later than when we sent it.
-        self._held_until = asked_at + self._settings.lease_s
+        self._held_until = asked_at + self._lease_s
+
+    @property
+    def _gap_s(self) -> float:
+        """Half a lease without a renewal is a gap: with the others it may have been a little longer."""
+        return max(self._lease_s / 2, self._settings.lease_renew_s * 1.5)
 
     def _look(self) -> None:
         assert self._connection is not None
@@ -291,8 +318,7 @@ class Takeover:
         self.members = tuple(known)
         self._listener.members(self.members)
         others = [one for one in known if one.id != self._me.id]
-        is_steady = time.monotonic() - self._steady_since >= self._settings.lease_grace_s
-        if self._workflows is None or not is_steady:
+        if self._workflows is None or not self._may_judge():
             self._suspects.clear()
             return
         standing = [one for one in others if one.state is not NodeState.GONE]
@@ -303,20 +329,47 @@ class Takeover:
                 self._declare(node, f"its lease was over at {node.expires_at:%H:%M:%S} UTC")
             elif node.id not in free:
                 self._suspects.pop(node.id, None)
-            elif now - self._suspects.setdefault(node.id, now) >= _SECOND_LOOK_S:
+            elif now - self._suspects.setdefault(node.id, now) < _SECOND_LOOK_S:
+                continue
+            elif self._lives_here(node):
+                # Its connection was cut and it has no processor to make another: its lease decides.
+                self._suspects[node.id] = now
+            else:
                 self._declare(node, "its connection to the database ended")
         for node_id in set(self._suspects) - {one.id for one in standing}:
             del self._suspects[node_id]
         for node in others:
             if node.state is NodeState.GONE and not node.is_recovered:
                 self._recover(node)
-        self._look_for_strangers(known)
+        self._look_for_strangers()
+
+    def _may_judge(self) -> bool:
+        """Whether we have kept our own lease long enough, up to this moment: what has just been read may have
+        hung with the database, and the next renewal would be the first to tell of the gap."""
+        now = time.monotonic()
+        return (
+            now - self._renewed_at <= self._gap_s and now - self._steady_since >= self._settings.lease_grace_s
+        )
+
+    def _lives_here(self, node: Node) -> bool:
+        """Whether it is a process of this host that still runs; dead and not yet buried is dead."""
+        if node.host != self._me.host:
+            return False
+        try:
+            status = Path(f"/proc/{node.pid}/stat").read_text()
+        except OSError:
+            return False
+        return status.rpartition(")")[2].split()[0] not in "ZX"
 
     def _declare(self, node: Node, reason: str) -> None:
         assert self._connection is not None
         self._suspects.pop(node.id, None)
-        if not nodes.declare_gone(self._connection, node, reason):
+        # Where we come late ourselves, others may: as late as we were of late is no sign of anything.
+        patience_s = min(self._lateness.worst_s, self._settings.lease_s)
+        if not nodes.declare_gone(self._connection, node, reason, by=self._me, patience_s=patience_s):
             return
+        # What it delivered is free at once: by its own clock and connection it delivers no more.
+        subscriptions.end_deliveries(self._connection, node.id)
         telemetry.TAKEOVERS.inc()
         log.warning("node.lost", node=node.name, executor_id=node.id, reason=reason)
         self._recover(node)
@@ -327,19 +380,23 @@ class Takeover:
         self._listener.members(self.members)
         self._listener.lost(replace(node, state=NodeState.GONE, reason=reason))
 
-    def _look_for_strangers(self, known: Sequence[Node]) -> None:
+    def _look_for_strangers(self) -> None:
         """Work in the name of an executor that has no row: of an older release, or of a restored database."""
         if time.monotonic() - self._strangers_at < _STRANGERS_S:
             return
         self._strangers_at = time.monotonic()
-        self._recovery.submit(self._recover_strangers, {one.id for one in known})
+        self._recovery.submit(self._recover_strangers)
 
-    def _recover_strangers(self, known: set[str]) -> None:
+    def _recover_strangers(self) -> None:
         assert self._workflows is not None
         try:
             if adopted := self._workflows.adopt(self.served()):
                 log.info("node.adopted_older_versions", operations=adopted)
-            for executor_id in self._workflows.executors() - known:
+            # In this order: who has work now was entered before it took any.
+            working = self._workflows.executors()
+            with self._engine.connect() as connection:
+                known = {one.id for one in nodes.all_of(connection)}
+            for executor_id in working - known:
                 count = self._workflows.take_over([executor_id], self.served())
                 log.warning("node.stranger_recovered", executor_id=executor_id, operations=count)
         except Exception:
@@ -366,6 +423,9 @@ class Takeover:
             self._recovering[node.boot] = now + _AGAIN_S
             return
         self._recovering[node.boot] = now + _AGAIN_S
+        assert self._connection is not None
+        if ended := nodes.end_sessions(self._connection, node.boot):
+            log.info("node.sessions_ended", node=node.name, sessions=ended)
         self._recovery.submit(self._recover_now, node)
 
     def _recover_now(self, node: Node) -> None:
@@ -396,6 +456,36 @@ class Takeover:
             self._alive_at += now - seen
         if self._workflows is not None and now - self._alive_at > self._settings.loop_stall_s:
             _exit(EXIT_STALLED, "node.stalled", node=self._me.name, for_s=round(now - self._alive_at, 1))
+
+
+class Lateness:
+    """How late this thread came at worst within the last half minute or so.
+
+    It tells of a host without a processor to spare, and of a database that answers slowly. Either may delay
+    a renewal as much again.
+    """
+
+    def __init__(self) -> None:
+        self._before_s = self._now_s = 0.0
+        self._turns_at = time.monotonic() + _LATENESS_S
+
+    def noted(self, late_s: float) -> None:
+        now = time.monotonic()
+        if now >= self._turns_at:
+            is_recent = now < self._turns_at + _LATENESS_S
+            self._before_s, self._now_s = (self._now_s if is_recent else 0.0), 0.0
+            self._turns_at = now + _LATENESS_S
+        self._now_s = max(self._now_s, late_s)
+
+    @property
+    def worst_s(self) -> float:
+        return max(self._before_s, self._now_s)
+
+
+def _go_first() -> None:
+    """Have the kernel prefer this thread, where we may ask for that (CAP_SYS_NICE, systemd's LimitNICE)."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _exit(code: int, event: str, **facts: object) -> None:
