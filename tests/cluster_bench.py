@@ -224,7 +224,24 @@ class Cluster:
             within_s,
             lambda: f"{self.states(operation_ids)} {self.runners(operation_ids)}",
         )
-        assert set(self.states(operation_ids).values()) == {"COMPLETED"}, self.states(operation_ids)
+        states = self.states(operation_ids)
+        assert set(states) == set(operation_ids), f"lost: {set(operation_ids) - set(states)}"
+        assert set(states.values()) == {"COMPLETED"}, states
+
+    def unrest(self) -> list[str]:
+        """What has not come to rest: operations, locks, work in the queue, leases of those who live."""
+        found = self.sql(
+            "SELECT 'operation ' || id || ' is ' || state FROM operations WHERE NOT state = ANY(%s) "
+            "UNION ALL SELECT 'operation ' || l.operation_id || ' has ended and holds its lock' "
+            "FROM operation_locks l JOIN operations o ON o.id = l.operation_id WHERE o.state = ANY(%s) "
+            "UNION ALL SELECT 'workflow ' || workflow_uuid || ' is ' || status FROM dbos.workflow_status "
+            "WHERE status IN ('PENDING', 'ENQUEUED') AND queue_name = 'operations' "
+            "UNION ALL SELECT 'the lease of ' || name || ' is over' FROM nodes "
+            "WHERE state <> 'gone' AND expires_at < clock_timestamp()",
+            list(ENDED),
+            list(ENDED),
+        )
+        return [row[0] for row in found]
 
     def runners(self, operation_ids: Sequence[str]) -> dict[str, str]:
         """Node name by operation, of those that are under way."""

@@ -66,8 +66,8 @@ def sources() -> tuple[str, ...]:
 
 
 def recorded() -> dict[str, str]:
-    lines = [line.split() for line in RECORDED.read_text().splitlines() if not line.startswith("#")]
-    return {version: known for version, known in lines}
+    lines = [line for line in RECORDED.read_text().splitlines() if not line.startswith("#")]
+    return {line.split()[0]: line.split()[1] for line in lines}
 
 
 def test_the_workflow_version_changes_with_every_change_of_a_workflow_body() -> None:

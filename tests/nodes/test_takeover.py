@@ -58,6 +58,7 @@ def test_operations_of_a_killed_process_go_on_in_another_and_nothing_is_doubled(
     nodes.all_completed(operation_ids)
     assert nodes.doubled(vim_id) == []
     assert nodes.deployments(vim_id) == 20
+    until(lambda: not nodes.unrest(), "all is at rest", 10.0, lambda: str(nodes.unrest()))
     until(lambda: nodes.vims_of("b") == 1, "the survivor watches every VIM", 5.0)
     until(lambda: nodes.open_alarms("node-lost") == {"a"}, "the loss is an alarm", 5.0)
     assert nodes.node("a")["state"] == "gone"
