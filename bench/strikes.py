@@ -146,6 +146,8 @@ class Field:
     """VNFs whose operations wait for their VIM for as long as a batch lasts."""
     quick: list[str] = field(default_factory=list[str])
     """VNFs for operations that are over in a moment."""
+    numbers: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """Numbers that have come, by a consumer's port."""
     begun: list[str] = field(default_factory=list[str])
     """All operations of the batch."""
 
@@ -430,7 +432,7 @@ class Field:
         lost = [one for one in self.begun if states.get(one) != "COMPLETED"]
         doubled = sum(len(self.running.doubled(vim_id)) for vim_id in self.vim_ids)
         with suppress(AssertionError):
-            until(lambda: not any(self._not_told(one) for one in self.consumers), "all is told", 30.0)
+            until(lambda: not any(map(self._is_incomplete, self.consumers)), "all is told", 30.0, look_s=0.5)
         self.book.write(
             Batch(
                 kind=self.kind,
@@ -446,8 +448,6 @@ class Field:
             print(f"    LOST: {[(one, states.get(one)) for one in lost]}", file=sys.stderr, flush=True)
         print(f"    {len(self.begun)} operations ended, {took_s:.1f} s later", file=sys.stderr, flush=True)
         self.begun = []
-        for one in self.consumers:
-            one.forget()
 
     def _not_told(self, one: Consumer) -> int:
         """How many operations' ends a consumer has not been told of."""
@@ -458,22 +458,34 @@ class Field:
         }
         return len(set(self.begun) - ended)
 
+    def _is_incomplete(self, one: Consumer) -> bool:
+        return self._not_told(one) > 0 or bool(self._missing(one))
+
+    def _missing(self, one: Consumer) -> set[int]:
+        """Numbers that have not come, below the highest that has."""
+        known = self.numbers[one.port] | {told.number for told in one.notifications}
+        return set(range(1, max(known, default=0) + 1)) - known
+
     def _told(self) -> dict[str, int]:
         """What consumers got: every number once at least, and nothing under two numbers."""
         counted: dict[str, int] = dict.fromkeys(("told", "told_lost", "told_doubled", "gaps", "repeated"), 0)
         for one in self.consumers:
+            counted["told_lost"] += self._not_told(one)
+            missing = self._missing(one)
+            seen = one.notifications
             ids: dict[int, set[str]] = defaultdict(set)
             numbers: dict[str, set[int]] = defaultdict(set)
-            seen = one.notifications
             for told in seen:
                 ids[told.number].add(told.json["id"])
                 numbers[told.json["id"]].add(told.number)
-            counted["told"] += len(ids)
-            counted["told_lost"] += self._not_told(one)
+            new = set(ids) - self.numbers[one.port]
+            counted["told"] += len(new)
             counted["told_doubled"] += sum(len(known) > 1 for known in (*ids.values(), *numbers.values()))
-            counted["gaps"] += max(ids) - one.told_before - len(ids) if ids else 0
-            counted["repeated"] += len(seen) - len(ids)
-            one.told_before = max(ids, default=one.told_before)
+            counted["gaps"] += len(missing)
+            counted["repeated"] += len(seen) - len(new)
+            # What never came is counted once.
+            self.numbers[one.port] |= new | missing
+            one.forget(seen)
         return counted
 
 

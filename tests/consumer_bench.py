@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,8 +62,6 @@ class Consumer:
         self.behaviour: Behaviour = behaviour or (lambda request: OK)
         self._tls = tls
         self.requests: list[Request] = []
-        self.told_before = 0
-        """The highest number of what was forgotten, as whoever counts has noted it."""
         self._lock = threading.Condition()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -101,10 +99,11 @@ class Consumer:
     def numbers(self) -> list[int]:
         return [one.number for one in self.notifications]
 
-    def forget(self) -> None:
-        """Keep nothing of what came so far."""
+    def forget(self, known: Collection[Request]) -> None:
+        """Keep nothing of these any more, for runs of hours."""
+        which = set(map(id, known))
         with self._lock:
-            self.requests.clear()
+            self.requests = [one for one in self.requests if id(one) not in which]
 
     def close(self) -> None:
         """Gone: nobody listens, and open connections end."""
