@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo clean-demo test check bench docs lock lab lab-down test-openstack test-openstack-full bench-openstack
+.PHONY: help setup demo clean-demo test check bench docs lock takeout lab lab-down test-openstack test-openstack-full bench-openstack
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ docs: setup  ## Write the reference pages anew from the program's tables
 
 lock: setup  ## Bring uv.lock up to date with pyproject.toml
 	@.build/uv/bin/uv lock
+
+takeout: setup  ## Take one behaviour after another out of a copy, and see its tests fail (WORDS=R-33 chooses)
+	@.venv/bin/python tools/takeout.py $(WORDS)
 
 lab: setup  ## Bring up two real OpenStack sites on this machine (root, Debian 12)
 	@.venv/bin/python -m lab.openstack up

@@ -215,10 +215,10 @@ def only_posts(behaviour: Behaviour) -> Behaviour:
 
 
 def token_endpoint(request: Request, client: tuple[str, str], token: str) -> Answer:
-    """A token endpoint of OAuth 2.0 that knows one client."""
+    """A token endpoint of OAuth 2.0 that knows one client. Its tokens outlast every wait of a test."""
     given = base64.b64decode(request.headers.get("authorization", "").removeprefix("Basic ")).decode()
     asked = parse_qs(request.body.decode())
     if given != ":".join(client) or asked.get("grant_type") != ["client_credentials"]:
         return Answer(status=401)
-    body = json.dumps({"access_token": token, "token_type": "Bearer", "expires_in": 60}).encode()
+    body = json.dumps({"access_token": token, "token_type": "Bearer", "expires_in": 3600}).encode()
     return Answer(status=200, body=body, headers={"Content-Type": "application/json"})

@@ -42,7 +42,8 @@ def test_the_same_silence_surprises_less_where_answers_come_irregularly(mean_s: 
     silence_s = mean_s + late_s
     one = suspicion(silence_s, regular, least_deviation_s=mean_s * 0.1)
     other = suspicion(silence_s, irregular, least_deviation_s=mean_s * 0.1)
-    assume(one != other)
+    # Where even the lower level is as high as there is, both are.
+    assume(other < 300)
     assert one > other
 
 

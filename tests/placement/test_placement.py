@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from farsite.model.errors import NotEnough
@@ -68,13 +68,19 @@ def problems(draw: st.DrawFn) -> Problem:
     )
     rules = tuple(
         Rule(
-            members=frozenset(draw(st.sets(st.sampled_from([one.id for one in demands]), min_size=1))),
+            members=frozenset(
+                draw(st.sets(st.sampled_from([one.id for one in demands]), min_size=min(len(demands), 2)))
+            ),
             scope=draw(st.sampled_from([AffinityScope.NFVI_POP, AffinityScope.VIM, AffinityScope.ZONE])),
             is_anti=draw(st.booleans()),
         )
         for _ in range(draw(st.integers(0, 2)))
     )
     return Problem(demands=demands, candidates=candidates, rules=rules)
+
+
+# Much room on two VIMs of one site, little on one of another: a wish to stand apart by site decides alone.
+_TWINS = (vim("north", site="a"), vim("south", site="a"), vim("east", site="b", vcpus=1))
 
 
 def answer(problem: Problem) -> Placement | None:
@@ -124,6 +130,7 @@ def test_more_capacity_never_makes_a_possible_placement_impossible(problem: Prob
 
 
 @given(problems())
+@example(Problem(demands=(demand("vnf0"), demand("vnf1")), candidates=_TWINS, rules=(apart("vnf0", "vnf1"),)))
 def test_affinity_and_anti_affinity_hold_between_functions(problem: Problem) -> None:
     """Two functions that must not share a site's fate do not."""
     placement = answer(problem)

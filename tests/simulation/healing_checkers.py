@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 
 from healing_world import PARALLEL, PER_VNF, WINDOW_S, Happened, World
 
-from farsite.assurance.deciding import urgency
 from farsite.model.healing import Recoverer
 
 
@@ -85,6 +84,11 @@ def one_recoverer(world: World) -> list[str]:
     return wrong
 
 
+def _rank(priority_: int, waited_s: float) -> float:
+    """What the invariant says of the order, in its own words: a class is worth a minute of waiting."""
+    return 60.0 * priority_ - waited_s
+
+
 def priority(world: World) -> list[str]:
     """I-14: when several wait and one may go, the most urgent goes; waiting makes up for a lower class."""
     waiting: dict[str, float] = {}
@@ -96,11 +100,11 @@ def priority(world: World) -> list[str]:
         if one.what == "alarm" and record.policy.handled_by is Recoverer.FARSITE:
             waiting.setdefault(one.vnf, one.at_s)
         elif one.what == "heal":
-            mine = urgency(record.priority, one.at_s - waiting.get(one.vnf, one.at_s))
+            mine = _rank(record.priority, one.at_s - waiting.get(one.vnf, one.at_s))
             for name, since in waiting.items():
                 if name == one.vnf or name in running or counts.get(name, 0) >= PER_VNF:
                     continue
-                theirs = urgency(world.store[name].priority, one.at_s - since)
+                theirs = _rank(world.store[name].priority, one.at_s - since)
                 if theirs < mine - 1e-6:
                     wrong.append(f"{one.vnf} is healed before {name} at {one.at_s:.2f} s")
             running.add(one.vnf)
