@@ -124,10 +124,10 @@ def test_an_object_that_is_gone_leaves_no_open_alarm(database: Database) -> None
 def test_an_observation_delivered_twice_is_kept_once(database: Database) -> None:
     """Events are read again after a crash; each would otherwise count as another death."""
     event = an_event(later(1), object_id="vnf-1")
-    results = at_once(database, *[partial(alarms.insert_event, event=event)] * 4)
-    assert sorted(results, key=str) == [False, False, False, True]
+    results = at_once(database, *[partial(alarms.insert_events, vim_id="vim-1", found=[event, event])] * 4)
+    assert sorted(results, key=str) == [[False, False], [False, False], [False, False], [True, False]]
     with database.transaction() as connection:
-        assert alarms.insert_event(connection, event) is False
+        assert alarms.insert_events(connection, "vim-1", [event]) == [False]
         assert alarms.events_of(connection, DEFAULT_PROJECT, object_id="vnf-1") == [event]
 
 
@@ -135,8 +135,7 @@ def test_events_come_newest_first(database: Database) -> None:
     """What happened last is what an operator looks for."""
     events = [an_event(later(number)) for number in (3, 1, 2)]
     with database.transaction() as connection:
-        for event in events:
-            alarms.insert_event(connection, event)
+        assert alarms.insert_events(connection, "vim-1", events) == [True, True, True]
         page = alarms.event_page(connection, DEFAULT_PROJECT, Ask())
     assert [event.at for event in page.items] == [later(3), later(2), later(1)]
 

@@ -52,6 +52,8 @@ def make_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.known_callers = KnownCallers(context)
     problem.install(app)
+    # Routes are tried in order, and of these ten thousand may come in a second.
+    app.include_router(intake.router)
     for part in (
         vims,
         packages,
@@ -66,7 +68,7 @@ def make_app(context: Context) -> FastAPI:
         nodes,
     ):
         app.include_router(part.router)
-    for part in (alarm_wishes, availability, healing, intake):
+    for part in (alarm_wishes, availability, healing):
         app.include_router(part.router)
     app.include_router(discovery.router)
     app.include_router(tacker_vims.router)

@@ -1,7 +1,8 @@
 """What handlers may use; made once by the composition root."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from farsite.assurance.intake import Intake
 from farsite.assurance.thresholds import Thresholds
@@ -48,3 +49,5 @@ class Context:
     """Why no new requests should be sent to this process; empty: they should."""
     notify: Callable[[], None]
     """After a subscription was made, changed or ended: have it looked at now. Thread-safe."""
+    serving_ends: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when this process stops to serve: streams, which have no end of their own, end then."""

@@ -12,6 +12,7 @@ import re
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from farsite.api.auth import INTAKE
 from farsite.api.problem import problem
 from farsite.settings import Settings
 
@@ -54,9 +55,8 @@ class Limits:
             refusal = problem(431, f"The headers are larger than {HEADER_BYTES_MAX} bytes.", instance=path)
             await refusal(scope, receive, send)
             return
-        is_upload = scope["method"] == "PUT" and _UPLOAD.fullmatch(path) is not None
-        limit_mib = self._settings.max_package_mib if is_upload else self._settings.max_body_mib
-        too_large = TooLarge(limit_mib, "max_package_mib" if is_upload else "max_body_mib")
+        limit_mib, setting = self._limit_of(scope["method"], path)
+        too_large = TooLarge(limit_mib, setting)
         stated = dict(headers).get(b"content-length", b"0")
         if not stated.isdigit() or int(stated) > limit_mib * 1024 * 1024:
             await _throw_away(receive)
@@ -81,6 +81,14 @@ class Limits:
             return message
 
         await self._app(scope, counted, send)
+
+    def _limit_of(self, method: str, path: str) -> tuple[int, str]:
+        """Largest body in MiB, and the setting that says so."""
+        if path.startswith(INTAKE):
+            return self._settings.intake_body_mib, "intake_body_mib"
+        if method == "PUT" and _UPLOAD.fullmatch(path) is not None:
+            return self._settings.max_package_mib, "max_package_mib"
+        return self._settings.max_body_mib, "max_body_mib"
 
 
 async def _throw_away(receive: Receive) -> None:

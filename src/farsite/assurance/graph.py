@@ -116,8 +116,22 @@ class Graph:
 
     def location(self, node: Node) -> str:
         """`site/vim/zone/host` as far as known, by names."""
-        path = [*reversed(self.around(node)), node]
+        path = [*(reversed(self.around(node)) if node in self.within else self._common(node)), node]
         return "/".join(self.names.get(one, one.id) for one in path)
+
+    def _common(self, node: Node) -> list[Node]:
+        """The containers that all servers have in common which something needs that no container holds (a
+        function, a path, a service); where sites differ, the first of them by name."""
+        needed, todo = {node}, [node]
+        while todo:
+            for group in self.needs.get(todo.pop(), ()):
+                todo += group - needed
+                needed |= group
+        around = sorted([*reversed(self.around(one))] for one in needed if one in self.servers)
+        if not around:
+            return []
+        common = [first for first, *others in zip(*around, strict=False) if set(others) <= {first}]
+        return common or around[0][:1]
 
 
 def servers_of(vnf: VnfInstance) -> list[Server]:

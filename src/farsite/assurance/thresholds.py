@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast
 
 import httpx2
@@ -37,6 +37,7 @@ _OBJECTS_MAX = 10_000
 _FRESH_PERIODS = 5
 _ANSWER_BYTES_MAX = 8 * 1024 * 1024
 _TIMEOUT_S = 10.0
+_PAUSE_LEAST_S = 0.05
 _SILENT_AFTER_LOOKS = 12
 
 Labels = tuple[tuple[str, str], ...]
@@ -71,6 +72,8 @@ class Thresholds:
         self._since: dict[tuple[ProjectId, str, str, int], datetime] = {}
         self._was: dict[tuple[ProjectId, str, str], bool] = {}
         self._looked: set[tuple[ProjectId, str, str]] = set()
+        self._due_at: datetime | None = None
+        """When the first condition that holds now will have lasted as long as it must."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -98,15 +101,23 @@ class Thresholds:
 
     async def _for_ever(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.threshold_period_s)
+            await asyncio.sleep(self._pause_s())
             try:
                 await self.look()
             except Exception:
                 log.exception("thresholds.failed")
 
+    def _pause_s(self) -> float:
+        """Until the next look: a period, or less where a condition will have lasted long enough before."""
+        period_s = self._settings.threshold_period_s
+        if self._due_at is None:
+            return period_s
+        return min(max((self._due_at - self._clock.now()).total_seconds(), _PAUSE_LEAST_S), period_s)
+
     async def look(self) -> int:
         """Evaluate every threshold once; how many alarms were told of."""
         told = 0
+        self._due_at = None
         self._looked = set()
         for project_id, thresholds in (await self._database.read(alarm_rules.all_thresholds)).items():
             thoughts = [
@@ -208,7 +219,11 @@ class Thresholds:
         if not comparison.for_s:
             return True
         since = self._since.setdefault(place, min(sample.at, now))
-        return (now - since).total_seconds() >= comparison.for_s
+        due_at = since + timedelta(seconds=comparison.for_s)
+        if now >= due_at:
+            return True
+        self._due_at = due_at if self._due_at is None else min(self._due_at, due_at)
+        return False
 
     def _forget_old(self) -> None:
         """Series that nobody measures any more make room for others, and so does what was known of them."""

@@ -26,8 +26,10 @@ def list_(
     """List the alarms that stand, newest first."""
     conditions = ([filter] if filter else []) + ([] if all else ["(eq,is_open,true)"])
     with Client() as client:
+        # One more than is shown, to know whether there is.
+        found = client.alarms(filter=";".join(conditions), limit=limit + 1 if limit else 0)
         printing.table(
-            client.alarms(filter=";".join(conditions), limit=limit),
+            found[:limit] if limit else found,
             [
                 ("raised", lambda one: printing.when(one["raised_at"])),
                 ("severity", lambda one: one["perceived_severity"]),
@@ -39,6 +41,8 @@ def list_(
             output,
             nothing="No alarm stands." if not all else "There was no alarm yet.",
         )
+    if limit and len(found) > limit:
+        printing.note(f"The newest {limit} are shown; there are more: --limit 0 shows all, --filter some.")
 
 
 @app.command

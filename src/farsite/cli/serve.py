@@ -24,6 +24,7 @@ from farsite.settings import Settings, read_settings
 
 _MOST_FILES = 100_000
 _STOP_WITHIN_S = 30.0
+_SWITCH_S = 0.0005
 _LOOPBACK = ("127.", "::1", "localhost")
 
 
@@ -54,6 +55,16 @@ def serve(
         text or json.
     """
     _configure_logs(log_format)
+    # A thread that comes back from the database waits this long for one that computes. At Python's own 5 ms,
+    # a dozen statements on the way of an alarm are the whole of what its consumer may wait.
+    sys.setswitchinterval(_SWITCH_S)
+    if database_url is not None and not database_url.strip():
+        print(
+            "--database-url is empty, perhaps for a variable that is not set. Give the address of a "
+            "PostgreSQL, or leave the option out for SQLite in the data directory.",
+            file=sys.stderr,
+        )
+        return 1
     try:
         settings = read_settings(
             data_dir=data_dir, database_url=database_url, listen_host=host, listen_port=port
@@ -137,7 +148,7 @@ def _ask_to_stop(farsite: Farsite, server: uvicorn.Server) -> None:
     deadline = threading.Timer(notice_s + _STOP_WITHIN_S, _give_up_stopping)
     deadline.daemon = True
     deadline.start()
-    asyncio.get_running_loop().call_later(notice_s, _stop_serving, server)
+    asyncio.get_running_loop().call_later(notice_s, _stop_serving, farsite, server)
 
 
 def _give_up_stopping() -> None:
@@ -150,7 +161,8 @@ def _give_up_stopping() -> None:
     os._exit(1)
 
 
-def _stop_serving(server: uvicorn.Server) -> None:
+def _stop_serving(farsite: Farsite, server: uvicorn.Server) -> None:
+    farsite.context.serving_ends.set()
     server.should_exit = True
 
 

@@ -37,6 +37,8 @@ class Wishes:
         for vim_id, name, place in self.under_maintenance:
             if alarm.managed_object_id == vim_id or f"{alarm.location}/".startswith(f"{place}/"):
                 return f"maintenance:{name}"
+        if not self.silences:
+            return ""
         return next((f"silence:{one.id}" for one in self.silences if one.covers(alarm, at)), "")
 
 

@@ -16,7 +16,8 @@ from farsite.model.vim import Vim
 from farsite.store import outbox
 from farsite.store.alarm_book import Book, Entered
 from farsite.store.encoding import decode
-from farsite.store.exclusion import insert_if_absent
+from farsite.store.exclusion import hold
+from farsite.store.many import insert_many
 from farsite.store.selection import select_page
 from farsite.store.tables import alarm_holds, alarms, event_cursors, events
 
@@ -293,20 +294,31 @@ def event_page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Pa
     )
 
 
-def insert_event(connection: sa.Connection, event: Event) -> bool:
-    """Keep an observation; False if it is kept already (ids are derived from source and sequence)."""
-    return insert_if_absent(
+def insert_events(connection: sa.Connection, vim_id: str, found: Sequence[Event]) -> list[bool]:
+    """Keep observations of one VIM; for each whether it is new (ids are derived from source and sequence)."""
+    outbox.begin_to_tell(connection)
+    hold(connection, f"events of {vim_id}")
+    ids = [one.id for one in found]
+    known = set(connection.execute(sa.select(events.c.id).where(events.c.id.in_(ids))).scalars())
+    fresh = {one.id: one for one in found if one.id not in known}
+    insert_many(
         connection,
         events,
-        id=event.id,
-        project_id=event.project_id,
-        at=event.at,
-        kind=event.kind,
-        vim_id=event.vim_id,
-        object_id=event.object_id,
-        detail=event.detail,
-        details=dict(event.details),
+        [
+            {
+                "id": one.id,
+                "project_id": one.project_id,
+                "at": one.at,
+                "kind": one.kind,
+                "vim_id": one.vim_id,
+                "object_id": one.object_id,
+                "detail": one.detail,
+                "details": dict(one.details),
+            }
+            for one in fresh.values()
+        ],
     )
+    return [fresh.pop(one.id, None) is not None for one in found]
 
 
 def events_of(

@@ -147,6 +147,8 @@ class Database:
         self._reads = ThreadPoolExecutor(2, thread_name_prefix="sql-read")
         # What is told never queues behind others' SQL: a consumer waits for it.
         self._telling = ThreadPoolExecutor(2, thread_name_prefix="sql-tell")
+        # Nor does what is to be told: a VIM's events wait for nobody's list and for no operation.
+        self._alarms = ThreadPoolExecutor(2, thread_name_prefix="sql-alarm")
         self._when_told: list[Callable[[], None]] = []
 
     @contextmanager
@@ -193,6 +195,13 @@ class Database:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._telling, lambda: self._attempt(function, *args, **kwargs))
 
+    async def for_alarms(
+        self, function: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Like `run`, on the pool of those who take in what is to be told."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._alarms, lambda: self._attempt(function, *args, **kwargs))
+
     def _attempt(
         self, function: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
@@ -213,6 +222,7 @@ class Database:
         self._steps.shutdown(wait=True, cancel_futures=True)
         self._reads.shutdown(wait=True, cancel_futures=True)
         self._telling.shutdown(wait=True, cancel_futures=True)
+        self._alarms.shutdown(wait=True, cancel_futures=True)
         self.engine.dispose()
 
 

@@ -33,6 +33,12 @@ def insert_if_absent(connection: sa.Connection, table: sa.Table, **values: objec
     return connection.execute(insert.execution_options(preserve_rowcount=True), values).rowcount > 0
 
 
+def insert_absent(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert those rows whose key is not there."""
+    if rows:
+        connection.execute(_insert(connection, table).on_conflict_do_nothing(), list(rows))
+
+
 def put(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
     """Write many rows in one statement: new ones are inserted, those with a known primary key changed."""
     insert = _insert(connection, table)

@@ -1,6 +1,6 @@
 """VNF and NS instances, and the addresses and VXLAN ids they hold."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,8 @@ from farsite.store.encoding import decode, encode
 from farsite.store.exclusion import hold
 from farsite.store.selection import select_page
 from farsite.store.tables import addresses, ns_instances, operation_locks, vims, vnf_instances, vni_blocks
+
+_IN_ONE_QUERY = 500
 
 VNF_ATTRIBUTES = {
     "id": vnf_instances.c.id,
@@ -131,6 +133,17 @@ def find_vnf(connection: sa.Connection, vnf_id: str) -> VnfInstance | None:
     """A VNF instance by id, None when it is gone."""
     body = connection.execute(sa.select(vnf_instances.c.body).where(vnf_instances.c.id == vnf_id)).scalar()
     return None if body is None else decode(VnfInstance, body)
+
+
+def find_vnfs(connection: sa.Connection, vnf_ids: Iterable[str]) -> dict[VnfInstanceId, VnfInstance]:
+    """VNF instances by their ids; those that are gone are missing."""
+    found: dict[VnfInstanceId, VnfInstance] = {}
+    wanted = sorted(vnf_ids)
+    for first in range(0, len(wanted), _IN_ONE_QUERY):
+        some = vnf_instances.c.id.in_(wanted[first : first + _IN_ONE_QUERY])
+        for row in connection.execute(sa.select(vnf_instances.c.id, vnf_instances.c.body).where(some)):
+            found[VnfInstanceId(row.id)] = decode(VnfInstance, row.body)
+    return found
 
 
 def vnf_page(connection: sa.Connection, project_id: ProjectId, ask: Ask) -> Page[VnfInstance]:

@@ -6,6 +6,7 @@ by the columns' own types, so the rows are the same as those of an ordinary INSE
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,8 @@ from farsite.store.encoding import Encoded, written
 
 _FEW = 8
 """Up to so many rows an ordinary INSERT is as quick."""
+_IN_ONE_STEP = 100
+"""Times the columns of our widest table stays below the variables that any SQLite takes (32,766)."""
 
 
 def insert_many(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -29,14 +32,24 @@ def insert_many(connection: sa.Connection, table: sa.Table, rows: Sequence[Mappi
         connection.execute(sa.insert(table), [dict(row) for row in rows])
         return
     names = tuple(rows[0])
-    convert = [_converter(connection.dialect, table.c[name]) for name in names]
-    bound = [tuple(to(row[name]) for to, name in zip(convert, names, strict=True)) for row in rows]
+    bound = list(zip(*(_bound(connection.dialect, table.c[name], rows) for name in names), strict=True))
     if connection.dialect.name == "postgresql":
         _copy(connection, table.name, names, bound)
     else:
-        marks = ", ".join("?" for _ in names)
-        statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608  (our names)
-        connection.exec_driver_sql(statement, bound)
+        _in_steps(connection, table.name, names, bound)
+
+
+def _in_steps(
+    connection: sa.Connection, table: str, names: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """SQLite's way: many rows in each statement. Its driver lets other threads of Python run during a step,
+    and waits to be let back in when one of them computes: once per row, that is most of the time."""
+    marks = f"({', '.join('?' for _ in names)})"
+    for first in range(0, len(rows), _IN_ONE_STEP):
+        some = rows[first : first + _IN_ONE_STEP]
+        values = ", ".join([marks] * len(some))
+        statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES {values}"  # noqa: S608  (our names)
+        connection.exec_driver_sql(statement, tuple(chain.from_iterable(some)))
 
 
 def _copy(
@@ -64,29 +77,21 @@ def _copy(
         raise exc.DBAPIError(statement, None, error) from error
 
 
-def _converter(dialect: sa.Dialect, column: sa.Column[Any]) -> Callable[[Any], Any]:
+def _bound(dialect: sa.Dialect, column: sa.Column[Any], rows: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
+    """The values of a column as the driver takes them."""
+    name = column.name
+    values = [row[name] for row in rows]
     if isinstance(column.type, sa.JSON):
-        return _json
+        return [_json(value) for value in values]
     process: Callable[[Any], Any] | None = column.type.dialect_impl(dialect).bind_processor(dialect)
     if process is None:
-        return _same
-    known: dict[Any, Any] = {}
-
-    def remembered(value: Any) -> Any:
-        # Most rows of a batch have the same few times.
-        if not isinstance(value, datetime):
-            return process(value)
-        found = known.get(value)
-        if found is None:
-            found = known[value] = process(value)
-        return found
-
-    return remembered
+        return values
+    if not isinstance(values[0], datetime):
+        return [process(value) for value in values]
+    # Most rows of a batch have the same few times.
+    known = {value: process(value) for value in set(values)}
+    return [known[value] for value in values]
 
 
 def _json(value: Any) -> str:
     return value if isinstance(value, Encoded) else written(value)
-
-
-def _same(value: Any) -> Any:
-    return value

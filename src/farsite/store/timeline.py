@@ -1,11 +1,12 @@
 """The way of an alarm from the fault to its repair: when each checkpoint was passed.
 
 Most checkpoints are recorded anyway, where they happen: in the alarm, in what was told of it, in the
-notifications that consumers took, in the operation that acted. `note` is for those that are not.
+notifications that consumers took, in the operation that acted; only the receipt of an event is not.
 
 Source: OPNFV Doctor, performance profiler (checkpoints T00 to T09).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,9 +14,8 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from farsite.model.alarm import Alarm
-from farsite.model.ids import AlarmId, ProjectId
 from farsite.store import outbox
-from farsite.store.exclusion import insert_if_absent
+from farsite.store.exclusion import insert_absent
 from farsite.store.tables import alarm_timeline, deliveries, operations, subscriptions
 from farsite.store.tables import outbox as outbox_table
 
@@ -58,26 +58,22 @@ class Passed:
     detail: str = ""
 
 
-def note(
-    connection: sa.Connection,
-    *,
-    project_id: ProjectId,
-    alarm_id: AlarmId,
-    checkpoint: Checkpoint,
-    at: datetime,
-    who: str = "",
-    detail: str = "",
-) -> None:
-    """Record that an alarm passed a checkpoint; the first time counts."""
-    insert_if_absent(
+def note_received(connection: sa.Connection, passed: Sequence[tuple[Alarm, str]], *, at: datetime) -> None:
+    """Record when the events behind alarms reached us, with a word on each; the first time counts."""
+    insert_absent(
         connection,
         alarm_timeline,
-        alarm_id=alarm_id,
-        checkpoint=checkpoint.value,
-        who=who,
-        project_id=project_id,
-        at=at,
-        detail=detail,
+        [
+            {
+                "alarm_id": alarm.id,
+                "checkpoint": Checkpoint.RECEIVED.value,
+                "who": "",
+                "project_id": alarm.project_id,
+                "at": at,
+                "detail": detail,
+            }
+            for alarm, detail in passed
+        ],
     )
 
 

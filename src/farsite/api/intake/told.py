@@ -116,6 +116,20 @@ def moment(text: str, path: str) -> datetime:
     Raises:
         Invalid: it is none, or has no zone; names where it stands.
     """
+    # The alarms of a batch have few times between them.
+    found = _moments.get(text)
+    if found is None:
+        if len(_moments) >= _MOMENTS_KEPT:
+            _moments.clear()
+        found = _moments[text] = _moment(text, path)
+    return found
+
+
+_MOMENTS_KEPT = 1000
+_moments: dict[str, datetime] = {}
+
+
+def _moment(text: str, path: str) -> datetime:
     try:
         found = datetime.fromisoformat(_at_most_microseconds(text))
     except ValueError as error:

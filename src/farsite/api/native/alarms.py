@@ -122,7 +122,7 @@ async def stream_alarms(
 
     `Last-Event-ID` resumes: everything after it is sent first.
     """
-    return event_stream(stream.told(context, caller.project_id, last_event_id, about="alarm"))
+    return event_stream(context, stream.told(context, caller.project_id, last_event_id, about="alarm"))
 
 
 @router.get("/alarms/history")

@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.exceptions import HTTPException
 
 from farsite import telemetry
 from farsite.api.auth import Asker
 from farsite.api.intake import alertmanager, aodh, collectd, webhook
 from farsite.api.intake.told import Source, Told, report_of
+from farsite.api.limits import TooLarge
 from farsite.api.wire import ROOT, Here, Wire
 from farsite.assurance.thresholds import Sample
 from farsite.model.access import Caller
@@ -93,7 +93,7 @@ async def _take_in(
     try:
         context.intake.reserve(size)
         try:
-            body = await _body(request, size)
+            body = await _body(request, size, context.settings.intake_body_mib)
             source = Source(
                 format=form,
                 project_id=caller.project_id,
@@ -110,9 +110,9 @@ async def _take_in(
             tally = await context.intake.take_in(found)
         finally:
             context.intake.release(size)
-    except Invalid:
+    except Invalid as fault:
         telemetry.INTAKE_REFUSED.labels(form, "form").inc()
-        raise
+        raise Invalid(f"{fault.detail} Nothing of this request was taken in.") from fault
     except Overloaded:
         telemetry.INTAKE_REFUSED.labels(form, "full").inc()
         raise
@@ -125,16 +125,16 @@ def _stated_size(request: Request, limit_mib: int) -> int:
     # Without a length it may be as large as is allowed, so that much is kept free for it.
     size = int(stated) if stated.isdigit() else limit
     if size > limit:
-        raise HTTPException(413, f"The body is larger than {limit_mib} MiB (setting intake_body_mib).")
+        raise TooLarge(limit_mib, "intake_body_mib")
     return size
 
 
-async def _body(request: Request, size: int) -> bytes:
+async def _body(request: Request, size: int, limit_mib: int) -> bytes:
     parts = bytearray()
     async for part in request.stream():
         parts += part
         if len(parts) > size:
-            raise HTTPException(413, f"The body is larger than the {size} bytes stated or allowed.")
+            raise TooLarge(limit_mib, "intake_body_mib")
     if not parts:
         raise Invalid("The body is empty.")
     return bytes(parts)

@@ -132,7 +132,7 @@ async def stream_operations(
 
     `Last-Event-ID` resumes: everything after it is sent first.
     """
-    return event_stream(stream.told(context, caller.project_id, last_event_id, about="operation"))
+    return event_stream(context, stream.told(context, caller.project_id, last_event_id, about="operation"))
 
 
 @router.get("/operations/{operation}")
@@ -149,7 +149,7 @@ def get_operation(operation: str, context: Here, caller: Asker) -> OperationView
 async def stream_operation(operation: str, context: Here, caller: Asker) -> StreamingResponse:
     """Events `operation` and `step` of one operation as they change; ends when it has ended."""
     await context.database.read(operations.get, caller.project_id, operation)
-    return event_stream(stream.one_operation(context, caller.project_id, operation))
+    return event_stream(context, stream.one_operation(context, caller.project_id, operation))
 
 
 @router.get("/operations/{operation}/why")

@@ -10,7 +10,7 @@ Source: WHATWG HTML, server-sent events.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -35,9 +35,30 @@ EVENT_STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
-def event_stream(source: AsyncIterator[str]) -> StreamingResponse:
+def event_stream(context: Context, source: AsyncGenerator[str, None]) -> StreamingResponse:
+    """A stream that ends with its source, or when this process stops; a client then goes on elsewhere."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(source, media_type="text/event-stream", headers=headers)
+    lasting = _while_serving(source, context.serving_ends)
+    return StreamingResponse(lasting, media_type="text/event-stream", headers=headers)
+
+
+async def _while_serving(source: AsyncGenerator[str, None], ends: asyncio.Event) -> AsyncIterator[str]:
+    ending = asyncio.create_task(ends.wait(), name="stream-ends")
+    try:
+        async with aclosing(source):
+            while not ends.is_set():
+                coming = asyncio.ensure_future(anext(source, None))
+                try:
+                    await asyncio.wait({coming, ending}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not coming.done():
+                        coming.cancel()
+                        await asyncio.wait({coming})
+                if coming.cancelled() or (text := coming.result()) is None:
+                    return
+                yield text
+    finally:
+        ending.cancel()
 
 
 def event(kind: str, body: object, *, event_id: str = "") -> str:
@@ -46,7 +67,9 @@ def event(kind: str, body: object, *, event_id: str = "") -> str:
     return f"{number}event: {kind}\ndata: {json.dumps(body, ensure_ascii=False)}\n\n"
 
 
-def told(context: Context, project_id: ProjectId, last_event_id: str, *, about: str) -> AsyncIterator[str]:
+def told(
+    context: Context, project_id: ProjectId, last_event_id: str, *, about: str
+) -> AsyncGenerator[str, None]:
     """What was told of one subject (`operation`, `alarm`), as it is told.
 
     Raises:
@@ -59,7 +82,9 @@ def told(context: Context, project_id: ProjectId, last_event_id: str, *, about: 
     return _told(context.feed, project_id, int(last_event_id) if last_event_id else None, about)
 
 
-async def _told(feed: Feed, project_id: ProjectId, after: int | None, about: str) -> AsyncIterator[str]:
+async def _told(
+    feed: Feed, project_id: ProjectId, after: int | None, about: str
+) -> AsyncGenerator[str, None]:
     queue: asyncio.Queue[Sequence[Told]] = asyncio.Queue(1)
 
     async def pump() -> None:
@@ -92,7 +117,9 @@ def _event_of(one: Told) -> str:
     return event(one.kind, one.body, event_id=str(one.sequence))
 
 
-async def one_operation(context: Context, project_id: ProjectId, operation_id: str) -> AsyncIterator[str]:
+async def one_operation(
+    context: Context, project_id: ProjectId, operation_id: str
+) -> AsyncGenerator[str, None]:
     """The operation and its steps, each sent when it has changed; ends with the operation."""
     version = -1
     seen: dict[int, StepProgress] = {}
