@@ -23,6 +23,7 @@ from farsite.api.native import (
     packages,
     subscriptions,
     vims,
+    vnf_credentials,
     vnfs,
 )
 from farsite.api.sol003 import vnffm, vnflcm
@@ -66,7 +67,7 @@ def make_app(context: Context) -> FastAPI:
         nodes,
     ):
         app.include_router(part.router)
-    for part in (alarm_wishes, availability, healing, intake):
+    for part in (alarm_wishes, availability, healing, intake, vnf_credentials):
         app.include_router(part.router)
     app.include_router(discovery.router)
     app.include_router(tacker_vims.router)
