@@ -563,6 +563,17 @@ class NewToken(TypedDict):
     token: str
 
 
+class Credential(TypedDict):
+    name: str
+    created_at: str
+
+
+class NewCredential(TypedDict):
+    name: str
+    vnf_id: str
+    token: str
+
+
 class Node(TypedDict):
     id: str
     name: str
@@ -1109,6 +1120,16 @@ class Client:
 
     def revoke_token(self, name: str) -> None:
         self.request("DELETE", f"{ROOT}/tokens/{_in_path(name)}")
+
+    def credentials_of(self, vnf: str) -> list[Credential]:
+        return cast("list[Credential]", list(self._list(f"/vnfs/{_in_path(vnf)}/credentials")))
+
+    def create_credential(self, vnf: str, name: str) -> NewCredential:
+        path = f"/vnfs/{_in_path(vnf)}/credentials"
+        return cast("NewCredential", self._post(path, {"name": name}))
+
+    def revoke_credential(self, vnf: str, name: str) -> None:
+        self.request("DELETE", f"{ROOT}/vnfs/{_in_path(vnf)}/credentials/{_in_path(name)}")
 
     def nodes(self) -> list[Node]:
         return cast("list[Node]", list(self._list("/nodes")))

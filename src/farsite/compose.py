@@ -27,6 +27,7 @@ from farsite.assurance.node_loss import FormerNodes, record_loss, record_return
 from farsite.assurance.observing import Observer
 from farsite.assurance.sharing import Duty, Share
 from farsite.assurance.thresholds import Thresholds
+from farsite.assurance.vim_availability import VimAvailability
 from farsite.catalogue.catalogue import Catalogue
 from farsite.lifecycle.verbs import VERBS
 from farsite.lifecycle.waiting import DeploymentWatch
@@ -96,6 +97,7 @@ class Farsite:
         self.intake = Intake(settings, self.database, self.clock, self._alarm_was_raised)
         self.thresholds = Thresholds(settings, self.database, self.intake, self.clock)
         self.alarm_upkeep = AlarmUpkeep(settings, self.database, self.clock, self._alarm_was_raised)
+        self.vim_availability = VimAvailability(settings, self.database, self.clock)
         self.controls = Controls(self.database, period_s=settings.control_poll_s)
         self.world = World(
             settings=settings,
@@ -120,7 +122,13 @@ class Farsite:
         )
         self.takeover: Takeover | None = None
         """None on SQLite, where there is one process."""
-        duties: tuple[Duty, ...] = (self.correlator, self.healer, self.history, self.alarm_upkeep)
+        duties: tuple[Duty, ...] = (
+            self.correlator,
+            self.healer,
+            self.history,
+            self.alarm_upkeep,
+            self.vim_availability,
+        )
         if not self.database.is_sqlite:
             listener = Listener(
                 members=self._on_members, told=self._on_told, lost=self._on_lost, load=self._load

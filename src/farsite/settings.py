@@ -81,6 +81,16 @@ class Settings:
     """Window of the circuit breaker, in seconds."""
     loop_lag_alarm_s: float = 0.05
     """Event-loop lag that raises an alarm, in seconds."""
+    placement_availability_weight: float = 0.2
+    """What the measured availability of a VIM counts in placement: so much of the score lies between 90 %
+    and 99.999 % (the rest is mostly the share of vCPUs that stays free). 0: nothing."""
+    placement_availability_days: float = 7.0
+    """Days of the past that the availability of a VIM is measured over."""
+    vnf_requests: int = 6
+    """Scalings and repairs together that a VNF may ask for with its own credentials within
+    `vnf_requests_window_s`; more are refused with 429 and Retry-After."""
+    vnf_requests_window_s: float = 600.0
+    """Window of `vnf_requests`, in seconds."""
     max_body_mib: int = 16
     """Largest request body other than a package upload, in MiB."""
     max_package_mib: int = 4096

@@ -100,3 +100,18 @@ def test_a_policy_that_cannot_be_carried_out_is_refused_with_what_is_wrong(
     refused = farsite("policy", "healing", "apply", str(file))
     assert refused.code == 1
     assert told in refused.err
+
+
+def test_a_vnfs_credential_is_made_listed_and_revoked(farsite: CommandLine, service: Service) -> None:
+    """Whoever builds the guest's image needs it in a script, once."""
+    vnf_id = service.create_vnf("Farsite inspector", "with-credential")
+    begun = service.native("POST", f"/vnfs/{vnf_id}/instantiate", json={"vim": "healing"})
+    assert service.ended(begun.json()["id"])["state"] == "COMPLETED"
+    made = farsite("vnf", "credential", "create", "with-credential", "--name", "guest")
+    assert made.code == 0, made.err
+    with service.http_as(made.out.strip()) as http:
+        assert http.post(f"/farsite/v1/vnfs/{vnf_id}/heal", json={}).status_code == 202
+    listed = json.loads(farsite("vnf", "credential", "list", "with-credential", "--output", "json").out)
+    assert [one["name"] for one in listed] == ["guest"]
+    assert farsite("vnf", "credential", "revoke", "with-credential", "guest").code == 0
+    assert "guest" not in farsite("vnf", "credential", "list", "with-credential").out

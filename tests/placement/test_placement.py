@@ -298,3 +298,60 @@ def test_what_grows_is_only_given_room_in_its_own_zone() -> None:
     assert place(
         Problem(demands=(replace(grows, units=(replace(grows.units[0], vcpus=1),)),), candidates=(two,))
     ).of("fw").zones == ("z0",)
+
+
+@given(
+    problem=problems(),
+    shares=st.lists(st.none() | st.floats(0.0, 1.0), min_size=4, max_size=4),
+    weight=st.floats(0.0, 2.0),
+    better=st.floats(0.0, 1.0),
+    which=st.integers(0, 3),
+)
+def test_a_vim_that_was_more_available_is_never_chosen_less(
+    problem: Problem, shares: list[float | None], weight: float, better: float, which: int
+) -> None:
+    """Else keeping a VIM well would drive functions away from it."""
+    candidates = tuple(
+        replace(one, availability=share) for one, share in zip(problem.candidates, shares, strict=False)
+    )
+    one_demand = replace(
+        problem, demands=problem.demands[:1], rules=(), candidates=candidates, availability_weight=weight
+    )
+    before = answer(one_demand)
+    if before is None or which >= len(candidates):
+        return
+    raised = candidates[which].availability
+    if raised is None or better < raised:
+        return
+    more = tuple(
+        replace(one, availability=better) if number == which else one for number, one in enumerate(candidates)
+    )
+    after = answer(replace(one_demand, candidates=more))
+    assert after is not None, "availability refuses nobody"
+    if before.assignments[0].vim_id == candidates[which].vim_id:
+        assert after.assignments[0].vim_id == candidates[which].vim_id
+
+
+def test_of_two_alike_the_one_that_failed_less_is_chosen_and_the_reason_says_so() -> None:
+    """A promise of availability is kept by choosing where it was kept before."""
+    often, seldom = vim("east", availability=0.99), vim("west", availability=0.9999)
+    problem = Problem(demands=(demand("fw"),), candidates=(often, seldom), availability_weight=0.2)
+    placed = place(problem)
+    assert placed.of("fw").vim_id == seldom.vim_id
+    reasons = {one.vim: one.reason for one in placed.considerations}
+    assert "was available 99.99 % of the time" in reasons["west"]
+    assert "was available 99 % of the time" in reasons["east"]
+    # Not at any price: where it counts nothing, or the other has far more room, room decides.
+    indifferent = place(replace(problem, availability_weight=0.0))
+    assert indifferent.of("fw").vim_id == often.vim_id
+    full = replace(problem, candidates=(often, vim("west", vcpus=1, availability=0.9999)))
+    assert place(full).of("fw").vim_id == often.vim_id
+
+
+def test_a_vim_without_a_past_is_neither_shunned_nor_preferred() -> None:
+    """A new VIM would else never get a function, or get all of them."""
+    new = vim("middle")
+    for share, wins in ((0.99, new.vim_id), (0.99999, VimId("id-east"))):
+        known = vim("east", availability=share)
+        placed = place(Problem(demands=(demand("fw"),), candidates=(known, new), availability_weight=0.2))
+        assert placed.of("fw").vim_id == wins

@@ -13,7 +13,7 @@ from records import a_package, a_vim, a_vnf, later
 from farsite.lifecycle.addressing import Prefixes, with_addresses
 from farsite.model.deployment import Port, WantedVnfc
 from farsite.model.errors import Conflict
-from farsite.model.ids import DEFAULT_PROJECT, VimId, VnfcId, new_id
+from farsite.model.ids import DEFAULT_PROJECT, VnfcId, new_id
 from farsite.model.vnf import VnfInstance
 from farsite.store import instances, vims
 from farsite.store.database import Database
@@ -118,25 +118,6 @@ def test_blocks_of_vxlan_ids_never_overlap_and_gaps_are_found(
             assert held[owner][-1] <= instances.VNI_LAST
             assert used.isdisjoint(held[owner])
         transaction.rollback()
-
-
-def test_what_is_held_of_a_vim_is_the_sum_over_its_instances(database: Database) -> None:
-    """Placement subtracts it from the capacity: wrong books place where there is no room."""
-    vim = VimId("vim-1")
-    with database.transaction() as connection:
-        vims.allocate(
-            connection,
-            project_id=DEFAULT_PROJECT,
-            vnf_id="a",
-            vim_id=vim,
-            held={"z1": (1, 10, 0), "z2": (2, 20, 1)},
-        )
-        vims.allocate(connection, project_id=DEFAULT_PROJECT, vnf_id="b", vim_id=vim, held={"z1": (4, 40, 2)})
-        assert vims.allocated(connection) == {(vim, "z1"): (5, 50, 2), (vim, "z2"): (2, 20, 1)}
-        assert vims.allocated(connection, but_not="a") == {(vim, "z1"): (4, 40, 2)}
-        vims.allocate(connection, project_id=DEFAULT_PROJECT, vnf_id="a", vim_id=vim, held={})
-        vims.allocate(connection, project_id=DEFAULT_PROJECT, vnf_id="b", vim_id=vim, held={"z1": (1, 1, 1)})
-        assert vims.allocated(connection) == {(vim, "z1"): (1, 1, 1)}
 
 
 def test_a_project_has_one_default_vim_however_many_are_asked_for_at_once(database: Database) -> None:

@@ -23,6 +23,7 @@ from farsite.api.native import (
     packages,
     subscriptions,
     vims,
+    vnf_credentials,
     vnfs,
 )
 from farsite.api.sol003 import vnffm, vnflcm
@@ -68,7 +69,7 @@ def make_app(context: Context) -> FastAPI:
         nodes,
     ):
         app.include_router(part.router)
-    for part in (alarm_wishes, availability, healing):
+    for part in (alarm_wishes, availability, healing, vnf_credentials):
         app.include_router(part.router)
     app.include_router(discovery.router)
     app.include_router(tacker_vims.router)

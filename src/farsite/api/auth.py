@@ -56,12 +56,25 @@ ROLES: Mapping[tuple[str, str], Role] = {
     ("GET", "/farsite/v1/tokens"): ADMINISTER,
     ("POST", "/farsite/v1/tokens"): ADMINISTER,
     ("DELETE", "/farsite/v1/tokens/{name}"): ADMINISTER,
+    ("GET", "/farsite/v1/vnfs/{vnf}/credentials"): ADMINISTER,
+    ("POST", "/farsite/v1/vnfs/{vnf}/credentials"): ADMINISTER,
+    ("DELETE", "/farsite/v1/vnfs/{vnf}/credentials/{name}"): ADMINISTER,
     ("POST", "/farsite/v1/intake/alertmanager"): TELL,
     ("POST", "/farsite/v1/intake/collectd"): TELL,
     ("POST", "/farsite/v1/intake/webhook"): TELL,
     ("POST", "/farsite/v1/intake/aodh"): TELL,
 }
 """(method, route) -> role needed. Not listed: reading needs `reader`, changing needs `operator`."""
+
+_OF_ITSELF: Mapping[tuple[str, str], str] = {
+    ("POST", "/farsite/v1/vnfs/{vnf}/scale"): "vnf",
+    ("POST", "/farsite/v1/vnfs/{vnf}/heal"): "vnf",
+} | {
+    ("POST", f"/vnflcm/{version}/vnf_instances/{{vnfInstanceId}}/{task}"): "vnfInstanceId"
+    for version in ("v1", "v2")
+    for task in ("scale", "heal")
+}
+"""All that a VNF's own credential may do -> which part of the path says of whom."""
 
 
 def role_needed(method: str, route: str) -> Role:
@@ -203,12 +216,30 @@ async def permitted(request: Request) -> Caller:
     assert isinstance(caller, Caller)
     route = request.scope["route"].path
     needed = role_needed(request.method, route)
+    if caller.vnf_id is not None and route != _WHO_AM_I:
+        _refuse_others(request, route, caller)
+        return caller
     # Whoever has a token may ask whose it is.
     if route != _WHO_AM_I and not caller.may(needed):
         raise Forbidden(
             f'{request.method} {route} needs the role {needed}; token "{caller.name}" has {caller.role}.'
         )
     return caller
+
+
+def _refuse_others(request: Request, route: str, caller: Caller) -> None:
+    part = _OF_ITSELF.get((request.method, route))
+    if part is None:
+        raise Forbidden(
+            f'"{caller.name}" is a credential of VNF instance {caller.vnf_id}: it may ask for the '
+            f"scaling and repair of that one, not {request.method} {route}."
+        )
+    # By id alone: a name may be given to another instance tomorrow.
+    if request.path_params[part] != caller.vnf_id:
+        raise Forbidden(
+            f'"{caller.name}" is a credential of VNF instance {caller.vnf_id}, which may ask for '
+            f"itself only, by its id."
+        )
 
 
 Asker = Annotated[Caller, Depends(permitted)]

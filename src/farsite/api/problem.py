@@ -33,6 +33,7 @@ from farsite.model.errors import (
     NotSupported,
     Overloaded,
     Refused,
+    TooOften,
     Unknown,
     VimFault,
     VimUnreachable,
@@ -81,6 +82,7 @@ ANSWERS: Mapping[type[FarsiteError], Answer] = {
     NotSupported: Answer(422, "Not supported"),
     Forbidden: Answer(403, "Not permitted"),
     PreconditionFailed: Answer(412, "Changed in between"),
+    TooOften: Answer(429, "Too often"),
     Overloaded: Answer(503, "Too much at once"),
     Refused: Answer(400, "Refused"),
     VimFault: Answer(502, "The VIM refused or failed"),
@@ -105,6 +107,7 @@ TITLES: Mapping[int, str] = {
     414: "URI too long",
     415: "Media type not understood",
     422: "Content does not fit",
+    429: "Too often",
     431: "Headers too large",
     500: "Internal error",
     501: "Not implemented",
@@ -176,12 +179,15 @@ def problem_of(error: BaseException, *, instance: str = "") -> Response:
         if answer.status >= 500:
             log.warning("request.failed", path=instance, reason=error.operator_detail or error.detail)
         faults = error.faults if isinstance(error, Unusable) else ()
+        retry_after_s = RETRY_AFTER_S if answer.status == 503 else None
+        if isinstance(error, TooOften):
+            retry_after_s = error.retry_after_s
         return problem(
             answer.status,
             error.detail,
             title=answer.title,
             instance=instance,
-            headers={"Retry-After": str(RETRY_AFTER_S)} if answer.status == 503 else None,
+            headers={"Retry-After": str(retry_after_s)} if retry_after_s is not None else None,
             about=error.about,
             faults=list(faults),
         )

@@ -4,9 +4,11 @@ The first step of every verb decides again when it runs; here it is only asked e
 hears of a wrong state or size at once and no operation is recorded for it.
 """
 
+import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 from farsite.api.context import Context
 from farsite.api.problem import Unusable
@@ -27,8 +29,9 @@ from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_ns import TerminateNs
 from farsite.lifecycle.terminate_vnf import TerminateVnf
 from farsite.lifecycle.verbs import VERBS
-from farsite.model.access import Caller
-from farsite.model.errors import Conflict, Invalid, NotFound
+from farsite.model.access import VNF_SIGNATURE, Caller
+from farsite.model.errors import Conflict, Invalid, NotFound, TooOften
+from farsite.model.ids import VnfInstanceId
 from farsite.model.operation import CancelMode, Control, Operation
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.store import instances, operations, packages, vims
@@ -245,6 +248,8 @@ def _standing(connection: Connection, caller: Caller, key: str, done: str) -> Vn
 def _start(
     connection: Connection, context: Context, caller: Caller, verb: str, instance_id: str, want: object
 ) -> Operation:
+    if caller.vnf_id is not None:
+        _refuse_too_often(connection, context, caller.vnf_id)
     return requests.start(
         connection,
         context.begin,
@@ -253,5 +258,28 @@ def _start(
         project_id=caller.project_id,
         parameters=want,
         clock=context.clock,
-        requested_by=caller.name,
+        requested_by=caller.signature,
+    )
+
+
+def _refuse_too_often(connection: Connection, context: Context, vnf_id: VnfInstanceId) -> None:
+    """A function that asks in a loop must not keep its VIM busy. What it was granted is counted in the
+    store, so it makes no difference which process it asks, or with which of its credentials.
+
+    Raises:
+        TooOften: it has had what it may have for now.
+    """
+    most, window = context.settings.vnf_requests, timedelta(seconds=context.settings.vnf_requests_window_s)
+    now = context.clock.now()
+    granted = operations.asked_by(connection, vnf_id, signed=VNF_SIGNATURE, since=now - window)
+    if len(granted) < most:
+        return
+    # With a lower limit than before, more than the oldest must fall out of the window first.
+    again_at = granted[len(granted) - most] + window if most > 0 else now + window
+    wait_s = max(1, math.ceil((again_at - now).total_seconds()))
+    raise TooOften(
+        f"VNF instance {vnf_id} has asked for {len(granted)} scalings and repairs within "
+        f"{window.total_seconds():g} s; {most} are granted (setting vnf_requests). Ask again in {wait_s} s.",
+        retry_after_s=wait_s,
+        about={"vnf": vnf_id},
     )

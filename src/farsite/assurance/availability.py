@@ -12,7 +12,7 @@ altogether. Because everything is in the history, a restart of ours changes noth
 Source of the words: ETSI GS NFV-REL 003 (availability, MTBF, MTTR).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -94,9 +94,11 @@ def timeline(
     until: datetime,
     parts: int = 1,
     excused: Sequence[tuple[datetime, datetime]] = (),
+    means: Mapping[str, Service] | None = None,
 ) -> Timeline:
     """How an object served. `entries`: all of its history until then, in any order. `parts`: how many
-    components it has."""
+    components it has. `means`: what each type of alarm says of its service, where not the catalogue's words
+    on functions count."""
     assert since <= until, "time goes on"
     conditions: dict[str, _Condition] = {}
     segments: list[Segment] = []
@@ -107,7 +109,7 @@ def timeline(
         if entry.at > at:
             segments.append(_segment(at, entry.at, conditions, parts))
             at = entry.at
-        _apply(entry, conditions)
+        _apply(entry, conditions, means)
     if at < until:
         segments.append(_segment(at, until, conditions, parts))
     return _merged(_without(segments, excused))
@@ -117,13 +119,15 @@ def _in_order(entry: HistoryEntry) -> tuple[datetime, int]:
     return entry.at, entry.sequence
 
 
-def _apply(entry: HistoryEntry, conditions: dict[str, _Condition]) -> None:
+def _apply(
+    entry: HistoryEntry, conditions: dict[str, _Condition], means: Mapping[str, Service] | None
+) -> None:
     if entry.what is Transition.CLEARED:
         conditions.pop(entry.alarm_id, None)
     elif entry.what in (Transition.RAISED, Transition.CHANGED):
         if entry.what is Transition.CHANGED and entry.alarm_id not in conditions and _is_unknown(entry):
             return
-        found = _meaning(entry)
+        found = _meaning(entry) if means is None else _stated(entry, means)
         # A source that fell silent says nothing of the service: what it said last still counts.
         if found is not None:
             conditions[entry.alarm_id] = found
@@ -133,6 +137,11 @@ def _apply(entry: HistoryEntry, conditions: dict[str, _Condition]) -> None:
 
 def _is_unknown(entry: HistoryEntry) -> bool:
     return entry.severity is PerceivedSeverity.INDETERMINATE
+
+
+def _stated(entry: HistoryEntry, means: Mapping[str, Service]) -> _Condition | None:
+    service = means.get(entry.type)
+    return None if service is None else _Condition("", service)
 
 
 def _meaning(entry: HistoryEntry) -> _Condition | None:

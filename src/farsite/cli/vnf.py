@@ -10,6 +10,7 @@ from farsite.cli import availability as figures
 from farsite.cli import documents, printing
 from farsite.cli.links import links
 from farsite.cli.printing import Filter, Form, Limit, Output
+from farsite.cli.vnf_credential import app as credential
 from farsite.cli.waiting import Timeout, Wait, accepted
 from farsite.client import Client, Climb, Port, Vnf
 from farsite.model.errors import Invalid
@@ -19,6 +20,8 @@ app = App(
     help="VNF instances: create, instantiate, scale, heal, operate, change, terminate.",
     help_epilogue="",
 )
+
+app.command(credential)
 
 Link = Annotated[
     list[str] | None,

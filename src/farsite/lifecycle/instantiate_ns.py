@@ -21,7 +21,8 @@ from farsite.model.package import VnfPackage
 from farsite.model.vnf import ExternalLink, InstantiationState, VnfInstance
 from farsite.model.vnfd import DeploymentFlavour
 from farsite.placement.problem import Demand, Rule
-from farsite.store import instances, packages, vims
+from farsite.store import capacity, instances, packages, vims
+from farsite.store.capacity import Holding
 from farsite.store.database import Connection
 from farsite.store.encoding import decode, encode
 from farsite.vims.driver import Networks, ability
@@ -69,6 +70,7 @@ def place(connection: Connection, op: Op) -> object:
         connection, op, tuple(one.demand for one in chosen), rules=_rules(flavour, chosen)
     )
     placed: list[NsVnf] = []
+    holdings: list[Holding] = []
     for one in chosen:
         assignment = placement.of(one.demand.id)
         placed.append(NsVnf(vnf_id=one.vnf.id, profile=one.profile.id, vim_id=assignment.vim_id))
@@ -78,11 +80,10 @@ def place(connection: Connection, op: Op) -> object:
             place_ = sizing.place_of(assignment.region, zone)
             vcpus, memory_mib, disk_gib = held.get(place_, (0, 0, 0))
             held[place_] = (vcpus + unit.vcpus, memory_mib + unit.memory_mib, disk_gib + unit.disk_gib)
-        vims.allocate(
-            connection, project_id=one.vnf.project_id, vnf_id=one.vnf.id, vim_id=assignment.vim_id, held=held
-        )
+        holdings.append(placing.holding(connection, one.vnf.project_id, one.vnf.id, assignment.vim_id, held))
     networks = _networks(connection, ns, flavour, tuple(placed), want)
     instances.save_ns(connection, replace(ns, flavour_id=flavour.id, vnfs=tuple(placed), networks=networks))
+    capacity.claim(connection, holdings)
     return {one.vnf_id: one.vim_id for one in placed}
 
 
@@ -204,10 +205,12 @@ def forget(connection: Connection, op: Op) -> None:
 def forget_members(connection: Connection, ns_id: NsInstanceId) -> None:
     """Delete the records of all functions of a service and give back everything it held."""
     ns = instances.get_ns(connection, None, ns_id)
-    for vnf in instances.vnfs_of_ns(connection, ns.id):
-        vims.allocate(
-            connection, project_id=vnf.project_id, vnf_id=vnf.id, vim_id=vnf.vim_id or VimId(""), held={}
-        )
+    functions = instances.vnfs_of_ns(connection, ns.id)
+    capacity.claim(
+        connection,
+        [placing.unchecked(vnf.project_id, vnf.id, vnf.vim_id or VimId("")) for vnf in functions],
+    )
+    for vnf in functions:
         instances.release_addresses(connection, vnf.id)
         instances.delete_vnf(connection, vnf)
     instances.release_vnis(connection, f"{ns.id}/")

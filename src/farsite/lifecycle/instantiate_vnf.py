@@ -15,7 +15,7 @@ from farsite.model.ids import VnfcId
 from farsite.model.operation import InstanceKind
 from farsite.model.vnf import ExternalLink, InstantiationState, ManagedLink, Place, VnfInstance
 from farsite.model.vnfd import DeploymentFlavour
-from farsite.store import instances, packages, vims
+from farsite.store import capacity, instances, packages, vims
 from farsite.store.database import Connection
 from farsite.store.encoding import decode
 from farsite.workflow.saga import Saga, step
@@ -92,14 +92,9 @@ def place(connection: Connection, op: Op) -> object:
         sizing.deployment_of(vnf, flavour, vnfcs, revision=op.id, region=assignment.region),
         vnf, package, flavour, images_dir=op.world.settings.images_dir, parameters=want.parameters,
     )  # fmt: skip
-    vims.allocate(
-        connection,
-        project_id=vnf.project_id,
-        vnf_id=vnf.id,
-        vim_id=assignment.vim_id,
-        held=sizing.held_per_zone(deployment),
-    )
     instances.save_vnf(connection, replace(vnf, vim_id=assignment.vim_id, deployment=deployment))
+    held = sizing.held_per_zone(deployment)
+    capacity.claim(connection, [placing.holding(connection, vnf.project_id, vnf.id, assignment.vim_id, held)])
     return {"vim_id": assignment.vim_id, "vnfcs": len(vnfcs)}
 
 
@@ -160,7 +155,7 @@ def forget_placement(connection: Connection, op: Op) -> None:
 def release(connection: Connection, vnf: VnfInstance) -> None:
     """Record that nothing of the VNF stands any more."""
     if vnf.vim_id is not None:
-        vims.allocate(connection, project_id=vnf.project_id, vnf_id=vnf.id, vim_id=vnf.vim_id, held={})
+        capacity.claim(connection, [placing.unchecked(vnf.project_id, vnf.id, vnf.vim_id)])
     instances.release_addresses(connection, vnf.id)
     instances.save_vnf(
         connection,

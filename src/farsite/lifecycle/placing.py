@@ -10,12 +10,14 @@ from farsite.lifecycle.world import Op
 from farsite.model.deployment import WantedVnfc
 from farsite.model.errors import Invalid
 from farsite.model.ids import ProjectId, VimId, VnfInstanceId
-from farsite.model.vim import Vim, VimState, Zone
+from farsite.model.vim import Vim, VimState, Zone, endpoint_of
 from farsite.model.vnf import Place
 from farsite.model.vnfd import AffinityScope, DeploymentFlavour
 from farsite.placement.problem import Candidate, Demand, Placement, Problem, Room, Rule, Unit
-from farsite.store import operations, vims
+from farsite.store import capacity, operations, vims
+from farsite.store.capacity import NOTHING, Amount, Hold, Holding
 from farsite.store.database import Connection
+from farsite.store.vims import Inventory
 
 
 def demand_of(
@@ -119,7 +121,14 @@ def decide(
         else one
         for one in _candidates(connection, op.operation.project_id, replacing, op.clock.now())
     )
-    placement = op.world.place(Problem(demands=demands, candidates=candidates, rules=rules))
+    placement = op.world.place(
+        Problem(
+            demands=demands,
+            candidates=candidates,
+            rules=rules,
+            availability_weight=op.world.settings.placement_availability_weight,
+        )
+    )
     operations.put_placement(connection, op.id, op.operation.project_id, placement, op.clock.now())
     return placement
 
@@ -127,18 +136,24 @@ def decide(
 def _candidates(
     connection: Connection, project_id: ProjectId, replacing: VnfInstanceId | None, now: datetime
 ) -> tuple[Candidate, ...]:
-    registered = vims.lock_for_placement(connection, project_id)
-    allocated = vims.allocated(connection, but_not=replacing or "")
-    return tuple(_candidate(connection, vim, allocated, now) for vim in registered)
+    known = [(vim, vims.inventory_of(connection, vim.id)) for vim in vims.of_project(connection, project_id)]
+    pools = {pool_of(vim, zone) for vim, inventory in known if inventory for zone in inventory.zones}
+    claimed = capacity.claimed(connection, pools, but_not=replacing or "")
+    return tuple(_candidate(vim, inventory, claimed, now) for vim, inventory in known)
+
+
+def pool_of(vim: Vim, zone: Zone) -> str:
+    """Out of what a zone's capacity is given: hosts that every registration at this address draws on, or
+    what is this VIM's own."""
+    return f"{vim.type} {endpoint_of(vim.auth_url)}" if zone.is_shared and vim.auth_url else vim.id
 
 
 def _candidate(
-    connection: Connection,
     vim: Vim,
-    allocated: Mapping[tuple[VimId, str], tuple[int, int, int]],
+    inventory: Inventory | None,
+    claimed: Mapping[tuple[str, str], Amount],
     now: datetime,
 ) -> Candidate:
-    inventory = vims.inventory_of(connection, vim.id)
     return Candidate(
         vim_id=vim.id,
         name=vim.name,
@@ -147,16 +162,60 @@ def _candidate(
         is_default=vim.is_default,
         features=inventory.capabilities.features if inventory else frozenset(),
         rooms=tuple(
-            _room(zone, allocated.get((vim.id, place_of(zone.region, zone.name)), (0, 0, 0)))
+            _room(zone, claimed.get((pool_of(vim, zone), place_of(zone.region, zone.name)), NOTHING))
             for zone in inventory.zones
         )
         if inventory
         else (),
+        availability=vim.availability,
         age_s=(now - inventory.read_at).total_seconds() if inventory else 0,
     )
 
 
-def _room(zone: Zone, held: tuple[int, int, int]) -> Room:
+def holding(
+    connection: Connection,
+    project_id: ProjectId,
+    vnf_id: VnfInstanceId,
+    vim_id: VimId,
+    held: Mapping[str, Amount],
+) -> Holding:
+    """What a VNF shall hold per region and zone (`place_of`) if its VIM still has that, for `capacity.claim`.
+
+    Where no inventory was read, nothing is known that could be exceeded.
+    """
+    vim = vims.get_any(connection, vim_id)
+    inventory = vims.inventory_of(connection, vim_id)
+    zones = {place_of(zone.region, zone.name): zone for zone in inventory.zones} if inventory else {}
+    return Holding(
+        vnf_id=vnf_id,
+        project_id=project_id,
+        vim_id=vim_id,
+        zones={
+            place: Hold(
+                amount=amount,
+                limit=(zone.vcpus, zone.memory_mib, zone.disk_gib),
+                pool=pool_of(vim, zone),
+            )
+            if (zone := zones.get(place))
+            else Hold(amount=amount)
+            for place, amount in held.items()
+        },
+    )
+
+
+def unchecked(
+    project_id: ProjectId, vnf_id: VnfInstanceId, vim_id: VimId, held: Mapping[str, Amount] | None = None
+) -> Holding:
+    """What a VNF holds whatever others do: less than before, or what it stood with already."""
+    return Holding(
+        vnf_id=vnf_id,
+        project_id=project_id,
+        vim_id=vim_id,
+        zones={place: Hold(amount=amount) for place, amount in (held or {}).items()},
+    )
+
+
+def _room(zone: Zone, held: Amount) -> Room:
     # The VIM's own count lags behind what we placed a moment ago; our books know nothing of other
     # tenants. The larger use of the two is the safe one.
     vcpus, memory_mib, disk_gib = held

@@ -9,12 +9,12 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from farsite.lifecycle import chaining, deploying, sizing
+from farsite.lifecycle import chaining, deploying, placing, sizing
 from farsite.lifecycle.world import Op
 from farsite.model.deployment import Deployment, ImageFile, WantedVnfc
 from farsite.model.errors import FarsiteError, Unknown, VnfFault
 from farsite.model.ids import VimId, VnfcId
-from farsite.store import instances, operations, vims
+from farsite.store import capacity, instances, operations
 from farsite.store.database import Connection
 from farsite.vnfs import management
 from farsite.workflow.saga import Cancelled
@@ -125,14 +125,9 @@ def _record_wish(
             revision=f"{op.id}-{name.replace(' ', '-')}-{op.attempt}",
             region=vnf.deployment.region,
         )
-        vims.allocate(
-            connection,
-            project_id=vnf.project_id,
-            vnf_id=vnf.id,
-            vim_id=vnf.vim_id,
-            held=sizing.held_per_zone(deployment),
-        )
         instances.save_vnf(connection, replace(vnf, deployment=deployment))
+        held = sizing.held_per_zone(deployment)
+        capacity.claim(connection, [placing.unchecked(vnf.project_id, vnf.id, vnf.vim_id, held)])
         return deployment.revision
 
     operations.once(connection, op.operation, f"{name} wish#{op.attempt}", do)

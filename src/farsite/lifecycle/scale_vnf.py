@@ -18,7 +18,7 @@ from farsite.model.errors import Conflict, Invalid
 from farsite.model.ids import VnfcId
 from farsite.model.operation import InstanceKind
 from farsite.model.vnf import InstantiationState, VnfInstance, VnfState
-from farsite.store import instances, packages, vims
+from farsite.store import capacity, instances, packages
 from farsite.store.database import Connection
 from farsite.store.encoding import decode, encode
 from farsite.workflow.saga import Saga, step
@@ -108,11 +108,25 @@ def _new_levels(vnf: VnfInstance, want: ScaleVnf) -> dict[str, int]:
     return {**vnf.scale_levels, want.aspect_id: vnf.scale_levels[want.aspect_id] + step_}
 
 
-def _save(connection: Connection, vnf: VnfInstance, deployment: Deployment, levels: dict[str, int]) -> None:
+def _save(
+    connection: Connection,
+    vnf: VnfInstance,
+    deployment: Deployment,
+    levels: dict[str, int],
+    *,
+    is_undo: bool = False,
+) -> None:
     assert vnf.vim_id is not None
-    held = sizing.held_per_zone(deployment)
-    vims.allocate(connection, project_id=vnf.project_id, vnf_id=vnf.id, vim_id=vnf.vim_id, held=held)
     instances.save_vnf(connection, replace(vnf, deployment=deployment, scale_levels=levels))
+    held = sizing.held_per_zone(deployment)
+    capacity.claim(
+        connection,
+        [
+            placing.unchecked(vnf.project_id, vnf.id, vnf.vim_id, held)
+            if is_undo
+            else placing.holding(connection, vnf.project_id, vnf.id, vnf.vim_id, held)
+        ],
+    )
 
 
 def forget(connection: Connection, op: Op) -> None:
@@ -124,7 +138,7 @@ def forget(connection: Connection, op: Op) -> None:
     # Undoing the deployment recorded the wish from before already, perhaps with replaced VNFCs.
     is_recorded = vnf.deployment.revision == decision.before.revision
     before = vnf.deployment if is_recorded else decision.before
-    _save(connection, vnf, before, decision.scale_levels_before)
+    _save(connection, vnf, before, decision.scale_levels_before, is_undo=True)
 
 
 async def steer_away(op: Op) -> None:

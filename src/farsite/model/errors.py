@@ -66,6 +66,16 @@ class Overloaded(Refused):
     """More than can be taken in now; nothing was lost that was accepted. Ask again in a moment."""
 
 
+class TooOften(Refused):
+    """The caller has used up what it may ask for in a time; `retry_after_s` says when it may again."""
+
+    def __init__(
+        self, detail: str, *, retry_after_s: int = 1, about: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail, about=about)
+        self.retry_after_s = retry_after_s
+
+
 class Failed(FarsiteError):
     """We tried; the outside said no."""
 

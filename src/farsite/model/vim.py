@@ -122,6 +122,9 @@ class Vim:
     evidence: Evidence | None = None
     """What the state was concluded from when it changed last; None: it was not checked yet."""
 
+    availability: float | None = None
+    """Share of the last days in which it served, as measured; None: it is not known for long enough."""
+
     @property
     def l2_domain(self) -> str:
         """Name of the layer-2 domain that it shares with other VIMs; empty: it has its own."""
@@ -213,5 +216,8 @@ class Zone:
     disk_gib: int
     disk_gib_used: int = 0
     hosts: int = 1
+    is_shared: bool = False
+    """Whether these are figures of hosts that every registration at the same address draws on, rather than
+    of what is this one's own (a quota)."""
     counted_at: datetime | None = None
     """When the VIM counted this, where a driver keeps its counts for a while; None: just now."""

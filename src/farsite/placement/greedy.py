@@ -4,6 +4,7 @@ Demands are placed hardest first (fewest candidates, then largest); a bounded de
 back when a later demand finds no place. Same problem, same answer.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -96,7 +97,7 @@ def _search(
     fits = [
         fit
         for candidate in problem.candidates
-        if isinstance(fit := _fit(demand, candidate, rooms, problem.rules, placed), _Fit)
+        if isinstance(fit := _fit(demand, candidate, rooms, problem, placed), _Fit)
     ]
     for fit in sorted(fits, key=lambda one: _rank(one, problem)):
         budget.left -= 1
@@ -115,9 +116,10 @@ def _rank(fit: _Fit, problem: Problem) -> tuple[bool, float, str]:
 
 
 def _fit(
-    demand: Demand, candidate: Candidate, rooms: Rooms, rules: tuple[Rule, ...], placed: Mapping[str, _Fit]
+    demand: Demand, candidate: Candidate, rooms: Rooms, problem: Problem, placed: Mapping[str, _Fit]
 ) -> _Fit | _Refusal:
     """Put one demand on one VIM, or say which constraint forbids it."""
+    rules = problem.rules
     refusal = _plain_refusal(demand, candidate) or _rule_refusal(demand, candidate, rules, placed)
     if refusal is not None:
         return refusal
@@ -131,7 +133,7 @@ def _fit(
         known = ", ".join(f"{room.region}/{room.zone}" for room in rooms[candidate.vim_id]) or "none"
         return _Refusal("zone", f"has no {wanted}; its zones: {known}")
     barred = _barred_zones(demand, candidate, rules, placed)
-    return _into_a_region(demand, candidate, offered, rooms[candidate.vim_id], barred)
+    return _into_a_region(demand, candidate, offered, rooms[candidate.vim_id], barred, problem)
 
 
 def _into_a_region(
@@ -140,6 +142,7 @@ def _into_a_region(
     offered: list[Room],
     all_rooms: tuple[Room, ...],
     barred: frozenset[str],
+    problem: Problem,
 ) -> _Fit | _Refusal:
     """Put the demand into the first region that holds all of it, the one with most room first."""
     free: dict[str, int] = {}
@@ -148,7 +151,7 @@ def _into_a_region(
     refusals: dict[str, _Refusal] = {}
     for region in sorted(free, key=lambda name: (-free[name], name)):
         inside = [room for room in offered if room.region == region]
-        fit = _into_zones(demand, candidate, inside, all_rooms, barred)
+        fit = _into_zones(demand, candidate, inside, all_rooms, barred, problem)
         if isinstance(fit, _Fit):
             return fit
         refusals[region] = fit
@@ -217,6 +220,7 @@ def _into_zones(
     offered: list[Room],
     all_rooms: tuple[Room, ...],
     barred: frozenset[str],
+    problem: Problem,
 ) -> _Fit | _Refusal:
     """Give every unit a zone: together where nothing forbids it, apart where a zone group demands it."""
     region = offered[0].region
@@ -244,7 +248,8 @@ def _into_zones(
         if unit.zone_group:
             used_zones.setdefault(unit.zone_group, set()).add(choice)
     rooms_left = tuple(left.get(room.zone, room) if room.region == region else room for room in all_rooms)
-    return _Fit(candidate, tuple(zones), region, rooms_left, _score(candidate, rooms_left))
+    score = _score(candidate, rooms_left, problem)
+    return _Fit(candidate, tuple(zones), region, rooms_left, score)
 
 
 def _zone_for(
@@ -297,14 +302,40 @@ def _free(rooms: tuple[Room, ...]) -> float:
     return sum(max(room.vcpus, 0) for room in rooms) / total
 
 
-def _score(candidate: Candidate, rooms_left: tuple[Room, ...]) -> float:
-    """Share of vCPUs that stay free, so that load spreads; the default VIM gets a little more."""
+_NINES_MOST = 5.0
+_NINES_UNKNOWN = 3.0
+
+
+def _nines(availability: float | None) -> float:
+    """Availability as a share of five nines, because what counts is how often it fails: 99.9 % fails a tenth
+    as often as 99 %. What is not known yet counts as three."""
+    if availability is None:
+        return _NINES_UNKNOWN / _NINES_MOST
+    if availability >= 1.0:
+        return 1.0
+    return min(max(-math.log10(1.0 - availability), 0.0), _NINES_MOST) / _NINES_MOST
+
+
+def _score(candidate: Candidate, rooms_left: tuple[Room, ...], problem: Problem) -> float:
+    """Share of vCPUs that stay free, so that load spreads; the default VIM gets a little more, and one that
+    failed seldom more than one that failed often."""
+    # From one nine to five is the weight.
+    per_share = problem.availability_weight * _NINES_MOST / (_NINES_MOST - 1.0)
     return round(
         _free(rooms_left)
+        + per_share * (_nines(candidate.availability) - _nines(None))
         + (0.05 if candidate.is_default else 0.0)
         - (0.5 if candidate.state is VimState.DEGRADED else 0.0),
         4,
     )
+
+
+def _past(candidate: Candidate, problem: Problem) -> str:
+    if candidate.availability is None or not problem.availability_weight:
+        return ""
+    # Never rounded up to all: 100 % is said of what never failed.
+    percent = math.floor(candidate.availability * 100_000) / 1000
+    return f"; was available {percent:g} % of the time"
 
 
 def _age(candidate: Candidate, problem: Problem) -> str:
@@ -318,7 +349,10 @@ def _size(demand: Demand) -> int:
 
 
 def _choices(demand: Demand, problem: Problem, rooms: Rooms) -> int:
-    return sum(isinstance(_fit(demand, candidate, rooms, (), {}), _Fit) for candidate in problem.candidates)
+    alone = replace(problem, rules=())
+    return sum(
+        isinstance(_fit(demand, candidate, rooms, alone, {}), _Fit) for candidate in problem.candidates
+    )
 
 
 def _no_place(order: list[Demand], problem: Problem, rooms: Rooms, *, exhausted: bool) -> NotEnough:
@@ -326,18 +360,19 @@ def _no_place(order: list[Demand], problem: Problem, rooms: Rooms, *, exhausted:
     leave no place for."""
     if not problem.candidates:
         return NotEnough("No VIM is registered. Register one: farsite vim register.")
+    alone = replace(problem, rules=())
     for demand in order:
         reasons = [
             f"{candidate.name}: {fit.filter}: {fit.reason}"
             for candidate in problem.candidates
-            if isinstance(fit := _fit(demand, candidate, rooms, (), {}), _Refusal)
+            if isinstance(fit := _fit(demand, candidate, rooms, alone, {}), _Refusal)
         ]
         if len(reasons) == len(problem.candidates):
             return NotEnough(f"No VIM can hold {demand.id}. " + "; ".join(reasons) + ".")
     placed: dict[str, _Fit] = {}
     left = dict(rooms)
     for demand in order:
-        fits = [_fit(demand, candidate, left, problem.rules, placed) for candidate in problem.candidates]
+        fits = [_fit(demand, candidate, left, problem, placed) for candidate in problem.candidates]
         good = [fit for fit in fits if isinstance(fit, _Fit)]
         if not good:
             reasons = [
@@ -362,7 +397,7 @@ def _explain(problem: Problem, order: list[Demand], found: Mapping[str, _Fit]) -
     for demand in order:
         chosen = found[demand.id]
         for candidate in problem.candidates:
-            fit = _fit(demand, candidate, rooms, problem.rules, placed)
+            fit = _fit(demand, candidate, rooms, problem, placed)
             if isinstance(fit, _Refusal):
                 verdict, score, reason, by = Verdict.REJECTED, 0.0, fit.reason, fit.filter
             elif candidate.vim_id == chosen.candidate.vim_id:
@@ -376,9 +411,10 @@ def _explain(problem: Problem, order: list[Demand], found: Mapping[str, _Fit]) -
                     if _rank(chosen, problem) <= _rank(fit, problem)
                     else "left other functions no place"
                 )
+            reason += _past(candidate, problem) + _age(candidate, problem)
             yield Consideration(
                 demand=demand.id, vim_id=candidate.vim_id, vim=candidate.name,
-                verdict=verdict, score=score, reason=reason + _age(candidate, problem), filter=by,
+                verdict=verdict, score=score, reason=reason, filter=by,
             )  # fmt: skip
         placed[demand.id] = chosen
         rooms[chosen.candidate.vim_id] = chosen.rooms_left

@@ -67,6 +67,8 @@ class Candidate:
     is_default: bool = False
     features: frozenset[str] = frozenset()
     rooms: tuple[Room, ...] = ()
+    availability: float | None = None
+    """Share of the last days in which it served, as measured; None: not known."""
     age_s: float = 0
     """How old the figures of `rooms` are."""
 
@@ -87,6 +89,8 @@ class Problem:
     demands: tuple[Demand, ...]
     candidates: tuple[Candidate, ...]
     rules: tuple[Rule, ...] = ()
+    availability_weight: float = 0.0
+    """How much of the score measured availability makes between 90 % and 99.999 %."""
     stale_after_s: float = 60
     """Figures older than this are trusted less: a VIM that is known as well or better comes first."""
 

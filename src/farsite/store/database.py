@@ -41,9 +41,14 @@ Connection = sa.Connection
 _BUSY_TIMEOUT_MS = 30_000
 _TOLD = "farsite_told"
 _RETRY_FOR_S = 60.0
+_OVERTAKEN_AT_MOST = 50
 _CONNECT_TIMEOUT_S = 5
 _OWNER_PATIENCE_S = 0.5
 _SERVER_KEEPALIVES = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3"
+
+
+class Overtaken(Conflict):
+    """Another transaction came first; this one, begun anew, sees what that wrote and may decide otherwise."""
 
 
 def mark_told(connection: sa.Connection) -> None:
@@ -175,8 +180,8 @@ class Database:
     ) -> T:
         """Call `function(connection, ...)` in a transaction of its own, off the loop.
 
-        Transient database faults (locked, connection lost, restart) are retried for a minute: the
-        function must have no effect but through its connection.
+        Transient database faults (locked, connection lost, restart) are retried for a minute, and what was
+        `Overtaken` so many times at most: the function must have no effect but through its connection.
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._steps, lambda: self._attempt(function, *args, **kwargs))
@@ -207,10 +212,16 @@ class Database:
     ) -> T:
         give_up_at = time.monotonic() + _RETRY_FOR_S
         pause_s = 0.02
+        overtaken = 0
         while True:
             try:
                 with self.transaction() as connection:
                     return function(connection, *args, **kwargs)
+            except Overtaken:
+                overtaken += 1
+                if overtaken > _OVERTAKEN_AT_MOST:
+                    raise
+                continue
             except DBAPIError as error:
                 if not is_transient(error) or time.monotonic() > give_up_at:
                     raise

@@ -12,7 +12,7 @@ from farsite.model.ids import ProjectId, VimId, VnfInstanceId
 from farsite.model.ns import NsInstance
 from farsite.model.query import Ask, Page
 from farsite.model.vnf import InstantiationState, VnfIdentity, VnfInstance
-from farsite.store import outbox
+from farsite.store import outbox, tokens
 from farsite.store.encoding import decode, encode
 from farsite.store.exclusion import hold
 from farsite.store.selection import select_page
@@ -203,6 +203,7 @@ def delete_vnf(connection: sa.Connection, vnf: VnfInstance, *, at: datetime | No
         )
     refuse_if_locked(connection, vnf.id)
     connection.execute(sa.delete(vnf_instances).where(vnf_instances.c.id == vnf.id))
+    tokens.revoke_of_vnf(connection, vnf.id)
     outbox.tell(
         connection,
         project_id=vnf.project_id,

@@ -192,6 +192,21 @@ def enter(
     return newer
 
 
+def asked_by(connection: sa.Connection, instance_id: str, *, signed: str, since: datetime) -> list[datetime]:
+    """When operations on an instance began that were asked for by somebody whose signature begins so, in
+    order."""
+    query = (
+        sa.select(operations.c.started_at)
+        .where(
+            operations.c.instance_id == instance_id,
+            operations.c.started_at > since,
+            operations.c.requested_by.startswith(signed, autoescape=True),
+        )
+        .order_by(operations.c.started_at)
+    )
+    return list(connection.execute(query).scalars())
+
+
 def ask_control(
     connection: sa.Connection, operation: Operation, control: Control, *, mode: CancelMode | None = None
 ) -> Operation:

@@ -64,6 +64,9 @@ tokens = sa.Table(
     _project(),
     sa.Column("role", sa.String(16), nullable=False),
     sa.Column("created_at", UtcTime, nullable=False),
+    # Of a VNF's own credential: the instance.
+    sa.Column("vnf_id", sa.String(36)),
+    sa.Index("ix_tokens_vnf", "vnf_id"),
 )
 
 sites = sa.Table(
@@ -95,6 +98,8 @@ vims = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("evidence", sa.JSON),
     sa.Column("endpoint", sa.String(512), nullable=False, server_default=""),
+    # Measured, over the last days; NULL: it is not known for long enough.
+    sa.Column("availability", sa.Float),
     sa.UniqueConstraint("project_id", "name", name="uq_vims_name"),
     sa.Index("ix_vims_endpoint", "project_id", "endpoint"),
 )
@@ -126,7 +131,21 @@ allocations = sa.Table(
     sa.Column("vcpus", sa.Integer, nullable=False),
     sa.Column("memory_mib", sa.Integer, nullable=False),
     sa.Column("disk_gib", sa.Integer, nullable=False),
+    # Out of what it holds this: the VIM, or what several registrations draw on.
+    sa.Column("pool", sa.String(600), nullable=False, server_default=""),
     sa.Index("ix_allocations_vim", "vim_id"),
+)
+
+# What all allocations of a pool's zone come to. Pools are shared by projects, so `project_id` is empty here.
+capacity_claims = sa.Table(
+    "capacity_claims",
+    metadata,
+    sa.Column("pool", sa.String(600), primary_key=True),
+    sa.Column("zone", sa.String(255), primary_key=True),
+    _project(),
+    sa.Column("vcpus", sa.BigInteger, nullable=False),
+    sa.Column("memory_mib", sa.BigInteger, nullable=False),
+    sa.Column("disk_gib", sa.BigInteger, nullable=False),
 )
 
 vnf_packages = sa.Table(

@@ -24,6 +24,7 @@ from farsite.model.vim import (
     endpoint_of,
     is_registered_twice,
 )
+from farsite.store.capacity import release_pool
 from farsite.store.encoding import decode, encode
 from farsite.store.exclusion import hold, insert_if_absent
 from farsite.store.selection import select_page
@@ -192,8 +193,8 @@ _STANDING = (vims.c.id, vims.c.project_id, vims.c.name, vims.c.site, vims.c.stat
 def standing_of(
     connection: sa.Connection, vim_ids: Collection[VimId], *, for_update: bool = False
 ) -> dict[VimId, Standing]:
-    """What is recorded of some VIMs, without those that were deleted. Held in the order in which placement
-    holds them, so that neither waits for the other for ever."""
+    """What is recorded of some VIMs, without those that were deleted. Held in one order by all, so that none
+    waits for another for ever."""
     query = sa.select(*_STANDING).where(vims.c.id.in_(vim_ids)).order_by(vims.c.id)
     return _standing(connection.execute(query.with_for_update() if for_update else query))
 
@@ -269,6 +270,14 @@ def set_services(
     connection.execute(
         query.values(services=sa.bindparam("b_services"), checked_at=sa.bindparam("b_at")), rows
     )
+
+
+def set_availability(connection: sa.Connection, found: Mapping[VimId, float | None]) -> None:
+    """Record how available VIMs were."""
+    rows = [{"b_id": vim_id, "b_availability": share} for vim_id, share in sorted(found.items())]
+    if rows:
+        query = sa.update(vims).where(vims.c.id == sa.bindparam("b_id"))
+        connection.execute(query.values(availability=sa.bindparam("b_availability")), rows)
 
 
 def _services(stored: object) -> tuple[ServiceHealth, ...]:
@@ -351,6 +360,8 @@ def delete(connection: sa.Connection, vim: Vim) -> None:
     Raises:
         Conflict: VNF instances stand on it.
     """
+    # First of all, so that a placement that is claiming room here has ended and its instance is counted.
+    release_pool(connection, vim.id)
     users = connection.execute(
         sa.select(sa.func.count()).select_from(vnf_instances).where(vnf_instances.c.vim_id == vim.id)
     ).scalar_one()
@@ -389,61 +400,6 @@ def regions_of(inventory: Inventory | None) -> dict[str, list[str]]:
     for zone in inventory.zones if inventory else ():
         found.setdefault(zone.region, []).append(zone.name)
     return {region: sorted(found[region]) for region in sorted(found)}
-
-
-def lock_for_placement(connection: sa.Connection, project_id: ProjectId) -> list[Vim]:
-    """The project's VIMs, held until the transaction ends so that two placements do not both take the
-    last place."""
-    query = sa.select(vims).where(vims.c.project_id == project_id).order_by(vims.c.id).with_for_update()
-    return [_vim(row) for row in connection.execute(query)]
-
-
-def allocated(
-    connection: sa.Connection, *, but_not: str = ""
-) -> Mapping[tuple[VimId, str], tuple[int, int, int]]:
-    """What our instances hold by our own books: (vim, zone) -> vCPUs, memory MiB, disk GiB.
-
-    What VNF instance `but_not` holds is left out.
-    """
-    query = (
-        sa.select(
-            allocations.c.vim_id,
-            allocations.c.zone,
-            sa.func.sum(allocations.c.vcpus),
-            sa.func.sum(allocations.c.memory_mib),
-            sa.func.sum(allocations.c.disk_gib),
-        )
-        .where(allocations.c.vnf_id != but_not)
-        .group_by(allocations.c.vim_id, allocations.c.zone)
-    )
-    return {
-        (VimId(vim_id), zone): (int(vcpus), int(memory), int(disk))
-        for vim_id, zone, vcpus, memory, disk in connection.execute(query)
-    }
-
-
-def allocate(
-    connection: sa.Connection,
-    *,
-    project_id: ProjectId,
-    vnf_id: str,
-    vim_id: VimId,
-    held: Mapping[str, tuple[int, int, int]],
-) -> None:
-    """Set what one VNF holds per zone (vCPUs, memory MiB, disk GiB); empty releases it."""
-    connection.execute(sa.delete(allocations).where(allocations.c.vnf_id == vnf_id))
-    for zone, (vcpus, memory_mib, disk_gib) in held.items():
-        connection.execute(
-            sa.insert(allocations).values(
-                vnf_id=vnf_id,
-                project_id=project_id,
-                vim_id=vim_id,
-                zone=zone,
-                vcpus=vcpus,
-                memory_mib=memory_mib,
-                disk_gib=disk_gib,
-            )
-        )
 
 
 def ensure_site(connection: sa.Connection, project_id: ProjectId, name: str, at: datetime) -> Site:
@@ -525,4 +481,5 @@ def _vim(row: sa.Row[Any]) -> Vim:
         services=_services(row.services),
         checked_at=row.checked_at,
         evidence=None if row.evidence is None else decode(Evidence, row.evidence),
+        availability=row.availability,
     )

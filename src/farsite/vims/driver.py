@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
+from farsite.model.control_plane import ControlPlaneElement
 from farsite.model.deployment import (
     Chain,
     Deployment,
@@ -194,6 +195,20 @@ class TellsProviderNetworks(Protocol):
     kept from giving out the same addresses."""
 
     async def provider_networks(self) -> Sequence[ProviderNetwork]: ...
+
+
+@runtime_checkable
+class TellsControlPlane(Protocol):
+    """A driver that says of which processes its VIM consists, as far as it is let see them."""
+
+    async def control_plane(self) -> Sequence[ControlPlaneElement]:
+        """Every element that is known, those that are down included; what could not be asked is left out.
+
+        Raises:
+            VimFault: the VIM refuses us altogether.
+            VimUnreachable: it does not answer.
+        """
+        ...
 
 
 @runtime_checkable

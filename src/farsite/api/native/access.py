@@ -10,7 +10,7 @@ from farsite.api.auth import Asker, KnownCallers
 from farsite.api.filters import link_next, page_in_memory
 from farsite.api.wire import ROOT, Here, ObjectName, Wire, asks
 from farsite.model.access import Role
-from farsite.model.errors import Conflict, Forbidden, NotFound
+from farsite.model.errors import Conflict, Forbidden, Invalid, NotFound
 from farsite.model.ids import DEFAULT_PROJECT, ProjectId
 from farsite.model.query import Ask
 from farsite.store import tokens
@@ -59,6 +59,10 @@ def me(caller: Asker) -> Me:
 @router.post("/tokens", status_code=201)
 def create_token(body: CreateToken, context: Here, caller: Asker) -> NewToken:
     """Make a token."""
+    if body.role is Role.VNF:
+        raise Invalid(
+            "A credential of role vnf belongs to a VNF instance: farsite vnf credential create VNF."
+        )
     project_id = ProjectId(body.project_id or caller.project_id)
     if project_id != caller.project_id and caller.project_id != DEFAULT_PROJECT:
         raise Forbidden(

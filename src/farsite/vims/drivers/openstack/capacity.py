@@ -225,6 +225,7 @@ def as_admin(region: str, zone: str, hosts: Sequence[Host], quota: Quota) -> Zon
         disk_gib=has.disk_gib,
         disk_gib_used=used.disk_gib,
         hosts=len(mine),
+        is_shared=True,
     )
 
 
