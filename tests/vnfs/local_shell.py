@@ -1,0 +1,34 @@
+"""A shell of this machine, for products that run beside the test."""
+
+import asyncio
+import contextlib
+import os
+import signal
+
+from farsite.model.errors import VnfUnreachable
+from farsite.vnfs.shell import Ran
+
+
+class LocalShell:
+    """Runs commands here; with `within`, by a program in front (such as `ip netns exec NAME`)."""
+
+    def __init__(self, within: tuple[str, ...] = ()) -> None:
+        self._within = within
+
+    async def run(self, command: str, *, given: bytes = b"", timeout_s: float = 30.0) -> Ran:
+        process = await asyncio.create_subprocess_exec(
+            *self._within, "sh", "-c", command,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C"}, start_new_session=True,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(timeout_s):
+                output, errors = await process.communicate(given)
+        except TimeoutError as error:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise VnfUnreachable(f"The command did not end within {timeout_s:g} s.") from error
+        return Ran(status=process.returncode or 0, output=output.decode(), errors=errors.decode())
+
+    async def close(self) -> None:
+        pass
