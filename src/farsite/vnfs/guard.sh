@@ -15,6 +15,8 @@ umask 077
 # Vendors translate their words where they can; ours are matched.
 LC_ALL=C
 export LC_ALL
+# A session that breaks off must not stop a change half-way.
+trap '' HUP PIPE
 dir=$1 verb=$2 id=$3
 change=$dir/changes/$id
 
@@ -49,10 +51,11 @@ take_back() { # the change in $change; whoever calls holds the lock
     return 69
 }
 
-overdue() { # a change whose time ran out while nobody here lived to take it back
+unfinished() { # a change that broke off half-way, or whose time ran out while nobody here lived to take it back
     late=$(cat "$dir/pending" 2>/dev/null) || return 0
     [ -n "$late" ] || return 0
-    if [ "$(date +%s)" -ge "$(cat "$dir/changes/$late/deadline" 2>/dev/null || echo 0)" ]; then
+    # We hold the lock, so nobody is applying it any more.
+    if [ "$(state "$late")" = APPLYING ] || [ "$(date +%s)" -ge "$(cat "$dir/changes/$late/deadline" 2>/dev/null || echo 0)" ]; then
         (id=$late change=$dir/changes/$late && take_back) >/dev/null
     fi
 }
@@ -92,13 +95,14 @@ apply() {
     done <"$change/files"
     cp "$dir/guard" "$change/guard"
     echo $(($(date +%s) + seconds)) >"$change/deadline"
-    enter "$id" PENDING
+    enter "$id" APPLYING
     echo "$id" >"$dir/pending"
     # The dead-man's switch: a process of the device, which no lost session takes with it.
     setsid sh -c 'sleep "$1"; exec sh "$2" "$3" expire "$4"' - "$seconds" "$change/guard" "$dir" "$id" \
         </dev/null >/dev/null 2>&1 9>&- &
     echo $! >"$change/switch"
     if put new && sh "$change/activate" </dev/null >"$change/said" 2>&1 9>&-; then
+        enter "$id" PENDING
         return 0
     fi
     cp "$change/said" "$change/refused"
@@ -110,7 +114,7 @@ apply() {
 mkdir -p "$dir/changes" || exit 73
 exec 9>"$dir/lock" || exit 73
 flock -w 20 9 || exit 75
-[ "$verb" = expire ] || overdue
+[ "$verb" = expire ] || unfinished
 case $verb in
 apply) apply "$4" "$5" ;;
 outcome) state "$id" ;;
@@ -139,7 +143,7 @@ revert)
 expire)
     # This is the switch; it must not end itself before it is done.
     rm -f "$change/switch"
-    [ "$(state "$id")" != PENDING ] || take_back
+    case $(state "$id") in PENDING | APPLYING) take_back ;; esac
     ;;
 *) exit 2 ;;
 esac
