@@ -8,6 +8,8 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+from local_shell import LocalShell
+
 from farsite.model.configuration import Configuration
 from farsite.store.encoding import decode
 from farsite.vnfs import adapters
@@ -15,7 +17,6 @@ from farsite.vnfs.adapter import Adapter
 from farsite.vnfs.conformance import Subject
 from farsite.vnfs.dictionary import read
 from farsite.vnfs.shell_adapter import ShellAdapter
-from local_shell import LocalShell
 
 SHIPPED = Path(adapters.__file__).parent
 

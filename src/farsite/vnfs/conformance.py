@@ -1,11 +1,13 @@
 """What every adapter must keep, tried on a device: the conformance kit behind `farsite adapter verify`.
 
-An author states two documents that differ (`good` and `other`), one that the product refuses (`wrong`) and, where he
-can, how somebody else would change the device (`meddle`); the kit does the rest through the adapter's own methods.
-Each check leaves the device with what it ran before. What cannot be tried is said with its reason, never passed over.
+An author states two documents that differ (`good` and `other`), one that the product refuses (`wrong`) and,
+where he can, how somebody else would change the device (`meddle`); the kit does the rest through the
+adapter's own methods. Each check leaves the device with what it ran before. What cannot be tried is said
+with its reason, never passed over.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -98,7 +100,8 @@ class Trial:
 
 
 async def what_was_applied_is_what_runs(trial: Trial) -> None:
-    """Fetching after an apply finds the document: nothing remains to be changed, and applying again is quiet."""
+    """Fetching after an apply finds the document: nothing remains to be changed, and applying again is "
+    "quiet."""
     await trial.apply(trial.subject.good)
     _must(not await trial.differs(trial.subject.good), "a plan right after applying still shows changes")
     before = await trial.digest()
@@ -241,10 +244,8 @@ async def a_lost_session_leaves_nothing_half_done(trial: Trial) -> None:
         )
         await asyncio.sleep(delay_s)
         await trial.subject.cut(trial.adapter)
-        try:
+        with contextlib.suppress(Unknown):
             await applying
-        except Unknown:
-            pass
         await trial.adapter.close()
         trial.adapter = await trial.subject.open()
         outcome = await _settled(trial, change_id)
