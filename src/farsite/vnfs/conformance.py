@@ -1,0 +1,335 @@
+"""What every adapter must keep, tried on a device: the conformance kit behind `farsite adapter verify`.
+
+An author states two documents that differ (`good` and `other`), one that the product refuses (`wrong`) and,
+where he can, how somebody else would change the device (`meddle`); the kit does the rest through the
+adapter's own methods. Each check leaves the device with what it ran before. What cannot be tried is said
+with its reason, never passed over.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from farsite.model.configuration import Configuration, Dhcp, Switch, Vpn
+from farsite.model.errors import Conflict, Failed, FarsiteError, NotSupported, Refused, Unknown, VnfFault
+from farsite.model.ids import new_id
+from farsite.vnfs.adapter import Adapter, ErrorCode, Outcome, Wanted
+
+CONFIRM_WITHIN_S = 120.0
+_EXPIRES_S = 2.0
+_LATE_S = 20.0
+"""How much later than asked for a change may be taken back: the device's own reload takes its time."""
+
+
+class Verdict(StrEnum):
+    PASSED = "passed"
+    FAILED = "FAILED"
+    LEFT_OUT = "left out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """How one check ended, why, and what it took (seconds)."""
+
+    name: str
+    verdict: Verdict
+    said: str = ""
+    took_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A device to be tried, and what to try on it."""
+
+    open: Callable[[], Awaitable[Adapter]]
+    """A new connection to the same device."""
+    good: Configuration
+    other: Configuration
+    wrong: Configuration | None = None
+    meddle: Callable[[], Awaitable[None]] | None = None
+    """Changes the device as another administrator would, in what the adapter owns."""
+    cut: Callable[[Adapter], Awaitable[None]] | None = None
+    """Breaks the adapter's connection, as a network would."""
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+
+
+class NotTried(Exception):  # not an error: the author gave nothing to try it with
+    """A check that cannot be tried on this subject."""
+
+
+class Breach(Exception):  # not an error of ours: what the kit is for
+    """What an adapter must keep, and does not."""
+
+
+def _must(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise Breach(otherwise)
+
+
+class Trial:
+    """One device under trial."""
+
+    def __init__(self, subject: Subject, adapter: Adapter) -> None:
+        self.subject = subject
+        self.adapter = adapter
+
+    def wanted(self, document: Configuration) -> Wanted:
+        return Wanted(document=document, secrets=self.subject.secrets)
+
+    async def apply(
+        self, document: Configuration, *, confirm: bool = True, within_s: float = CONFIRM_WITHIN_S
+    ) -> str:
+        """Plan and apply, and confirm; the change's id."""
+        change_id = new_id()
+        wanted = self.wanted(document)
+        plan = await self.adapter.plan(wanted, await self.adapter.fetch())
+        await self.adapter.apply(wanted, plan, change_id=change_id, confirm_within_s=within_s)
+        if confirm:
+            await self.adapter.confirm(change_id)
+        return change_id
+
+    async def differs(self, document: Configuration) -> bool:
+        """Whether the device runs something else than the document."""
+        return (await self.adapter.plan(self.wanted(document), await self.adapter.fetch())).changes
+
+    async def digest(self) -> str:
+        return (await self.adapter.fetch()).digest
+
+
+async def what_was_applied_is_what_runs(trial: Trial) -> None:
+    """Fetching after an apply finds the document: nothing remains to be changed, and applying again is "
+    "quiet."""
+    await trial.apply(trial.subject.good)
+    _must(not await trial.differs(trial.subject.good), "a plan right after applying still shows changes")
+    before = await trial.digest()
+    await trial.apply(trial.subject.good)
+    _must(await trial.digest() == before, "applying the same document again changed what runs")
+
+
+async def a_plan_tells_the_truth(trial: Trial) -> None:
+    """A plan shows a difference exactly when there is one, and changes nothing by being made."""
+    await trial.apply(trial.subject.good)
+    before = await trial.digest()
+    plan = await trial.adapter.plan(trial.wanted(trial.subject.other), await trial.adapter.fetch())
+    _must(plan.changes, "a plan for another document shows no changes")
+    _must(await trial.digest() == before, "making a plan changed what runs")
+    for name, value in trial.subject.secrets.items():
+        shown = any(value in one.diff for one in plan.differences)
+        _must(not shown, f"a plan shows the value of the secret {name}")
+
+
+async def a_change_is_taken_back_when_asked(trial: Trial) -> None:
+    """Revert brings back what ran, to the letter, and doing it again is quiet."""
+    await trial.apply(trial.subject.good)
+    before = await trial.digest()
+    change_id = await trial.apply(trial.subject.other, confirm=False)
+    _must(await trial.digest() != before, "applying another document changed nothing")
+    _must(await trial.adapter.outcome(change_id) is Outcome.PENDING, "an unconfirmed change is not PENDING")
+    await trial.adapter.revert(change_id)
+    await trial.adapter.revert(change_id)
+    _must(await trial.digest() == before, "after a revert something else runs than before")
+    _must(await trial.adapter.outcome(change_id) is Outcome.REVERTED, "a reverted change is not REVERTED")
+
+
+async def a_change_that_nobody_confirms_undoes_itself(trial: Trial) -> None:
+    """The dead-man's switch works without us: nothing is asked of the device until it must have happened."""
+    await trial.apply(trial.subject.good)
+    before = await trial.digest()
+    change_id = await trial.apply(trial.subject.other, confirm=False, within_s=_EXPIRES_S)
+    await trial.adapter.close()
+    trial.adapter = await trial.subject.open()
+    deadline = time.monotonic() + _EXPIRES_S + _LATE_S
+    while await trial.adapter.outcome(change_id) is Outcome.PENDING:
+        _must(time.monotonic() < deadline, "an unconfirmed change is still there long after its time")
+        await asyncio.sleep(0.2)
+    _must(await trial.digest() == before, "after its time ran out something else runs than before")
+    try:
+        await trial.adapter.confirm(change_id)
+    except Conflict:
+        return
+    raise Breach("a change that was taken back could be confirmed")
+
+
+async def a_confirmed_change_stays(trial: Trial) -> None:
+    """Confirming in time disarms the switch, and confirming again is success."""
+    await trial.apply(trial.subject.good)
+    change_id = await trial.apply(trial.subject.other, confirm=False, within_s=_EXPIRES_S)
+    await trial.adapter.confirm(change_id)
+    await trial.adapter.confirm(change_id)
+    await asyncio.sleep(_EXPIRES_S + 0.5)
+    _must(not await trial.differs(trial.subject.other), "a confirmed change went away")
+    _must(await trial.adapter.outcome(change_id) is Outcome.CONFIRMED, "a confirmed change is not CONFIRMED")
+
+
+async def asking_twice_applies_once(trial: Trial) -> None:
+    """An answer may be lost: the same change asked for again is the same change."""
+    await trial.apply(trial.subject.good)
+    change_id, wanted = new_id(), trial.wanted(trial.subject.other)
+    plan = await trial.adapter.plan(wanted, await trial.adapter.fetch())
+    for _ in range(2):
+        await trial.adapter.apply(wanted, plan, change_id=change_id, confirm_within_s=CONFIRM_WITHIN_S)
+    await trial.adapter.revert(change_id)
+    _must(
+        not await trial.differs(trial.subject.good), "a change asked for twice was not undone by one revert"
+    )
+
+
+async def what_is_wrong_is_refused_in_the_devices_words(trial: Trial) -> None:
+    """The plan, or at the latest the apply, names the fault, and what ran runs on."""
+    if trial.subject.wrong is None:
+        raise NotTried("no document is stated that the product refuses")
+    await trial.apply(trial.subject.good)
+    before = await trial.digest()
+    try:
+        await trial.apply(trial.subject.wrong)
+    except VnfFault as fault:
+        _must(len(fault.detail) > 40, f"the error says too little: {fault.detail}")
+        code = fault.about.get("code", "")
+        _must(code == ErrorCode.INVALID, f'the error is mapped to "{code}", not to {ErrorCode.INVALID}')
+    except Refused:
+        pass
+    else:
+        raise Breach("a document that the product must refuse was applied")
+    _must(await trial.digest() == before, "after a refused change something else runs than before")
+
+
+async def somebody_elses_change_is_not_overwritten(trial: Trial) -> None:
+    """A plan holds for what it was made against; what another administrator did since is seen and kept."""
+    if trial.subject.meddle is None:
+        raise NotTried("nothing is stated that changes the device past the adapter")
+    await trial.apply(trial.subject.good)
+    wanted = trial.wanted(trial.subject.other)
+    plan = await trial.adapter.plan(wanted, await trial.adapter.fetch())
+    await trial.subject.meddle()
+    meddled = await trial.digest()
+    _must(meddled != plan.against, "a change made past the adapter is not seen by fetch")
+    try:
+        await trial.adapter.apply(wanted, plan, change_id=new_id(), confirm_within_s=CONFIRM_WITHIN_S)
+    except Conflict:
+        pass
+    else:
+        raise Breach("a plan was applied to something else than what it was made against")
+    _must(await trial.digest() == meddled, "a refused change altered what somebody else had made")
+    _must(await trial.differs(trial.subject.good), "drift is not shown")
+
+
+async def two_changes_do_not_mix(trial: Trial) -> None:
+    """While one is unconfirmed another is refused, and names the one that stands in its way."""
+    await trial.apply(trial.subject.good)
+    first = await trial.apply(trial.subject.other, confirm=False)
+    try:
+        await trial.apply(trial.subject.good, confirm=False)
+    except (Conflict, VnfFault):
+        pass
+    else:
+        raise Breach("a second change was taken while the first was unconfirmed")
+    finally:
+        await trial.adapter.revert(first)
+
+
+async def a_lost_session_leaves_nothing_half_done(trial: Trial) -> None:
+    """The connection breaks at a random moment of an apply: afterwards it is all there, or none of it."""
+    if trial.subject.cut is None:
+        raise NotTried("nothing is stated that breaks the connection")
+    await trial.apply(trial.subject.good)
+    before = await trial.digest()
+    for delay_s in (0.0, 0.01, 0.05, 0.2):
+        change_id, wanted = new_id(), trial.wanted(trial.subject.other)
+        plan = await trial.adapter.plan(wanted, await trial.adapter.fetch())
+        applying = asyncio.ensure_future(
+            trial.adapter.apply(wanted, plan, change_id=change_id, confirm_within_s=CONFIRM_WITHIN_S)
+        )
+        await asyncio.sleep(delay_s)
+        await trial.subject.cut(trial.adapter)
+        with contextlib.suppress(Unknown):
+            await applying
+        await trial.adapter.close()
+        trial.adapter = await trial.subject.open()
+        outcome = await _settled(trial, change_id)
+        if outcome is Outcome.PENDING:
+            _must(not await trial.differs(trial.subject.other), "a pending change is there in part only")
+            await trial.adapter.revert(change_id)
+        _must(await trial.digest() == before, "a change whose session broke off left something behind")
+
+
+async def _settled(trial: Trial, change_id: str) -> Outcome:
+    """What became of a change whose session was lost; the device may still be at it."""
+    deadline = time.monotonic() + _LATE_S
+    while True:
+        try:
+            return await trial.adapter.outcome(change_id)
+        except FarsiteError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+
+
+async def what_it_cannot_take_is_refused_before_anything_is_sent(trial: Trial) -> None:
+    """A service that the product has not is named at once."""
+    samples = {
+        "dhcp": Configuration(dhcp=Dhcp()),
+        "switch": Configuration(switch=Switch()),
+        "vpn": Configuration(vpn=Vpn()),
+    }
+    for name, document in samples.items():
+        if not document.services & trial.adapter.about.services:
+            try:
+                await trial.adapter.plan(trial.wanted(document), await trial.adapter.fetch())
+            except NotSupported as refusal:
+                _must(name in refusal.detail, f"the refusal does not name {name}: {refusal.detail}")
+                return
+            raise Breach(f"{name} was taken, which the adapter does not announce")
+    raise NotTried("the adapter takes every service that could be tried")
+
+
+async def health_can_be_asked(trial: Trial) -> None:
+    """Each probe answers, whatever it finds."""
+    if not trial.adapter.about.verbs:
+        raise NotTried("the adapter announces neither health nor metrics")
+    await trial.apply(trial.subject.good)
+    for probed in await trial.adapter.health():
+        _must(bool(probed.name), "a probe has no name")
+        _must(probed.is_well or bool(probed.said), f'the probe "{probed.name}" fails without a word')
+    await trial.adapter.metrics()
+
+
+CHECKS: tuple[Callable[[Trial], Awaitable[None]], ...] = (
+    what_was_applied_is_what_runs,
+    a_plan_tells_the_truth,
+    a_change_is_taken_back_when_asked,
+    a_change_that_nobody_confirms_undoes_itself,
+    a_confirmed_change_stays,
+    asking_twice_applies_once,
+    what_is_wrong_is_refused_in_the_devices_words,
+    somebody_elses_change_is_not_overwritten,
+    two_changes_do_not_mix,
+    a_lost_session_leaves_nothing_half_done,
+    what_it_cannot_take_is_refused_before_anything_is_sent,
+    health_can_be_asked,
+)
+"""In the order in which they are told."""
+
+
+async def verify(subject: Subject, check: Callable[[Trial], Awaitable[None]]) -> Checked:
+    """Run one check on a device, over a connection of its own."""
+    name = check.__name__.replace("_", " ")
+    began = time.monotonic()
+
+    def ended(verdict: Verdict, said: str = "") -> Checked:
+        return Checked(name=name, verdict=verdict, said=said, took_s=time.monotonic() - began)
+
+    trial = Trial(subject, await subject.open())
+    try:
+        await check(trial)
+    except NotTried as reason:
+        return ended(Verdict.LEFT_OUT, str(reason))
+    except Breach as breach:
+        return ended(Verdict.FAILED, str(breach))
+    except (Failed, Unknown, Refused) as error:
+        return ended(Verdict.FAILED, f"{type(error).__name__}: {error.detail}")
+    finally:
+        await trial.adapter.close()
+    return ended(Verdict.PASSED)

@@ -1,0 +1,281 @@
+"""Adapters as data: a folder with a dictionary `adapter.yaml` and the templates that it names.
+
+What a dictionary of method `shell` says: which places (files) hold the configuration, how their text follows
+from a document, how the device checks and activates it, how it says what runs, how it is found healthy,
+which figures it has, and what its errors mean. Texts are Jinja templates in a sandbox over `document`,
+`parameters` and `secret`.
+
+The folder may come from a third party, so it is bounded and read by a strict model; nothing of it is
+executed here.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.loaders import DictLoader
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from farsite.model.configuration import Configuration, Service, Verb
+from farsite.model.errors import Invalid, NotSupported
+from farsite.vnfs.adapter import About, Atomicity, ErrorCode, Evidence, Wanted
+
+FILE = "adapter.yaml"
+_MOST_BYTES = 1024 * 1024
+_MOST_FILES = 200
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Access(_Strict):
+    """How the device is talked to."""
+
+    method: Literal["shell"]
+
+
+class Place(_Strict):
+    """One file that the adapter owns, and how the device tells what of it runs."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_.-]{0,40}$")
+    path: str
+    template: str
+    """File name of the template in the folder."""
+    mode: str = Field(default="0600", pattern=r"^0[0-7]{3}$")
+    fetch: str = ""
+    """Command that prints what runs; empty: the file itself."""
+    services: frozenset[Service] = frozenset()
+    """What of a document goes here; empty: all that the adapter takes. A place that a document says nothing
+    of is left alone."""
+    canonical: str = ""
+    """Command that brings the text on its standard input into the form that `fetch` prints; empty: as it "
+    "is."""
+
+
+class HealthProbe(_Strict):
+    """A command that ends with status 0, and prints what `expect` matches, when the service works."""
+
+    name: str
+    command: str
+    expect: str = ""
+
+
+class Metric(_Strict):
+    """Figures from the lines that a command prints: each match of `pattern` is one sample."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    help: str
+    command: str
+    pattern: str
+    """With the groups `value` and one per label."""
+
+
+class Meaning(_Strict):
+    """What words of the device mean. The first pattern that is found decides."""
+
+    match: str
+    code: ErrorCode
+
+
+class Dictionary(_Strict):
+    """The content of `adapter.yaml`."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")
+    vendor: str
+    product: str
+    versions: str
+    description: str = ""
+    evidence: Evidence = Evidence.REAL
+    access: Access
+    services: frozenset[Service]
+    parameters: Mapping[str, str] = {}
+    """Values that an operator may set per function, with their defaults."""
+    places: tuple[Place, ...] = Field(min_length=1, max_length=16)
+    check: str = ""
+    """Checks the candidates, which are in the working directory under the names of their places."""
+    activate: str
+    version: str = ""
+    health: tuple[HealthProbe, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    errors: tuple[Meaning, ...] = ()
+
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _texts(cls, given: object) -> object:
+        """Numbers are written without quotes."""
+        if not isinstance(given, dict):
+            return given
+        return {key: str(value) if isinstance(value, int) else value for key, value in given.items()}  # pyright: ignore[reportUnknownVariableType]
+
+    @property
+    def verbs(self) -> frozenset[Verb]:
+        return frozenset(
+            verb for verb, has in ((Verb.HEALTH, self.health), (Verb.METRICS, self.metrics)) if has
+        )
+
+
+class Folder:
+    """A dictionary with its templates, read once."""
+
+    def __init__(self, dictionary: Dictionary, templates: Mapping[str, str], where: str) -> None:
+        self.dictionary = dictionary
+        self.where = where
+        self._environment = ImmutableSandboxedEnvironment(
+            loader=DictLoader(dict(templates)),
+            undefined=StrictUndefined,
+            autoescape=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+
+    @cached_property
+    def about(self) -> About:
+        of = self.dictionary
+        return About(
+            name=of.name,
+            vendor=of.vendor,
+            product=of.product,
+            versions=of.versions,
+            method=of.access.method,
+            services=of.services,
+            verbs=of.verbs,
+            atomicity=Atomicity.GUARDED,
+            evidence=of.evidence,
+            description=of.description,
+        )
+
+    def parameters(self, given: Mapping[str, str]) -> Mapping[str, str]:
+        """The parameters with an operator's values over the defaults.
+
+        Raises:
+            Invalid: the adapter has no such parameter.
+        """
+        unknown = sorted(set(given) - set(self.dictionary.parameters))
+        if unknown:
+            raise Invalid(
+                f"Adapter {self.dictionary.name} has no parameter {', '.join(unknown)}. "
+                f"It has: {', '.join(sorted(self.dictionary.parameters)) or 'none'}."
+            )
+        return {**self.dictionary.parameters, **given}
+
+    def command(self, text: str, parameters: Mapping[str, str]) -> str:
+        """A command of the dictionary with its parameters put in.
+
+        Raises:
+            Invalid: the dictionary is wrong there.
+        """
+        try:
+            return self._environment.from_string(text).render(**parameters)
+        except TemplateError as error:
+            raise Invalid(f"{self.where}: {text!r} cannot be rendered: {error}.") from error
+
+    def render(self, wanted: Wanted, parameters: Mapping[str, str]) -> Mapping[str, str]:
+        """The text of every place that the document speaks of.
+
+        Raises:
+            NotSupported: the document speaks of a service that the product has not.
+            Invalid: a template cannot render the document, or a secret is not there.
+        """
+        self._refuse_what_it_has_not(wanted.document)
+
+        def secret(reference: str) -> str:
+            name = reference.removeprefix("secret:")
+            if name not in wanted.secrets:
+                raise Invalid(f'The document refers to the secret "{name}", which does not exist.')
+            return wanted.secrets[name]
+
+        texts: dict[str, str] = {}
+        for place in self.dictionary.places:
+            own = wanted.document.native.get(place.name, "")
+            if not own and not wanted.document.services & (place.services or self.dictionary.services):
+                continue
+            try:
+                template = self._environment.get_template(place.template)
+                text = template.render(document=wanted.document, parameters=parameters, secret=secret)
+                texts[place.name] = text + own + ("\n" if own and not own.endswith("\n") else "")
+            except TemplateError as error:
+                raise Invalid(
+                    f"{self.where}/{place.template} cannot render the document: "
+                    f"{error or type(error).__name__}."
+                ) from error
+        return texts
+
+    def meaning(self, words: str) -> ErrorCode:
+        """What words of the device mean."""
+        for one in self.dictionary.errors:
+            if re.search(one.match, words, re.MULTILINE):
+                return one.code
+        return ErrorCode.FAILED
+
+    def _refuse_what_it_has_not(self, document: Configuration) -> None:
+        strange = sorted(document.services - self.dictionary.services)
+        if strange:
+            raise NotSupported(
+                f"{self.dictionary.product} (adapter {self.dictionary.name}) cannot take "
+                f"{', '.join(strange)}. It takes: {', '.join(sorted(self.dictionary.services))}."
+            )
+        places = {place.name for place in self.dictionary.places}
+        unknown = sorted(set(document.native) - places)
+        if unknown:
+            raise Invalid(
+                f"native.{unknown[0]}: adapter {self.dictionary.name} has no such place. "
+                f"It has: {', '.join(sorted(places))}."
+            )
+
+
+def read(directory: Path) -> Folder:
+    """The adapter in a directory.
+
+    Raises:
+        Invalid: it is none; names the file, the place in it and what was expected.
+    """
+    files = [path for path in sorted(directory.iterdir()) if path.is_file()] if directory.is_dir() else []
+    if directory / FILE not in files:
+        raise Invalid(f"{directory} is no adapter: there is no {FILE} in it.")
+    if len(files) > _MOST_FILES or sum(path.stat().st_size for path in files) > _MOST_BYTES:
+        raise Invalid(f"{directory} is no adapter: more than {_MOST_FILES} files or {_MOST_BYTES} bytes.")
+    dictionary = _read(directory / FILE)
+    templates = {path.name: path.read_text(encoding="utf-8") for path in files if path.suffix == ".j2"}
+    lacking = sorted({place.template for place in dictionary.places} - set(templates))
+    if lacking:
+        raise Invalid(f"{directory / FILE} names the template {lacking[0]}, which is not beside it.")
+    _try_patterns(directory / FILE, dictionary)
+    return Folder(dictionary, templates, str(directory))
+
+
+def _read(path: Path) -> Dictionary:
+    try:
+        content: object = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Invalid(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
+    try:
+        return Dictionary.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in one['loc']) or 'the dictionary'}: {one['msg']}"
+            for one in error.errors()
+        )
+        raise Invalid(f"{path}: {faults}.") from error
+
+
+def _try_patterns(path: Path, dictionary: Dictionary) -> None:
+    patterns = [
+        *(one.match for one in dictionary.errors),
+        *(one.expect for one in dictionary.health),
+        *(one.pattern for one in dictionary.metrics),
+    ]
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise Invalid(f"{path}: the pattern {pattern!r} cannot be read: {error}.") from error
+    for metric in dictionary.metrics:
+        if "value" not in re.compile(metric.pattern).groupindex:
+            raise Invalid(f"{path}: the pattern of metric {metric.name} has no group named value.")

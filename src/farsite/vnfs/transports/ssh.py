@@ -1,0 +1,175 @@
+"""A shell over SSH, by the OpenSSH client of the host: its host-key checks, ciphers and key types are those
+that operators know, and one connection serves all commands.
+
+Nothing is taken on trust: the host key must be the pinned one, and no file of the account that runs us is
+read.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from farsite.model.errors import NotSupported, VnfFault, VnfUnreachable
+from farsite.vnfs.adapter import ErrorCode
+from farsite.vnfs.shell import Ran
+
+_MOST_OUTPUT = 32 * 1024 * 1024
+_NO_CONNECTION = 255
+_REFUSED = {
+    ErrorCode.IDENTITY: r"host key verification failed|remote host identification has changed",
+    ErrorCode.AUTHENTICATION: r"permission denied|too many authentication failures|no more authentication",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshAccess:
+    """Where a device answers, as whom we log in, and by what we know it.
+
+    `host_keys` are lines `TYPE BASE64`, as sshd has them in its `.pub` files. One of key and password is
+    needed.
+    """
+
+    host: str
+    port: int = 22
+    user: str = "root"
+    host_keys: tuple[str, ...]
+    private_key: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    connect_timeout_s: float = 10.0
+
+
+class SshShell:
+    """A device's shell. Commands come one after another over one connection."""
+
+    def __init__(self, device: str, access: SshAccess) -> None:
+        """`device` is what people call it, for errors.
+
+        Raises:
+            NotSupported: this host has no SSH client.
+        """
+        program = shutil.which("ssh")
+        if program is None:
+            raise NotSupported("There is no ssh on this host. Install it: apt-get install openssh-client")
+        self._device = device
+        self._access = access
+        # Short, for a socket's path has 108 bytes; private, for it holds the key.
+        self._directory = Path(tempfile.mkdtemp(prefix="fs-"))
+        self._command = [program, *self._options(), access.host]
+        self._environment = self._credentials()
+
+    def _options(self) -> list[str]:
+        access, directory = self._access, self._directory
+        known = directory / "known"
+        known.write_text("".join(f"device {key}\n" for key in access.host_keys))
+        options = {
+            "BatchMode": "no" if access.password else "yes",
+            "StrictHostKeyChecking": "yes",
+            "UserKnownHostsFile": str(known),
+            "GlobalKnownHostsFile": "/dev/null",
+            "HostKeyAlias": "device",
+            "IdentitiesOnly": "yes",
+            "IdentityAgent": "none",
+            "ConnectTimeout": str(max(1, round(access.connect_timeout_s))),
+            "ServerAliveInterval": "3",
+            "ServerAliveCountMax": "3",
+            "ControlMaster": "auto",
+            "ControlPath": str(directory / "c"),
+            "ControlPersist": "60",
+            "ForwardAgent": "no",
+            "ClearAllForwardings": "yes",
+            "LogLevel": "ERROR",
+            "NumberOfPasswordPrompts": "1",
+            "PreferredAuthentications": "password,keyboard-interactive" if access.password else "publickey",
+        }
+        words = ["-F", "none", "-T", "-l", access.user, "-p", str(access.port)]
+        for name, value in options.items():
+            words += ["-o", f"{name}={value}"]
+        if access.private_key:
+            key = directory / "key"
+            key.touch(0o600)
+            key.write_text(
+                access.private_key if access.private_key.endswith("\n") else access.private_key + "\n"
+            )
+            words += ["-i", str(key)]
+        return words
+
+    def _credentials(self) -> dict[str, str]:
+        environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"}
+        if self._access.password:
+            ask = self._directory / "ask"
+            ask.touch(0o700)
+            ask.write_text('#!/bin/sh\nprintf "%s\\n" "$FARSITE_SSH_PASSWORD"\n')
+            environment |= {
+                "SSH_ASKPASS": str(ask),
+                "SSH_ASKPASS_REQUIRE": "force",
+                "FARSITE_SSH_PASSWORD": self._access.password,
+            }
+        return environment
+
+    async def run(self, command: str, *, given: bytes = b"", timeout_s: float = 30.0) -> Ran:
+        """Run a command in the device; see `Shell.run`."""
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            f"LC_ALL=C LANG=C TERM=dumb sh -c {_quoted(command)}",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._environment,
+            limit=_MOST_OUTPUT,
+        )
+        try:
+            async with asyncio.timeout(timeout_s):
+                output, errors = await process.communicate(given)
+        except TimeoutError as error:
+            raise VnfUnreachable(
+                f"{self._device} did not end a command within {timeout_s:g} s; it may still be at it.",
+                about={"code": ErrorCode.TIMEOUT},
+            ) from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    await process.wait()
+        if len(output) > _MOST_OUTPUT:
+            raise VnfFault(f"{self._device} answered more than {_MOST_OUTPUT} bytes.")
+        said = errors.decode("utf-8", "replace")
+        if process.returncode == _NO_CONNECTION:
+            raise self._no_connection(said)
+        return Ran(status=process.returncode or 0, output=output.decode("utf-8", "replace"), errors=said)
+
+    def _no_connection(self, said: str) -> VnfFault | VnfUnreachable:
+        words = " ".join(said.replace("@", "").split()) or "the connection broke off"
+        where = f"{self._device} ({self._access.user} at {self._access.host} port {self._access.port})"
+        for code, pattern in _REFUSED.items():
+            if re.search(pattern, said, re.IGNORECASE):
+                step = (
+                    "If the device was replaced on purpose, pin its new host key."
+                    if code is ErrorCode.IDENTITY
+                    else "Check the user and the key or password of the function's access."
+                )
+                return VnfFault(f"{where} refuses us: {words}. {step}", about={"code": code})
+        return VnfUnreachable(f"{where} cannot be reached: {words}.", about={"code": ErrorCode.UNREACHABLE})
+
+    async def close(self) -> None:
+        """End the shared connection and remove what was written for it."""
+        if (self._directory / "c").exists():
+            process = await asyncio.create_subprocess_exec(
+                *self._command[:-1], "-O", "exit", self._command[-1],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=self._environment,
+            )  # fmt: skip
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    await process.wait()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\"'\"'") + "'"
