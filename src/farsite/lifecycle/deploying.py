@@ -44,7 +44,6 @@ async def send(op: Op, vim_id: VimId, wanted: Deployment) -> None:
     driver = await op.world.drivers.of(vim_id)
     async with op.world.gate(vim_id):
         await driver.deploy(wanted)
-    op.world.watch.kick(vim_id)
 
 
 async def wait_until_ready(op: Op, *, only: frozenset[VnfcId] | None = None, renews: bool = True) -> object:
@@ -205,7 +204,6 @@ async def undeploy(op: Op) -> None:
     driver = await op.world.drivers.of(vnf.vim_id)
     async with op.world.gate(vnf.vim_id):
         await driver.undeploy(vnf.deployment.name)
-    op.world.watch.kick(vnf.vim_id)
 
 
 async def wait_until_gone(op: Op) -> None:

@@ -75,6 +75,8 @@ class DeploymentWatch:
         self._kicks: dict[VimId, asyncio.Event] = {}
         self._tasks: dict[VimId, asyncio.Task[None]] = {}
         self._usual: dict[VimId, Usual] = {}
+        self._looks_at: dict[VimId, float] = {}
+        """When the next look is due, where the watcher pauses."""
 
     async def until_settled(
         self,
@@ -92,7 +94,7 @@ class DeploymentWatch:
         done = asyncio.get_running_loop().create_future()
         waiter = _Waiter(name, revision, time.monotonic(), done, tell)
         self._waiters.setdefault(vim_id, set()).add(waiter)
-        self.kick(vim_id)
+        self._expect_look(vim_id, waiter)
         if vim_id not in self._tasks or self._tasks[vim_id].done():
             self._tasks[vim_id] = asyncio.create_task(self._watch(vim_id), name=f"watch-{vim_id}")
         try:
@@ -122,9 +124,22 @@ class DeploymentWatch:
                 min((time.monotonic() - quiet_since) * _LATE, self._settings.vim_poll_max_s),
                 min(self._unlikely_s(vim_id), _RARE_S),
             )
+            self._looks_at[vim_id] = time.monotonic() + pause_s
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(kick.wait(), pause_s)
                 quiet_since = time.monotonic()
+
+    def _expect_look(self, vim_id: VimId, waiter: _Waiter) -> None:
+        """See that the watcher looks for a new wait in time: at once where it may end at once, else with the
+        next of the rare looks. Of many waits that begin together each would ask the VIM otherwise."""
+        usual = self._usual.setdefault(vim_id, Usual())
+        within_s = min(usual.unlikely_s(0.0, is_removal=waiter.is_removal), _RARE_S)
+        now = time.monotonic()
+        if within_s == 0:
+            self.kick(vim_id)
+        elif self._looks_at.get(vim_id, 0.0) > now + within_s:
+            self._looks_at[vim_id] = now + within_s
+            asyncio.get_running_loop().call_later(within_s, self.kick, vim_id)
 
     def _unlikely_s(self, vim_id: VimId) -> float:
         """For how long no wait is expected to end."""

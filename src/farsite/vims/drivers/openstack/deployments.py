@@ -23,6 +23,7 @@ from farsite.vims.drivers.openstack.flavours import Flavours
 from farsite.vims.drivers.openstack.flight import Flight
 from farsite.vims.drivers.openstack.hot import Chosen, Json
 from farsite.vims.drivers.openstack.images import Images
+from farsite.vims.drivers.openstack.lists import Lists
 from farsite.vims.drivers.openstack.stacks import Stack, text
 from farsite.vims.drivers.openstack.standing import Record, Server, Standing
 
@@ -129,6 +130,9 @@ class Deployments:
         """Deployment -> the region it was last seen in."""
         self._turns: dict[str, asyncio.Lock] = {}
         self._flights: dict[str, Flight] = {}
+        self._lists: dict[str, Lists] = {}
+        self._ids: dict[str, str] = {}
+        """Deployment -> id of the stack that was last seen to be it."""
         self._ready: dict[str, tuple[Stack, float, DeploymentStatus]] = {}
         self._silences: dict[str, _Silence] = {}
         self._stuck: set[str] = set()
@@ -146,8 +150,12 @@ class Deployments:
             VimUnreachable: its answer is unknown, or it is busy with the stack; repeat.
         """
         region = wanted.region or await self._cloud.default_region()
+        is_unheard_of = wanted.name not in self._regions
         self._regions[wanted.name] = region
         async with self._turns.setdefault(wanted.name, asyncio.Lock()):
+            # Heat refuses a name that is taken, so what is most likely new needs no look before.
+            if is_unheard_of and await self._create(region, wanted):
+                return
             while True:
                 found = await self._look(region, wanted.name)
                 if found is None:
@@ -177,15 +185,22 @@ class Deployments:
     async def undeploy(self, name: str) -> None:
         """Ask for the removal of a deployment; absent is success."""
         known = self._regions.get(name)
+        seen = self._ids.pop(name, "")
+        if known and seen:
+            # What we know goes first; whatever else has the name is seen after that.
+            await self._remove(known, Stack(id=seen, name=name, action="", status=""))
         for region in (known,) if known else await self._cloud.regions():
-            found = await self._call(region, partial(stacks.named, names=[name]), f"look for stack {name}")
+            found = await self._listed(region, [name])
             for one in found:
                 self._regions[name] = region
-                self._forget(one)
-                if not (one.is_going and one.status == "IN_PROGRESS"):
-                    await self._call(region, partial(stacks.delete, stack=one), f"remove stack {name}")
+                if one.id != seen and not (one.is_going and one.status == "IN_PROGRESS"):
+                    await self._remove(region, one)
             if found:
                 return
+
+    async def _remove(self, region: str, stack: Stack) -> None:
+        self._forget(stack)
+        await self._call(region, partial(stacks.delete, stack=stack), f"remove stack {stack.name}")
 
     async def find(self, owner: str) -> list[Resource]:
         """What stands for a VNF instance, everything of ours for an empty owner."""
@@ -213,9 +228,12 @@ class Deployments:
             partial(stacks.create, name=wanted.name, body=wish.body(self._limits)),
             "create",
         )
+        if not is_made:
+            self._land(region, wanted.name)
+            return False
         # Whoever made the last of several stacks sees them all here.
         await self._look(region, wanted.name)
-        return is_made
+        return True
 
     async def _asked(self, region: str, wish: _Wish, work: "Callable[[Connection], bool]", verb: str) -> bool:
         """Ask Heat for a change. A refusal ends the flight, and what we believed of flavours may be why."""
@@ -296,12 +314,23 @@ class Deployments:
         )
 
     async def _look(self, region: str, name: str) -> Stack | None:
-        found = await self._call(region, partial(stacks.named, names=[name]), f"look for stack {name}")
-        return await self._only_one(region, found)
+        return await self._only_one(region, await self._listed(region, [name]))
+
+    async def _listed(self, region: str, names: Sequence[str]) -> list[Stack]:
+        """The stacks of these names now, asked for together with what others want to know at this moment."""
+        if region not in self._lists:
+
+            async def ask(names: Sequence[str]) -> list[Stack]:
+                return await self._call(region, partial(stacks.named, names=names), "list stacks")
+
+            self._lists[region] = Lists(ask)
+        return await self._lists[region].named(names)
 
     async def _only_one(self, region: str, found: Sequence[Stack]) -> Stack | None:
         """The one that counts of several stacks of one name; the removal of the others is asked for."""
         chosen = stacks.standing_one(found)
+        if chosen is not None and not chosen.is_going:
+            self._ids[chosen.name] = chosen.id
         for other in found:
             if other is not chosen and not other.is_going:
                 await self._call(
@@ -349,7 +378,7 @@ class Deployments:
         flight = self._flights.setdefault(region, Flight(self._limits.stacks_in_flight))
 
         async def under_way(names: Sequence[str]) -> set[str]:
-            found = await self._call(region, partial(stacks.named, names=list(names)), "look at stacks")
+            found = await self._listed(region, names)
             return {one.name for one in found if one.status == "IN_PROGRESS"}
 
         await flight.take_off(wish.wanted.name, wish.weight, under_way)
@@ -368,7 +397,7 @@ class Deployments:
     # -- watching
 
     async def _watch(self, region: str, names: Sequence[str]) -> list[DeploymentStatus]:
-        found = await self._call(region, partial(stacks.named, names=names), "list stacks")
+        found = await self._listed(region, names)
         by_name: dict[str, Stack] = {}
         several: set[str] = set()
         for name in names:

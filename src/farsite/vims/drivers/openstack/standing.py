@@ -30,6 +30,8 @@ SERVER, PORT, VOLUME, NETWORK = (
 )
 _ONE_BY_ONE = 8
 """Up to this many servers are asked for one by one, more of them by listing the project's."""
+_BESIDE = 3
+"""Requests that one look at a stack makes side by side."""
 _RUNNING, _STOPPED = "ACTIVE", "SHUTOFF"
 _SETTLED = (_RUNNING, _STOPPED)
 STOP, START, FORGET = "os-stop", "os-start", "forget"
@@ -122,12 +124,12 @@ def look(
     `record` is what is in the stack's parameters, where that is known. What can be asked side by side is:
     an operation waits for the answers.
     """
-    with ThreadPoolExecutor(1, "look") as beside:
+    with ThreadPoolExecutor(_BESIDE, "look") as beside:
         written = None if record else beside.submit(stacks.parameters, connection, stack)
         found = stacks.resources(connection, stack)
         ids = list(dict.fromkeys(one.physical_id for one in found if one.type == SERVER and one.physical_id))
         asked = beside.submit(_ports, connection, ids) if with_ports else None
-        documents = _servers(connection, found)
+        documents = _servers(connection, found, beside)
         ports = asked.result() if asked else []
         record = record or read_record(written.result() if written else {})
     servers = _identified(documents, record)
@@ -142,15 +144,17 @@ def look(
     return Standing(record=record, resources=tuple(found), servers=tuple(servers), ports=tuple(ports))
 
 
-def _servers(connection: "Connection", found: Iterable[StackResource]) -> list[Server]:
+def _servers(
+    connection: "Connection", found: Iterable[StackResource], beside: ThreadPoolExecutor
+) -> list[Server]:
+    def ask(server_id: str) -> Json:
+        response = connection.compute.get(f"/servers/{server_id}")
+        return {} if response.status_code == 404 else inner(answer(response), "server")
+
     resources = [one for one in found if one.type == SERVER]
     ids = {one.physical_id for one in resources if one.physical_id}
-    documents: dict[str, Json] = {}
     if len(ids) <= _ONE_BY_ONE:
-        for server_id in ids:
-            response = connection.compute.get(f"/servers/{server_id}")
-            if response.status_code != 404:
-                documents[server_id] = inner(answer(response), "server")
+        documents = dict(zip(ids, beside.map(ask, ids), strict=True))
     else:
         documents = {text(one, "id"): one for one in servers_of_project(connection) if one["id"] in ids}
     return [Server(resource=one, document=documents.get(one.physical_id, {})) for one in resources]
