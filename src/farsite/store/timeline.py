@@ -23,25 +23,30 @@ from farsite.store.tables import outbox as outbox_table
 class Checkpoint(StrEnum):
     """Where an alarm passes on its way; the order is that of a loop that closes."""
 
+    LAST_SEEN = "last_seen"
+    """The object gave its last sign of life; the fault itself came after it, nobody saw when."""
     DETECTED = "detected"
     RECEIVED = "received"
     CORRELATED = "correlated"
     RECORDED = "recorded"
     TOLD = "told"
     DECIDED = "decided"
+    FENCED = "fenced"
     ACTED = "acted"
     VERIFIED = "verified"
     CLEARED = "cleared"
 
 
 DOCTOR: dict[Checkpoint, str] = {
+    Checkpoint.LAST_SEEN: "T00",
     Checkpoint.DETECTED: "T01",
     Checkpoint.RECEIVED: "T01",
     Checkpoint.CORRELATED: "T02",
     Checkpoint.RECORDED: "T04",
     Checkpoint.TOLD: "T09",
     Checkpoint.DECIDED: "T07",
-    Checkpoint.ACTED: "T03",
+    Checkpoint.FENCED: "T03",
+    Checkpoint.ACTED: "",
     Checkpoint.VERIFIED: "",
     Checkpoint.CLEARED: "",
 }

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
+from farsite.model.control_plane import ControlElement, Sight
 from farsite.model.deployment import (
     Chain,
     Deployment,
@@ -245,6 +246,27 @@ class Fences(Protocol):
         Raises:
             VimUnreachable: we do not know.
         """
+        ...
+
+
+@runtime_checkable
+class ObservesHosts(Protocol):
+    """Tells of compute hosts, and of what the VIM consists of, by looking; needs rights that not every
+    registration has. What may not be seen is left out."""
+
+    async def look(self) -> Sight:
+        """The compute hosts now, and which deployments have changed since the look before. Cheap: it is asked
+        each second.
+
+        Raises:
+            VimFault: the VIM refuses us.
+            VimUnreachable: it does not answer.
+        """
+        ...
+
+    async def control_plane(self) -> Sequence[ControlElement]:
+        """Every copy of every service that we may see, and those that the registration declares. Errors as
+        with `look`."""
         ...
 
 
