@@ -99,7 +99,7 @@ def host_of(cloud: Cloud, server_id: str) -> str:
 
 def open_alarms(bench: Guests, *types: str) -> list[dict[str, Any]]:
     """Alarms that stand, of these kinds."""
-    found = bench.service.native("GET", "/alarms", params={"filter": "(eq,isOpen,true)"})
+    found = bench.service.native("GET", "/alarms", params={"filter": "(eq,is_open,true)"})
     assert found.status_code == 200, found.text
     return [one for one in found.json() if not types or one["fault_type"] in types]
 

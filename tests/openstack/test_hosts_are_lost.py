@@ -78,7 +78,7 @@ def test_guests_of_a_host_that_dies_run_elsewhere_and_are_what_they_were(
     )
     assert {host_of(cloud, one) for one in cloud.servers()} == {hosts.name(2)}
     assert {one: first_day_of(cloud, one) for one in cloud.servers()} == before
-    assert {one["status"] for one in map(lambda key: document_of(cloud, key), before)} == {"ACTIVE"}
+    assert {one["status"] for one in (document_of(cloud, key) for key in before)} == {"ACTIVE"}
     assert all(port.is_admin_state_up and port.status == "ACTIVE" for port in cloud.ports().values())
     assert hosts.states()[hosts.name(1)]["forced_down"]
     for vnf_id, heal in zip(vnf_ids, heals, strict=True):
@@ -136,7 +136,7 @@ def fenced_at(bench: Guests, vnf_id: str) -> datetime:
     (alarm,) = [
         one
         for one in bench.service.native(
-            "GET", "/alarms", params={"filter": f"(eq,managedObjectId,{vnf_id})"}
+            "GET", "/alarms", params={"filter": f"(eq,managed_object_id,{vnf_id})"}
         ).json()
         if one["fault_type"] == "vnfc-died"
     ]

@@ -12,6 +12,7 @@ from farsite.api.native import (
     alarm_wishes,
     alarms,
     availability,
+    control_plane,
     healing,
     health,
     intake,
@@ -66,7 +67,7 @@ def make_app(context: Context) -> FastAPI:
         nodes,
     ):
         app.include_router(part.router)
-    for part in (alarm_wishes, availability, healing, intake):
+    for part in (alarm_wishes, availability, control_plane, healing, intake):
         app.include_router(part.router)
     app.include_router(discovery.router)
     app.include_router(tacker_vims.router)

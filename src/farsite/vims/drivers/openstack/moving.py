@@ -10,7 +10,7 @@ Source: Nova, microversion history (2.95).
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from farsite.vims.drivers.openstack.hot import Json
 from farsite.vims.drivers.openstack.stacks import answer, entries, get, text
@@ -85,8 +85,7 @@ def arrived_stopped(connection: "Connection", *, servers: Sequence[Server]) -> l
 
 
 def _tags(port: Json) -> list[str]:
-    stated = port.get("tags")
-    return [str(one) for one in stated] if isinstance(stated, list) else []
+    return [str(one) for one in cast("list[object]", port.get("tags") or [])]
 
 
 def _others(port: Json) -> list[str]:
