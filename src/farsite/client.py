@@ -91,6 +91,40 @@ class HourOfVim(TypedDict):
     max_ms: float | None
 
 
+class ControlElement(TypedDict):
+    service: str
+    kind: str
+    region: str
+    host: str
+    zone: str
+    state: str
+    detail: str
+    seen_at: str | None
+    copies: int
+    working: int
+
+
+class ComputeHost(TypedDict):
+    host: str
+    region: str
+    zone: str
+    service: bool | None
+    agent: bool | None
+    management: bool | None
+    is_forced_down: bool
+    is_disabled: bool
+    seen_at: str | None
+    verdict: str
+    reason: str
+    is_dead: bool
+
+
+class ControlPlane(TypedDict):
+    age_s: float | None
+    elements: list[ControlElement]
+    hosts: list[ComputeHost]
+
+
 class Vim(TypedDict):
     id: str
     name: str
@@ -759,6 +793,9 @@ class Client:
 
     def vim_statistics(self, key: str, *, hours: int = 24) -> list[HourOfVim]:
         return cast("list[HourOfVim]", self._get(f"/vims/{_in_path(key)}/statistics?hours={hours}"))
+
+    def vim_control_plane(self, key: str) -> ControlPlane:
+        return cast("ControlPlane", self._get(f"/vims/{_in_path(key)}/control-plane"))
 
     def vim_events(self, key: str, *, filter: str = "", limit: int = 0) -> list[Event]:  # noqa: A002
         path = f"/vims/{_in_path(key)}/events"

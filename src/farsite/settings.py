@@ -71,6 +71,9 @@ class Settings:
     a half periods counts for two."""
     inventory_period_s: float = 10.0
     """Seconds between readings of a VIM's zones, capacity and capabilities."""
+    host_look_period_s: float = 1.0
+    """Seconds between looks at the compute hosts of a VIM that something of ours stands on, and at what has
+    changed among our servers there. What a VIM consists of is read every `inventory_period_s`."""
     heal_budget: int = 5
     """Automatic heals allowed per VNF within `heal_window_s`."""
     heal_window_s: float = 600.0

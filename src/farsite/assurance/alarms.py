@@ -158,8 +158,29 @@ HOST_DOWN = AlarmType(
     event_type=EventType.EQUIPMENT_ALARM,
     probable_cause="Equipment malfunction",
     severity=PerceivedSeverity.CRITICAL,
-    effect="Everything of ours on the host died within a short time; what was told of it are symptoms.",
-    remedy="Look at the host. What ran there is healed elsewhere. Clears when something lives there.",
+    effect="The VIM has lost the host, or everything of ours on it died at once; that is told by symptoms.",
+    remedy="Look at the host. What ran there is healed elsewhere. Clears when the host is back. One that was "
+    "forced down is taken back by hand, after its return: openstack compute service set --up.",
+)
+COMPUTE_SERVICE_DOWN = AlarmType(
+    name="compute-service-down",
+    object_kind="host",
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="Software program abnormally terminated",
+    severity=PerceivedSeverity.MAJOR,
+    effect="The VIM's service on the host does not report. What runs there goes on and cannot be changed; "
+    "nothing is moved away, because the host itself answers or too little is known of it.",
+    remedy="Restart the compute service of the host. Clears when it reports.",
+    faulty_resource_type="COMPUTE",
+)
+CONTROL_SERVICE_DOWN = AlarmType(
+    name="control-service-down",
+    object_kind="vim",
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="Software program abnormally terminated",
+    severity=PerceivedSeverity.MAJOR,
+    effect="A process of the VIM's control plane does not report; minor while another copy of it works.",
+    remedy="Restart it; see farsite vim show VIM for its host and its copies. Clears when it reports.",
 )
 ZONE_DOWN = AlarmType(
     name="zone-down",
@@ -240,6 +261,8 @@ CATALOGUE: Mapping[str, AlarmType] = {
         ALERTS_TRUNCATED,
         THRESHOLD_CROSSED,
         HOST_DOWN,
+        COMPUTE_SERVICE_DOWN,
+        CONTROL_SERVICE_DOWN,
         ZONE_DOWN,
         VIM_DOWN,
         SITE_DOWN,

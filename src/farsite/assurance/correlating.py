@@ -23,9 +23,9 @@ from farsite.assurance.latent import Failure, Suspicion, suspects
 from farsite.assurance.root_cause import Conclusion, Condition, conclude
 from farsite.model.alarm import Alarm
 from farsite.model.clock import Clock
-from farsite.model.ids import AlarmId, VnfInstanceId
+from farsite.model.ids import AlarmId, VimId, VnfInstanceId
 from farsite.model.vnf import VnfInstance
-from farsite.store import alarms, correlations, instances, vims
+from farsite.store import alarms, control_planes, correlations, instances, vims
 from farsite.store.database import Connection, Database
 from farsite.store.exclusion import hold
 
@@ -189,8 +189,16 @@ class Correlator:
     def _clear_places(
         self, connection: Connection, graph: Graph, well: set[Node], found: list[Alarm], now: datetime
     ) -> None:
-        """A place where something of ours lives has not failed. One where nothing is seen is on probation."""
+        """A place where something of ours lives has not failed. One where nothing is seen is on probation. A
+        host that its VIM has lost is that until the VIM sees it again."""
+        lost = {
+            f"{vim_id}/{host}"
+            for vim_id, plane in control_planes.of_several(connection, _vims_of(found)).items()
+            for host in plane.dead
+        }
         for alarm in list(found):
+            if alarm.managed_object_id in lost:
+                continue
             kind = _OWN.get(alarm.fault_type)
             if kind is None or kind not in _PLACES or not _is_open(alarm):
                 continue
@@ -330,6 +338,15 @@ class Correlator:
 def _read(connection: Connection, since: datetime) -> tuple[list[Alarm], dict[VnfInstanceId, int]]:
     found = correlations.raised_since(connection, _ALL, since)
     return found, correlations.standing_versions(connection) if found else {}
+
+
+def _vims_of(found: Iterable[Alarm]) -> list[VimId]:
+    """VIMs of the hosts that are told to be down."""
+    return [
+        VimId(one.managed_object_id.partition("/")[0])
+        for one in found
+        if one.fault_type == catalogue.HOST_DOWN.name and _is_open(one)
+    ]
 
 
 def _is_open(alarm: Alarm) -> bool:

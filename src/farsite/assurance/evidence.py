@@ -33,6 +33,9 @@ class Verdict(StrEnum):
     """Powered and silent on every plane, also to its neighbours; it may still write to storage."""
     HOST_ISOLATED = "host-isolated"
     """It works and cannot be managed: its functions still carry traffic."""
+    HOST_SILENT = "host-silent"
+    """The VIM's own processes there have stopped reporting while those of other hosts report, and nobody
+    could see the host otherwise. It may be dead, hung or cut off."""
     POWER_LOST = "power-lost"
     PARTITION_OF_US = "partition-of-us"
     """The fault is between us and everybody else."""
@@ -91,6 +94,7 @@ PERMITTED: Mapping[Verdict, frozenset[Action]] = {
     Verdict.SERVICE_DOWN: frozenset({Action.RESTART_SERVICE}),
     Verdict.HOST_HUNG: frozenset({Action.FENCE, Action.RECOVER_AFTER_FENCE}),
     Verdict.HOST_ISOLATED: frozenset({Action.FENCE, Action.RECOVER_AFTER_FENCE}),
+    Verdict.HOST_SILENT: frozenset({Action.FENCE, Action.RECOVER_AFTER_FENCE}),
     Verdict.POWER_LOST: frozenset({Action.FENCE, Action.RECOVER}),
     Verdict.PARTITION_OF_US: frozenset[Action](),
     Verdict.UNKNOWN: frozenset[Action](),
@@ -170,6 +174,31 @@ MATRIX: tuple[_Row, ...] = (
         confidence=0.75,
         needs={"management": _DOWN, "agent": _DOWN, "tenant": _DOWN, "power": _UP, "others": _UP},
         reason="it is powered and silent on every plane, while others answer us",
+    ),
+    # Where nothing of ours runs on hosts, the VIM's word is nearly all there is. It is worth something only
+    # while the processes of other hosts report: a dead message bus makes all of them look alike.
+    _Row(
+        verdict=Verdict.HOST_SILENT,
+        confidence=0.7,
+        needs={"management": _DOWN, "service": _DOWN, "agent": Seen.UNKNOWN, "others": _UP},
+        reason="it does not answer, and the VIM's service on it has stopped reporting while others report",
+    ),
+    _Row(
+        verdict=Verdict.HOST_SILENT,
+        confidence=0.6,
+        needs={"management": Seen.UNKNOWN, "service": _DOWN, "agent": _DOWN, "others": _UP},
+        reason="the VIM's service and its other agent on it have stopped reporting while others report",
+    ),
+    _Row(
+        verdict=Verdict.HOST_SILENT,
+        confidence=0.5,
+        needs={
+            "management": Seen.UNKNOWN,
+            "service": _DOWN,
+            "agent": Seen.UNKNOWN,
+            "others": _UP,
+        },
+        reason="the VIM's service on it has stopped reporting while others report; nobody looked at the host",
     ),
 )
 """Read from the top; the first row whose needs are all seen decides."""

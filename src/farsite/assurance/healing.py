@@ -12,7 +12,7 @@ kept with its reasons and its evidence; one that only repeats the last one is no
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import structlog
@@ -31,18 +31,21 @@ from farsite.assurance.deciding import (
     urgency,
 )
 from farsite.assurance.evidence import Evidence, Finding, Seen, judge
+from farsite.assurance.host_states import findings as host_findings
 from farsite.lifecycle import requests
 from farsite.lifecycle.heal_vnf import HEAL_VNF, HealVnf
 from farsite.model.alarm import Alarm
 from farsite.model.clock import Clock
+from farsite.model.control_plane import ControlPlane
 from farsite.model.deployment import ResourceKind, VimEventKind
 from farsite.model.errors import Conflict
 from farsite.model.healing import HealingDecision, HealingPolicy, Outcome
+from farsite.model.ids import VimId
 from farsite.model.operation import Operation
 from farsite.model.vim import Vim, VimState
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.settings import Settings
-from farsite.store import alarms, healing, instances, operations, vims
+from farsite.store import alarms, control_planes, healing, instances, operations, vims
 from farsite.store.database import Connection, Database
 from farsite.store.exclusion import hold
 
@@ -274,8 +277,14 @@ class Round:
     priorities: Mapping[str, int]
     sites: Mapping[str, str]
     vims: tuple[Vim, ...]
+    planes: Mapping[VimId, ControlPlane] = field(default_factory=dict[VimId, ControlPlane])
 
     def findings(self, vim: Vim) -> Mapping[str, Finding]:
+        """What is concluded of the VIM as a whole, and of its hosts that do not report."""
+        plane = self.planes.get(vim.id)
+        return {**(host_findings(plane.hosts, plane.vim_time) if plane else {}), **self._of_the_whole(vim)}
+
+    def _of_the_whole(self, vim: Vim) -> Mapping[str, Finding]:
         """What the heartbeats of all VIMs say about the one: when every VIM of several is silent at once, it
         is we who are cut off."""
         silent = (VimState.UNREACHABLE, VimState.ERROR)
@@ -311,7 +320,14 @@ def _read_round(connection: Connection) -> Round:
                 if one.project_id == vnf.project_id and covers_vnf(one, vnf)
             ]
             priorities[vnf_id] = min(stated, default=level_of(vnf.metadata))
-    return Round(alarms=by_vnf, policies=policies, priorities=priorities, sites=where, vims=watched)
+    return Round(
+        alarms=by_vnf,
+        policies=policies,
+        priorities=priorities,
+        sites=where,
+        vims=watched,
+        planes=control_planes.of_several(connection, [one.id for one in watched]),
+    )
 
 
 def covers_vnf(policy: HealingPolicy, vnf: VnfInstance) -> bool:

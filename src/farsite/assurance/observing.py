@@ -17,18 +17,25 @@ import structlog
 from farsite import telemetry
 from farsite.assurance import alarms as catalogue
 from farsite.assurance.alarms import AlarmType
+from farsite.assurance.host_watch import HostWatch
 from farsite.lifecycle.sizing import deployment_name
 from farsite.lifecycle.waiting import DeploymentWatch
 from farsite.model.alarm import Alarm, Event, PerceivedSeverity
 from farsite.model.alarm_reports import Report
 from farsite.model.clock import Clock
-from farsite.model.deployment import DeploymentState, DeploymentStatus, VimEvent, VimEventKind
+from farsite.model.deployment import (
+    DeploymentState,
+    DeploymentStatus,
+    ResourceKind,
+    VimEvent,
+    VimEventKind,
+)
 from farsite.model.errors import FarsiteError
 from farsite.model.ids import EventId, VimId, VnfcId, VnfInstanceId, derived_id
 from farsite.model.vim import Vim
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.settings import Settings
-from farsite.store import alarms, instances, operations, timeline, vims
+from farsite.store import alarms, control_planes, instances, operations, timeline, vims
 from farsite.store.database import Connection, Database, is_overtaken
 from farsite.vims.driver import TellsEvents
 from farsite.vims.registry import Drivers
@@ -70,6 +77,17 @@ class Observer:
         self._watch = watch
         self._clock = clock
         self._on_alarm = on_alarm
+        self._hosts = HostWatch(
+            settings,
+            database,
+            drivers,
+            clock,
+            stands_anything=self._stands_anything,
+            look_closer=self.audit,
+            on_alarm=on_alarm,
+        )
+        self._places: dict[VnfInstanceId, frozenset[tuple[str, str, str]]] = {}
+        """Where the servers of each VNF stood when they were last compared with its record."""
         self._tasks: dict[VimId, list[asyncio.Task[None]]] = {}
         self._looking = asyncio.Lock()
         self._looked_s = float("-inf")
@@ -81,6 +99,7 @@ class Observer:
         self._tasks[vim_id] = [
             asyncio.create_task(self._listen_for_ever(vim_id), name=f"events-{vim_id}"),
             asyncio.create_task(self._audit_for_ever(vim_id), name=f"audit-{vim_id}"),
+            asyncio.create_task(self._hosts.watch_for_ever(vim_id), name=f"hosts-{vim_id}"),
         ]
 
     async def ignore(self, vim_id: VimId) -> None:
@@ -149,23 +168,67 @@ class Observer:
                 log.exception("audit.failed", vim_id=vim_id)
             await asyncio.sleep(self._settings.inventory_period_s)
 
-    async def audit(self, vim_id: VimId) -> int:
-        """Compare what is recorded with what the VIM holds; how many alarms that raised."""
-        recorded = await self._database.read(instances.standing_on, vim_id)
+    async def audit(self, vim_id: VimId, only: frozenset[str] | None = None) -> int:
+        """Compare what is recorded with what the VIM holds, of all VNFs there or of some; how many alarms
+        that raised. What an operation works on is left to it."""
+        recorded = await self._database.read(_to_compare, vim_id, only)
         if not recorded:
             return 0
         names = {deployment_name(vnf_id): vnf_id for vnf_id in recorded}
         driver = await self._drivers.of(vim_id)
+        tells_by_itself = isinstance(driver, TellsEvents)
+        alarmed = await self._database.read(_told_dead, vim_id)
         raised = 0
         for status in await driver.watch(sorted(names)):
+            vnf_id = names[status.name]
             if status.state in (DeploymentState.FAILED, DeploymentState.ABSENT):
-                vnf_id = names[status.name]
                 raised += await self._database.read(
                     _conclude_dead, vim_id, vnf_id, recorded[vnf_id], status, self._clock
                 )
+            # Where the VIM tells of every death and return itself, an answer may be older than what it told.
+            if tells_by_itself or status.state is DeploymentState.IN_PROGRESS:
+                continue
+            places = _places(status)
+            if vnf_id in alarmed or self._places.get(vnf_id) != places:
+                await self._database.run(
+                    _conclude_alive, vim_id, vnf_id, recorded[vnf_id], status, self._clock
+                )
+                self._places[vnf_id] = places
         if raised:
             self._on_alarm()
         return raised
+
+
+def _to_compare(
+    connection: Connection, vim_id: VimId, only: frozenset[str] | None
+) -> dict[VnfInstanceId, int]:
+    """VNFs that stand on a VIM and that nobody works on, with the version of their record."""
+    standing = instances.standing_on(connection, vim_id)
+    return {
+        vnf_id: version
+        for vnf_id, version in standing.items()
+        if (only is None or vnf_id in only) and operations.lock_holder(connection, vnf_id) is None
+    }
+
+
+def _told_dead(connection: Connection, vim_id: VimId) -> set[str]:
+    """VNFs of which a VNFC is told to be dead."""
+    del vim_id
+    return {one.managed_object_id for one in alarms.open_of_types(connection, (catalogue.VNFC_DIED.name,))}
+
+
+def _places(status: DeploymentStatus) -> frozenset[tuple[str, str, str]]:
+    return frozenset(
+        (one.id, one.host, one.zone) for one in status.resources if one.kind is ResourceKind.COMPUTE
+    )
+
+
+def _unchanged(connection: Connection, vnf_id: VnfInstanceId, version: int) -> VnfInstance | None:
+    """The record, unless an operation is at it or it has moved on since it was compared."""
+    vnf = instances.find_vnf(connection, vnf_id)
+    if vnf is None or vnf.version != version or vnf.deployment is None:
+        return None
+    return None if operations.lock_holder(connection, vnf_id) else vnf
 
 
 def _conclude_dead(
@@ -176,15 +239,11 @@ def _conclude_dead(
     status: DeploymentStatus,
     clock: Clock,
 ) -> int:
-    """Raise what the audit found, unless an operation is at it or the record has moved on since."""
-    vnf = instances.find_vnf(connection, vnf_id)
-    if vnf is None or vnf.version != version or vnf.deployment is None:
+    """Raise what the audit found."""
+    vnf = _unchanged(connection, vnf_id, version)
+    if vnf is None or vnf.deployment is None:
         return 0
-    if operations.lock_holder(connection, vnf_id):
-        return 0
-    alive = {
-        (one.vnfc_id, one.incarnation) for one in status.resources if one.vnfc_id is not None and one.is_alive
-    }
+    alive = _alive(status)
     vim = vims.get_any(connection, vim_id)
     known = {one.specific_problem for one in alarms.open_of(connection, vnf.id)}
     raised = 0
@@ -195,6 +254,43 @@ def _conclude_dead(
             _raise(connection, catalogue.VNFC_DIED, vim, vnf, vnfc.id, clock.now(), reason)
             raised += 1
     return raised
+
+
+def _alive(status: DeploymentStatus) -> set[tuple[str | None, int]]:
+    return {
+        (one.vnfc_id, one.incarnation) for one in status.resources if one.vnfc_id is not None and one.is_alive
+    }
+
+
+def _conclude_alive(
+    connection: Connection,
+    vim_id: VimId,
+    vnf_id: VnfInstanceId,
+    version: int,
+    status: DeploymentStatus,
+    clock: Clock,
+) -> None:
+    """Clear the alarms of what lives again, and record where servers stand that somebody has moved past us. A
+    server on a host that is concluded to be dead is not believed to live, whatever state it was left in."""
+    vnf = _unchanged(connection, vnf_id, version)
+    if vnf is None or vnf.deployment is None:
+        return
+    dead = control_planes.dead_hosts(connection, vim_id)
+    servers = {one.id: one for one in status.resources if one.kind is ResourceKind.COMPUTE}
+    on_dead = {one.vnfc_id for one in servers.values() if one.host in dead}
+    for vnfc in vnf.deployment.vnfcs:
+        if (vnfc.id, vnfc.incarnation) in _alive(status) and vnfc.id not in on_dead:
+            problem = catalogue.problem_of(catalogue.VNFC_DIED, vnfc.id)
+            alarms.clear(connection, object_id=vnf.id, specific_problem=problem, at=clock.now())
+    moved = tuple(
+        replace(one, host=servers[one.id].host, zone=servers[one.id].zone)
+        if one.id in servers and servers[one.id].host
+        else one
+        for one in vnf.resources
+    )
+    if moved != tuple(vnf.resources):
+        log.info("vnf.moved", vnf=vnf.id, hosts=sorted({one.host for one in servers.values()}))
+        instances.save_vnf(connection, replace(vnf, resources=moved))
 
 
 async def _together(events: AsyncIterator[VimEvent]) -> AsyncGenerator[Sequence[VimEvent], None]:

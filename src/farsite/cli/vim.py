@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from farsite.cli import documents, printing, vim_access
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.cli.vim_access import AccessOptions
-from farsite.client import Client, Evidence, ServiceHealth, Vim
+from farsite.client import Client, ControlElement, ControlPlane, Evidence, ServiceHealth, Vim
 from farsite.model.vim import UNLIMITED
 
 app = App(name="vim", help="VIMs: register, look at, change, forget.", help_epilogue="")
@@ -168,10 +168,36 @@ def usage(
 def show(vim: Key, /, *, output: Output = "table") -> None:
     """Show a VIM: its state and why, what it can do and cannot, and what it holds."""
     with Client() as client:
-        _show(client.vim(vim), output)
+        plane = client.vim_control_plane(vim) if output == "table" else None
+        _show(client.vim(vim), output, plane)
 
 
-def _show(vim: Vim, form: Form) -> None:
+@app.command(name="control-plane")
+def control_plane(vim: Key, /, *, output: Output = "table") -> None:
+    """Show what a VIM consists of: every copy of every service, with its host and state."""
+    with Client() as client:
+        plane = client.vim_control_plane(vim)
+    if output != "table":
+        printing.document(plane, output)
+        return
+    printing.table(
+        plane["elements"],
+        [
+            ("service", lambda one: one["service"]),
+            ("kind", lambda one: one["kind"]),
+            ("region", lambda one: one["region"]),
+            ("host", lambda one: one["host"]),
+            ("state", lambda one: one["state"]),
+            ("working", lambda one: f"{one['working']} of {one['copies']}" if one["kind"] != "api" else ""),
+            ("last report", lambda one: printing.when(one["seen_at"])),
+            ("detail", lambda one: one["detail"]),
+        ],
+        output,
+        nothing="Nothing is known: it was not read yet, or these credentials may not see it.",
+    )
+
+
+def _show(vim: Vim, form: Form, plane: ControlPlane | None = None) -> None:
     zones = [
         f"{zone['region']}/{zone['name']}: vCPU {_share_of(zone, 'vcpus')}, "
         f"memory {_share_of(zone, 'memory_mib')} MiB, "
@@ -202,8 +228,31 @@ def _show(vim: Vim, form: Form) -> None:
             ("tunnels", vim["tunnel_endpoint"]),
             ("zones", "\n".join(zones)),
             ("asked", f"{age_s:.0f} s ago" if age_s is not None else "not yet"),
+            ("control", _elements(plane)),
+            ("hosts", _hosts(plane)),
         ],
         form,
+    )
+
+
+def _elements(plane: ControlPlane | None) -> str:
+    """A line for each service of the control plane: how many of its copies work, and on which hosts."""
+    groups: dict[str, list[ControlElement]] = {}
+    for one in plane["elements"] if plane else ():
+        if one["kind"] not in ("api", "compute"):
+            groups.setdefault(f"{one['region']}/{one['service']}", []).append(one)
+    return "\n".join(
+        f"{of[0]['service']}: {sum(one['state'] in ('up', 'disabled') for one in of)} of {len(of)} ("
+        + ", ".join(one["host"] + ("" if one["state"] == "up" else f" {one['state']}") for one in of)
+        + ")"
+        for _, of in sorted(groups.items())
+    )
+
+
+def _hosts(plane: ControlPlane | None) -> str:
+    return "\n".join(
+        f"{one['host']}: {one['verdict']}" + (f" ({one['reason']})" if one["reason"] else "")
+        for one in (plane["hosts"] if plane else ())
     )
 
 

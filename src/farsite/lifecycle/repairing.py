@@ -30,8 +30,9 @@ from farsite.model.healing import (
 )
 from farsite.model.ids import VnfcId
 from farsite.model.vnf import VnfInstance
-from farsite.store import alarms, healing, outbox
+from farsite.store import alarms, control_planes, healing, outbox, timeline
 from farsite.store.database import Connection
+from farsite.store.timeline import Checkpoint
 from farsite.vims.driver import Fences, Repairs, VimDriver, ability
 from farsite.workflow.saga import Cancelled
 
@@ -192,7 +193,22 @@ class Climber:
                 f"sure that it cannot serve, then retry the operation.",
                 about={"vnfc": self.vnfc_id},
             )
+        await self.op.world.database.run(self._note_fence, fence)
         return replace(begun, fence=str(fence))
+
+    def _note_fence(self, connection: Connection, fence: Fence) -> None:
+        now = self.op.clock.now()
+        for alarm in alarms.open_of(connection, self.vnf.id):
+            if alarm.faulty_resource == self.vnfc_id:
+                timeline.note(
+                    connection,
+                    project_id=alarm.project_id,
+                    alarm_id=alarm.id,
+                    checkpoint=Checkpoint.FENCED,
+                    at=now,
+                    who=self.op.id,
+                    detail=str(fence),
+                )
 
     async def _fence(self) -> Fence:
         held = _of(await self._status(), self.vnfc_id)
@@ -226,12 +242,22 @@ class Climber:
             return False
         if status.state is DeploymentState.ABSENT or not _is_well(status, self.vnfc_id):
             return False
+        if await self._is_on_a_dead_host(status):
+            return False
         if probe is Probe.ALIVE:
             return True
         standing = await self.op.world.database.read(alarms.open_of, self.vnf.id)
         if any(_speaks_of(alarm, self.vnfc_id) for alarm in standing):
             return False
         return probe is Probe.ALARMS or await self._is_healthy()
+
+    async def _is_on_a_dead_host(self, status: DeploymentStatus) -> bool:
+        """A VIM leaves servers in the state in which their host was lost, so they look as if they lived."""
+        held = _of(status, self.vnfc_id)
+        assert self.vnf.vim_id is not None
+        if held is None or not held.host:
+            return False
+        return held.host in await self.op.world.database.read(control_planes.dead_hosts, self.vnf.vim_id)
 
     async def _is_healthy(self) -> bool:
         try:

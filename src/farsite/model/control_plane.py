@@ -1,66 +1,113 @@
-"""Control-plane elements: the processes that make up a VIM, which one host's loss may take with it.
+"""What a VIM consists of, and what it says of its hosts: the software that controls it, by host and copy.
 
-A *redundancy group* is the set of elements that stand in for one another: any one of them can do the work
-of all, perhaps slower. An L3 agent and a scheduler are in different groups, two schedulers in the same.
+An *element* is one copy of one service on one host. Copies of the same service in the same region are one
+redundancy group: as long as one of them works, the service is there. A *host observation* is what can be told
+of a compute host without standing on it; what nobody told is None, never a guess.
+
+Source: OPNFV, VIM high availability requirements (the control nodes of a VIM).
 """
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 
+class ElementKind(StrEnum):
+    """What an element is for."""
+
+    API = "api"
+    CONTROL = "control"
+    COMPUTE = "compute"
+    NETWORK = "network"
+    STORAGE = "storage"
+    DECLARED = "declared"
+    """Named in the registration: a database, a message bus, a load balancer, an SDN controller."""
+
+
 class ElementState(StrEnum):
-    """`UP` and `DOWN` as the VIM says; `DISABLED` was put out of use by somebody and counts for nothing;
-    `UNKNOWN`: nobody said."""
+    """How an element is. DISABLED: it works, and is given nothing new; FORCED_DOWN: declared dead."""
 
-    UP = "UP"
-    DOWN = "DOWN"
-    DISABLED = "DISABLED"
-    UNKNOWN = "UNKNOWN"
-
-
-class ElementRole(StrEnum):
-    """What an element is for. `API` answers requests, `WORKER` carries them out (schedulers, conductors,
-    engines), `AGENT` serves one host or the networks on it, `STORE` keeps state (database, message queue),
-    `BALANCER` spreads requests, `CONTROLLER` steers networks or hardware."""
-
-    API = "API"
-    WORKER = "WORKER"
-    AGENT = "AGENT"
-    STORE = "STORE"
-    BALANCER = "BALANCER"
-    CONTROLLER = "CONTROLLER"
-
-
-class EvidenceGrade(StrEnum):
-    """How sure it is: `DECLARED` by an operator or a catalogue, `OBSERVED` by asking the VIM."""
-
-    DECLARED = "DECLARED"
-    OBSERVED = "OBSERVED"
+    UP = "up"
+    DOWN = "down"
+    DISABLED = "disabled"
+    FORCED_DOWN = "forced_down"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ControlPlaneElement:
-    """One process of a VIM's control plane."""
+class ControlElement:
+    """One copy of one service of a VIM. `host` is empty where only an address is known (an API)."""
 
     service: str
-    """As its binary or the catalogue calls it: `nova-scheduler`, `neutron-l3-agent`, `keystone`."""
-    host: str = ""
-    """Host it stands on; empty: not known, e.g. behind an address that several may answer."""
-    role: ElementRole
-    redundancy_group: str = ""
-    """What it can stand in for; empty: for whatever has its service name and region."""
+    kind: ElementKind
     region: str = ""
+    host: str = ""
     zone: str = ""
     state: ElementState = ElementState.UNKNOWN
-    grade: EvidenceGrade = EvidenceGrade.OBSERVED
     detail: str = ""
-    """What the VIM said beside that, e.g. why it was disabled."""
     seen_at: datetime | None = None
-    """When it last told the VIM that it lives; None: not known."""
+    """When it reported last, by the clock of the VIM."""
 
     @property
     def group(self) -> str:
-        """Name of the redundancy group it belongs to."""
-        name = self.redundancy_group or self.service
-        return f"{self.region}/{name}" if self.region else name
+        """What its copies share. Each agent of a host serves that host alone, and has no other copy."""
+        alone = self.kind in (ElementKind.COMPUTE, ElementKind.DECLARED)
+        return f"{self.region}/{self.service}" + (f"@{self.host}" if alone and self.host else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostObservation:
+    """What is told of a compute host. True: up; False: down; None: nobody looked."""
+
+    host: str
+    region: str = ""
+    zone: str = ""
+    service: bool | None = None
+    """The VIM's word on its own service there. It lags, and it is wrong when the VIM's bus is dead."""
+    agent: bool | None = None
+    """The VIM's word on another agent of that host, which reports by itself (networks)."""
+    management: bool | None = None
+    """Whether the host itself answered us."""
+    is_forced_down: bool = False
+    is_disabled: bool = False
+    seen_at: datetime | None = None
+    """When its service reported last, by the clock of the VIM."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """One look at the hosts of a VIM."""
+
+    hosts: tuple[HostObservation, ...] = ()
+    vim_time: datetime | None = None
+    """The latest time that any service of the VIM has reported: the VIM's clock, near enough."""
+    changed: frozenset[str] = frozenset()
+    """Deployments of which a server has changed since the look before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlane:
+    """All that a VIM consists of, as it was told last."""
+
+    read_at: datetime
+    elements: tuple[ControlElement, ...] = ()
+    hosts: tuple[HostObservation, ...] = ()
+    vim_time: datetime | None = None
+    dead: tuple[str, ...] = ()
+    """Hosts that were concluded to be dead, or out of reach: what stands there is not relied on."""
+    doubtful: tuple[str, ...] = ()
+    """Hosts whose service does not report, and of which no more than that was concluded."""
+
+
+def copies(elements: Iterable[ControlElement]) -> dict[str, int]:
+    """Redundancy group -> how many copies it has."""
+    return dict(Counter(one.group for one in elements))
+
+
+def working(elements: Sequence[ControlElement], group: str) -> int:
+    """How many copies of a group work."""
+    well = (ElementState.UP, ElementState.DISABLED)
+    return sum(1 for one in elements if one.group == group and one.state in well)

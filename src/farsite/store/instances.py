@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from farsite.model.deployment import Resource, ResourceKind
 from farsite.model.errors import Conflict, NotFound
 from farsite.model.ids import ProjectId, VimId, VnfInstanceId
 from farsite.model.ns import NsInstance
@@ -403,6 +404,34 @@ def _ns_columns(ns: NsInstance) -> dict[str, Any]:
         "body": encode(ns),
         "version": ns.version,
     }
+
+
+def of_servers(
+    connection: sa.Connection, project_id: ProjectId, server_ids: Collection[str]
+) -> dict[str, tuple[VnfInstance, Resource]]:
+    """Which VNF of a project each of these servers of a VIM belongs to, and what it is there; those of nobody
+    are left out. Reads through all instances of the project once, so ask for many at a time."""
+    found: dict[str, tuple[VnfInstance, Resource]] = {}
+    asked = sorted({one for one in server_ids if one})
+    for first in range(0, len(asked), _SERVERS_PER_LOOK):
+        some = asked[first : first + _SERVERS_PER_LOOK]
+        text = sa.cast(vnf_instances.c.body, sa.Text)
+        query = sa.select(vnf_instances.c.body).where(
+            vnf_instances.c.project_id == project_id,
+            vnf_instances.c.state == InstantiationState.INSTANTIATED.value,
+            sa.or_(*(text.contains(one, autoescape=True) for one in some)),
+        )
+        for row in connection.execute(query):
+            vnf = decode(VnfInstance, row.body)
+            found |= {
+                one.id: (vnf, one)
+                for one in vnf.resources
+                if one.kind is ResourceKind.COMPUTE and one.id in some
+            }
+    return found
+
+
+_SERVERS_PER_LOOK = 50
 
 
 def places_of(connection: sa.Connection, project_id: ProjectId, vnf_ids: Sequence[str]) -> dict[str, str]:

@@ -121,6 +121,15 @@ vim_inventory = sa.Table(
     sa.Column("body", sa.JSON, nullable=False),
 )
 
+vim_control_planes = sa.Table(
+    "vim_control_planes",
+    metadata,
+    sa.Column("vim_id", sa.String(36), sa.ForeignKey("vims.id", ondelete="CASCADE"), primary_key=True),
+    _project(),
+    sa.Column("read_at", UtcTime, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+)
+
 allocations = sa.Table(
     "allocations",
     metadata,

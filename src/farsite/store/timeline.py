@@ -14,6 +14,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from farsite.model.alarm import Alarm
+from farsite.model.ids import AlarmId, ProjectId
 from farsite.store import outbox
 from farsite.store.exclusion import insert_absent
 from farsite.store.tables import alarm_timeline, deliveries, operations, subscriptions
@@ -23,25 +24,30 @@ from farsite.store.tables import outbox as outbox_table
 class Checkpoint(StrEnum):
     """Where an alarm passes on its way; the order is that of a loop that closes."""
 
+    LAST_SEEN = "last_seen"
+    """The object gave its last sign of life; the fault itself came after it, nobody saw when."""
     DETECTED = "detected"
     RECEIVED = "received"
     CORRELATED = "correlated"
     RECORDED = "recorded"
     TOLD = "told"
     DECIDED = "decided"
+    FENCED = "fenced"
     ACTED = "acted"
     VERIFIED = "verified"
     CLEARED = "cleared"
 
 
 DOCTOR: dict[Checkpoint, str] = {
+    Checkpoint.LAST_SEEN: "T00",
     Checkpoint.DETECTED: "T01",
     Checkpoint.RECEIVED: "T01",
     Checkpoint.CORRELATED: "T02",
     Checkpoint.RECORDED: "T04",
     Checkpoint.TOLD: "T09",
     Checkpoint.DECIDED: "T07",
-    Checkpoint.ACTED: "T03",
+    Checkpoint.FENCED: "T03",
+    Checkpoint.ACTED: "",
     Checkpoint.VERIFIED: "",
     Checkpoint.CLEARED: "",
 }
@@ -56,6 +62,28 @@ class Passed:
     at: datetime
     who: str = ""
     detail: str = ""
+
+
+def note(
+    connection: sa.Connection,
+    *,
+    project_id: ProjectId,
+    alarm_id: AlarmId,
+    checkpoint: Checkpoint,
+    at: datetime,
+    who: str = "",
+    detail: str = "",
+) -> None:
+    """Record that an alarm passed a checkpoint; the first time counts."""
+    row = {
+        "alarm_id": alarm_id,
+        "checkpoint": checkpoint.value,
+        "who": who,
+        "project_id": project_id,
+        "at": at,
+        "detail": detail,
+    }
+    insert_absent(connection, alarm_timeline, [row])
 
 
 def note_received(connection: sa.Connection, passed: Sequence[tuple[Alarm, str]], *, at: datetime) -> None:

@@ -28,7 +28,15 @@ from farsite.store.capacity import release_pool
 from farsite.store.encoding import decode, encode
 from farsite.store.exclusion import hold, insert_if_absent
 from farsite.store.selection import select_page
-from farsite.store.tables import allocations, sites, vim_auth, vim_inventory, vims, vnf_instances
+from farsite.store.tables import (
+    allocations,
+    sites,
+    vim_auth,
+    vim_control_planes,
+    vim_inventory,
+    vims,
+    vnf_instances,
+)
 
 ATTRIBUTES = {
     "id": vims.c.id,
@@ -371,7 +379,7 @@ def delete(connection: sa.Connection, vim: Vim) -> None:
             f"(farsite vnf list --vim {vim.name}).",
             about={"vim": vim.id},
         )
-    for table in (vim_auth, vim_inventory, allocations):
+    for table in (vim_auth, vim_inventory, vim_control_planes, allocations):
         connection.execute(sa.delete(table).where(table.c.vim_id == vim.id))
     connection.execute(sa.delete(vims).where(vims.c.id == vim.id))
 

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
-from farsite.model.control_plane import ControlPlaneElement
+from farsite.model.control_plane import ControlElement, Sight
 from farsite.model.deployment import (
     Chain,
     Deployment,
@@ -198,20 +198,6 @@ class TellsProviderNetworks(Protocol):
 
 
 @runtime_checkable
-class TellsControlPlane(Protocol):
-    """A driver that says of which processes its VIM consists, as far as it is let see them."""
-
-    async def control_plane(self) -> Sequence[ControlPlaneElement]:
-        """Every element that is known, those that are down included; what could not be asked is left out.
-
-        Raises:
-            VimFault: the VIM refuses us altogether.
-            VimUnreachable: it does not answer.
-        """
-        ...
-
-
-@runtime_checkable
 class Retires(Protocol):
     """A driver that runs something of its own beside the VIM (a site agent) stops it here, after the VIM
     was deleted and nothing stands on it any more. Repeating it is quiet."""
@@ -260,6 +246,27 @@ class Fences(Protocol):
         Raises:
             VimUnreachable: we do not know.
         """
+        ...
+
+
+@runtime_checkable
+class ObservesHosts(Protocol):
+    """Tells of compute hosts, and of what the VIM consists of, by looking; needs rights that not every
+    registration has. What may not be seen is left out."""
+
+    async def look(self) -> Sight:
+        """The compute hosts now, and which deployments have changed since the look before. Cheap: it is asked
+        each second.
+
+        Raises:
+            VimFault: the VIM refuses us.
+            VimUnreachable: it does not answer.
+        """
+        ...
+
+    async def control_plane(self) -> Sequence[ControlElement]:
+        """Every copy of every service that we may see, and those that the registration declares. Errors as
+        with `look`."""
         ...
 
 

@@ -10,14 +10,14 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from farsite.model.deployment import Deployment, DeploymentState, DeploymentStatus, Resource, WantedVnfc
 from farsite.model.errors import VimFault, VimUnreachable
-from farsite.vims.drivers.openstack import base_hot, hot, stacks, standing
+from farsite.vims.drivers.openstack import base_hot, hot, moving, stacks, standing
 from farsite.vims.drivers.openstack.cloud import Cloud, T
 from farsite.vims.drivers.openstack.flavours import Flavours
 from farsite.vims.drivers.openstack.flight import Flight
@@ -216,6 +216,12 @@ class Deployments:
         if stack is None or stack.is_going:
             return region, []
         return region, (await self._standing(region, stack, with_ports=False)).of(vnfc_id)
+
+    def doubt(self, vnf_ids: Collection[str]) -> None:
+        """What stands of these VNFs has changed, past us or not: the next look asks. An empty id: of any."""
+        for name, (stack, _, _) in list(self._ready.items()):
+            if "" in vnf_ids or stack.tags.get("vnf", "") in vnf_ids:
+                del self._ready[name]
 
     # -- one deployment
 
@@ -431,14 +437,28 @@ class Deployments:
         status = _settled(stack, held)
         if stack.status == "FAILED":
             self._flavours.forget(region)
-        if stack.status == "COMPLETE" and (wrong := standing.astray(held)):
-            await self._call(
-                region, partial(_power, servers=wrong), f"start and stop servers of {stack.name}"
-            )
+        if await self._is_corrected(region, stack, held):
             return replace(status, state=DeploymentState.IN_PROGRESS)
         if status.state is DeploymentState.READY:
             self._ready[stack.name] = stack, time.monotonic(), status
         return status
+
+    async def _is_corrected(self, region: str, stack: Stack, held: Standing) -> bool:
+        """Start, stop and connect what is not as it was left; whether there was anything."""
+        if stack.status != "COMPLETE":
+            return False
+        wrong = standing.astray(held)
+        if suspects := standing.off_unasked(held):
+            work = partial(moving.arrived_stopped, servers=suspects)
+            moved = await self._call(region, work, f"see why servers of {stack.name} are off")
+            wrong += [(one, standing.START) for one in moved]
+        if wrong:
+            await self._call(
+                region, partial(_power, servers=wrong), f"start and stop servers of {stack.name}"
+            )
+        if cut := moving.no_longer_fenced(held):
+            await self._call(region, partial(moving.connect, ports=cut), f"connect ports of {stack.name}")
+        return bool(wrong or cut)
 
     async def _standing(self, region: str, stack: Stack, *, with_ports: bool = True) -> Standing:
         content, record = self._records.get(stack.name, ("", None))

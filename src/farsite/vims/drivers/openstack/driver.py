@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from farsite.model.control_plane import ControlElement, Sight
 from farsite.model.deployment import Deployment, DeploymentStatus, NetworkSpec, Resource
 from farsite.model.healing import Fence, Rung
 from farsite.model.ids import VnfcId
@@ -20,6 +21,7 @@ from farsite.vims.drivers.openstack.capacity import Capacity
 from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.deployments import Deployments
 from farsite.vims.drivers.openstack.health import HealthCheck
+from farsite.vims.drivers.openstack.hosts import Hosts
 from farsite.vims.drivers.openstack.networks import OwnNetworks
 from farsite.vims.drivers.openstack.provider_networks import provider_networks
 from farsite.vims.drivers.openstack.reaching import reach
@@ -40,6 +42,7 @@ class OpenStackDriver:
         self._abilities = Abilities(self._cloud)
         self._deployments = Deployments(self._cloud)
         self._networks = OwnNetworks(self._cloud)
+        self._hosts = Hosts(self._cloud)
         self._repairs = ServerRepairs(self._cloud, self._deployments)
 
     async def validate(self) -> None:
@@ -113,6 +116,16 @@ class OpenStackDriver:
     async def fence(self, wanted: Deployment, vnfc_id: VnfcId) -> Fence:
         """Stop a server, or cut it off where its host is silent."""
         return await self._repairs.fence(wanted, vnfc_id)
+
+    async def look(self) -> Sight:
+        """The compute hosts as Nova tells of them, and whose servers have changed since the look before."""
+        sight = await self._hosts.look()
+        self._deployments.doubt(sight.changed)
+        return sight
+
+    async def control_plane(self) -> Sequence[ControlElement]:
+        """Every copy of every service that this account may see."""
+        return await self._hosts.control_plane()
 
     async def close(self) -> None:
         """Let go of threads and connections. What was deployed stays."""

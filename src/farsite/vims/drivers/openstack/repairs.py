@@ -2,8 +2,8 @@
 
 What was asked for already is looked up in Nova's list of a server's actions, so a lost answer costs no second
 reboot. An evacuation is asked for in the words of microversion 2.14: Nova starts the server at its new host
-then; from 2.95 on it would leave it stopped. Force-down is asked for in the words of 2.11, which every Nova
-since Liberty takes, the newest too.
+then; from 2.95 on it leaves it stopped, and `moving` starts what arrives so. Force-down is asked for in the
+words of 2.11, which every Nova since Liberty takes, the newest too.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from farsite.model.ids import VnfcId
 from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.deployments import Deployments
 from farsite.vims.drivers.openstack.hot import Json
+from farsite.vims.drivers.openstack.moving import cut_off
 from farsite.vims.drivers.openstack.session import readable_json
 from farsite.vims.drivers.openstack.stacks import answer, entries, inner, text
 from farsite.vims.drivers.openstack.standing import Server
@@ -39,6 +40,9 @@ _FORCE_DOWN_MICROVERSION = "2.11"
 _STOPS_WITHIN_S = 90.0
 """Nova gives a guest 60 s to shut down before it pulls the plug."""
 _PAUSE_S = 0.5
+_BELIEVED_S = 3.0
+"""How long a host that was forced down counts as that without asking. Nobody takes it back so soon, and
+nothing of ours is left there then."""
 
 
 class ServerRepairs:
@@ -47,6 +51,8 @@ class ServerRepairs:
     def __init__(self, cloud: Cloud, deployments: Deployments) -> None:
         self._cloud = cloud
         self._deployments = deployments
+        self._asking: dict[tuple[str, str], asyncio.Lock] = {}
+        self._given: dict[tuple[str, str], tuple[float, str]] = {}
 
     async def repair(self, wanted: Deployment, vnfc_id: VnfcId, kind: Rung, *, since: datetime) -> None:
         """See `Repairs.repair`."""
@@ -69,11 +75,8 @@ class ServerRepairs:
         if server is None or server.state == "DELETED":
             return Fence(result=FenceResult.CONFIRMED, how="Nova has no server of it")
         host = text(server.document, "OS-EXT-SRV-ATTR:host")
-        service = await self._cloud.call(region, partial(_service, host=host), what="show its services")
-        if service == "down":
-            forced = await self._cloud.call(region, partial(_force_down, host=host), what="force a host down")
-            await self._cloud.call(region, partial(_ports_down, server=server), what="take ports down")
-            how = f"host {host} is forced down" if forced else f"host {host} is down"
+        if how := await self._given_up(region, host):
+            await self._cloud.call(region, partial(cut_off, server=server), what="take ports down")
             return Fence(result=FenceResult.ASSUMED, how=f"{how}, and the server's ports are down")
         await self._cloud.call(region, partial(_stop, server=server), what="stop a server")
         ends = time.monotonic() + _STOPS_WITHIN_S
@@ -82,11 +85,26 @@ class ServerRepairs:
             if server is None or server.state in ("SHUTOFF", "DELETED"):
                 return Fence(result=FenceResult.CONFIRMED, how="Nova stopped the server")
             await asyncio.sleep(_PAUSE_S)
-        await self._cloud.call(region, partial(_ports_down, server=server), what="take ports down")
+        await self._cloud.call(region, partial(cut_off, server=server), what="take ports down")
         return Fence(
             result=FenceResult.ASSUMED,
             how=f"Nova did not stop the server within {_STOPS_WITHIN_S:g} s; its ports are down",
         )
+
+    async def _given_up(self, region: str, host: str) -> str:
+        """Force a host down that is silent; how that went, or nothing when it is not silent. Of all the
+        servers of a host that are fenced at once only the first asks."""
+        async with self._asking.setdefault((region, host), asyncio.Lock()):
+            known = self._given.get((region, host))
+            if known is not None and time.monotonic() - known[0] < _BELIEVED_S:
+                return known[1]
+            service = await self._cloud.call(region, partial(_service, host=host), what="show its services")
+            if service != "down":
+                return ""
+            forced = await self._cloud.call(region, partial(_force_down, host=host), what="force a host down")
+            how = f"host {host} is forced down" if forced else f"host {host} is down"
+            self._given[region, host] = time.monotonic(), how
+            return how
 
     async def _server(self, wanted: Deployment, vnfc_id: VnfcId) -> tuple[str, Server | None]:
         """The server of a VNFC; while it is being replaced, the oldest that stands."""
@@ -158,9 +176,3 @@ def _stop(connection: "Connection", *, server: Server) -> None:
     # 409: it is off, broken, or at something else already; looking tells. 404: it is gone.
     if response.status_code not in (404, 409):
         answer(response)
-
-
-def _ports_down(connection: "Connection", *, server: Server) -> None:
-    told = answer(connection.network.get(f"/ports?device_id={server.resource.physical_id}"))
-    for port in entries(told, "ports"):
-        answer(connection.network.put(f"/ports/{text(port, 'id')}", json={"port": {"admin_state_up": False}}))

@@ -267,6 +267,15 @@ def astray(standing: Standing) -> list[tuple[Server, str]]:
     return found
 
 
+def off_unasked(standing: Standing) -> list[Server]:
+    """Servers that are off and shall run, and that we did not stop."""
+    return [
+        one
+        for one in standing.servers
+        if one.state == _STOPPED and one.vnfc_id not in standing.record.stopped and not one.was_stopped
+    ]
+
+
 def power(connection: "Connection", server: Server, action: str) -> None:
     """Do what `astray` names; what Nova cannot do at the moment is left to the next look."""
     path, nova = f"/servers/{server.resource.physical_id}", connection.compute
@@ -286,7 +295,11 @@ def power(connection: "Connection", server: Server, action: str) -> None:
 
 
 def _is_as_wanted(server: Server, record: Record) -> bool:
-    return server.state == (_STOPPED if server.vnfc_id in record.stopped else _RUNNING)
+    if server.vnfc_id in record.stopped:
+        return server.state == _STOPPED
+    # Nova says ACTIVE of a server that it has evacuated until the moment in which it has stopped it.
+    is_leaving = text(server.document, "OS-EXT-STS:task_state").startswith("powering-off")
+    return server.state == _RUNNING and not is_leaving
 
 
 def described(standing: Standing, vnf_id: str) -> tuple[Resource, ...]:
