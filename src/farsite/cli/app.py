@@ -20,6 +20,7 @@ NOUNS = {
     "ns": "Network services: create, instantiate, terminate, count packets.",
     "op": "Operations: what runs, why it waits, how to go on.",
     "alarm": "Alarms: what is wrong now and was before.",
+    "adapter": "Adapters: what manages the inside of functions.",
     "node": "Nodes: the processes of Farsite itself.",
     "subscription": "Subscriptions: who is told of alarms and operations.",
     "policy": "Policies: how faults are healed on its own.",

@@ -1,1 +1,1 @@
-"""The VNF-management seam: how the inside of a function is reached. Adapters will live here."""
+"""The VNF-management seam: how the inside of a function is reached, and the adapters of products."""

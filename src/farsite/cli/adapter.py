@@ -1,0 +1,72 @@
+"""`farsite adapter`: what manages the inside of functions. Works without the service."""
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from farsite.cli import printing
+from farsite.cli.exit_codes import Exit
+from farsite.cli.printing import Output
+from farsite.vnfs import adapters
+from farsite.vnfs.conformance import CHECKS, Checked, Subject, Verdict, verify
+from farsite.vnfs.dictionary import FILE, read
+from farsite.vnfs.trial import read_trial
+
+app = App(name="adapter", help="Adapters: what manages the inside of functions.", help_epilogue="")
+
+SHIPPED = Path(adapters.__file__).parent
+
+
+@app.command(name="list")
+def list_(*, output: Output = "table") -> None:
+    """List the adapters that come with Farsite."""
+    found = [read(path.parent).about for path in sorted(SHIPPED.glob(f"*/{FILE}"))]
+    rows = [
+        {
+            "name": one.name,
+            "vendor": one.vendor,
+            "product": one.product,
+            "versions": one.versions,
+            "method": one.method,
+            "services": sorted(one.services),
+            "evidence": one.evidence.value,
+        }
+        for one in found
+    ]
+    if output == "table":
+        headings = ["name", "product", "versions", "services", "evidence"]
+        cells = [
+            [one.name, one.product, one.versions, ", ".join(sorted(one.services)), one.evidence]
+            for one in found
+        ]
+        printing.write("\n".join(printing.aligned(headings, cells)))
+    else:
+        printing.document(rows, output)
+
+
+@app.command(name="verify")
+def verify_(
+    folder: Annotated[Path, Parameter(help="Directory of the adapter: adapter.yaml and its templates.")],
+    trial: Annotated[Path, Parameter(help="YAML file that names a device and documents to try on it.")],
+    /,
+    *,
+    output: Output = "table",
+) -> int:
+    """Try an adapter on a device by the conformance kit. The device is left with what it ran before.
+
+    The exit code is 1 when the adapter does not keep what every adapter must.
+    """
+    checked = asyncio.run(_verified(read_trial(trial, read(folder))))
+    if output == "table":
+        rows = [[one.verdict, f"{one.took_s:.1f} s", one.name, one.said] for one in checked]
+        printing.write("\n".join(printing.aligned(["", "took", "check", "said"], rows)))
+    else:
+        printing.document([asdict(one) for one in checked], output)
+    return Exit.REFUSED if any(one.verdict is Verdict.FAILED for one in checked) else Exit.DONE
+
+
+async def _verified(subject: Subject) -> list[Checked]:
+    return [await verify(subject, check) for check in CHECKS]
