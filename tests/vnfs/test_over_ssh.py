@@ -170,6 +170,7 @@ async def test_the_command_line_tries_an_adapter_on_a_device(
                     "pid_file": f"{directory}/pid",
                     "socket": f"{directory}/admin",
                 },
+                "keep_in": f"{directory}/kept",
                 "good": balancing(1),
                 "other": balancing(2),
                 "wrong": {"native": {"haproxy": "frontend x\n    nonsense\n"}},

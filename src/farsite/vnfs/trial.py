@@ -47,6 +47,7 @@ class TrialFile(_Strict):
 
     access: TrialAccess
     parameters: Mapping[str, str] = {}
+    keep_in: str = "/var/lib/farsite"
     good: Configuration
     other: Configuration
     wrong: Configuration | None = None
@@ -76,7 +77,9 @@ def read_trial(path: Path, folder: Folder) -> Subject:
     shell = _Opening(path, trial)
 
     async def opened() -> Adapter:
-        return ShellAdapter(folder, shell(), device=trial.access.host, parameters=trial.parameters)
+        return ShellAdapter(
+            folder, shell(), device=trial.access.host, parameters=trial.parameters, keep_in=trial.keep_in
+        )
 
     async def meddle() -> None:
         past = shell()
