@@ -423,6 +423,8 @@ def test_an_inspector_drops_the_middle_of_connections_it_did_not_see_begin(lab: 
     before = probe.http("GET", "/traffic")[1]["received"]
     until(lambda: probe.http("GET", "/traffic")[1]["received"] > before + 20)
     _, result = probe.http("DELETE", "/traffic")
+    # While no inspector runs, one that is opened anew does not even come up; how many depends on the moment.
+    result["errors"].pop("timed out while connecting", None)
     assert result["errors"] == {"timed out waiting for the answer": 2}
     assert {outage["flow"] for outage in result["outages"]} == {0, 1}
 

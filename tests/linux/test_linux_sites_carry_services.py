@@ -431,7 +431,12 @@ async def test_programs_of_the_host_serve_as_functions(north: Lab) -> None:
     web = vnfc("web", "builtin:webserver", at("10.1.0.2"))
     client = vnfc("client", "builtin:probe", at("10.1.0.1"))
     await north.ready("north", deployment("all", web, client, balancer, names))
-    assert (await north.fetch("10.1.0.3"))["ok"]
+
+    async def answers() -> bool:
+        return bool((await north.fetch("10.1.0.3"))["ok"])
+
+    # HAProxy takes a server that came up after it for dead until its next check, two seconds later.
+    await until(answers, "the web server is reached through the load balancer")
     answer = inside(
         await north.pid("north", "client"),
         """
