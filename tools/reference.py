@@ -13,9 +13,13 @@ from farsite.assurance.alarms import CATALOGUE
 from farsite.lifecycle.verbs import VERBS
 from farsite.settings import Settings
 from farsite.telemetry import REGISTRY
+from farsite.vnfs import adapters as shipped
+from farsite.vnfs.adapter import Evidence
+from farsite.vnfs.dictionary import FILE, read
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
+ADAPTERS = Path(shipped.__file__).parent
 
 
 def settings() -> str:
@@ -95,11 +99,47 @@ def verbs() -> str:
     )
 
 
+def adapters() -> str:
+    """Every adapter that comes with Farsite, what it can do and what shows it."""
+    folders = [read(path.parent) for path in sorted(ADAPTERS.glob(f"*/{FILE}"))]
+    rows = [
+        f"| `{one.name}` | {one.product} | {one.versions} | {', '.join(one.tried)} | "
+        f"{'a shell: SSH' if one.method == 'shell' else one.method} | {', '.join(sorted(one.services))} | "
+        f"{', '.join(sorted(one.verbs))} | {one.atomicity} | "
+        f"{'proved' if one.evidence is Evidence.REAL else 'emulated'} |"
+        for one in (folder.about for folder in folders)
+    ]
+    details = [
+        f"\n## {folder.about.name}\n\n{folder.about.description}\n\n| parameter | default |\n|---|---|\n"
+        + "\n".join(f"| `{name}` | {f'`{value}`' if value else ''} |" for name, value in parameters.items())
+        + f"\n\nPlaces of native text: {', '.join(f'`{one.name}`' for one in folder.dictionary.places)}."
+        for folder in folders
+        for parameters in [folder.parameters({})]
+    ]
+    return _page(
+        "Adapters",
+        "What manages the inside of functions. *Proved*: every check of the conformance kit passes on the\n"
+        "real product in each run of the tests (`tests/vnfs/test_conformance.py`; *tried* says on which\n"
+        "versions).\n"
+        "*Emulated*: the adapter has met only what was built from the vendor's documents.\n"
+        "`farsite adapter verify` tries any of them on a device of yours.",
+        "| adapter | product | for | tried | by | services | verbs | a change is | state |\n"
+        "|---|---|---|---|---|---|---|---|---|",
+        rows + details,
+    )
+
+
 def _page(title: str, about: str, head: str, rows: list[str]) -> str:
     return f"# {title}\n\n{about}\nThis page is generated: `make docs`.\n\n{head}\n" + "\n".join(rows) + "\n"
 
 
-GENERATED = {"settings.md": settings, "alarms.md": alarms, "metrics.md": metrics, "verbs.md": verbs}
+GENERATED = {
+    "settings.md": settings,
+    "alarms.md": alarms,
+    "metrics.md": metrics,
+    "verbs.md": verbs,
+    "adapters.md": adapters,
+}
 
 
 def main() -> int:

@@ -1,23 +1,42 @@
 """Every shipped adapter, tried on the real product by the conformance kit that third parties use too."""
 
+import os
 import shutil
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
-from benches import BENCHES, PROGRAMS
+import pytest_asyncio
+from bench_parts import SHIPPED
+from benches import BENCHES
 
-from farsite.vnfs.conformance import CHECKS, Verdict, verify
+from farsite.vnfs.conformance import CHECKS, Subject, Verdict, verify
+from farsite.vnfs.dictionary import FILE
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("product", BENCHES)
-async def test_an_adapter_keeps_what_every_adapter_must(product: str, check, tmp_path: Path) -> None:
-    """An operator relies on one behaviour for all vendors, above all where a mistake must undo itself."""
-    for program in PROGRAMS[product]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=BENCHES)
+async def subject(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Subject]:
+    bench = BENCHES[request.param]
+    for program in bench.programs:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not there")
-    async with BENCHES[product](tmp_path) as subject:
-        checked = await verify(subject, check)
+    if bench.is_for_root and os.geteuid() != 0:
+        pytest.skip("root is needed for network namespaces")
+    async with bench.start(tmp_path_factory.mktemp(request.param)) as started:
+        yield started
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_an_adapter_keeps_what_every_adapter_must(subject: Subject, check) -> None:
+    """An operator relies on one behaviour for all vendors, above all where a mistake must undo itself."""
+    checked = await verify(subject, check)
 
     assert checked.verdict is not Verdict.FAILED, checked.said
     assert checked.verdict is Verdict.PASSED, f"left out: {checked.said}"
+
+
+def test_every_shipped_adapter_has_a_bench() -> None:
+    """An adapter that nobody tries is a promise that nobody keeps."""
+    assert {path.parent.name for path in SHIPPED.glob(f"*/{FILE}")} == set(BENCHES)

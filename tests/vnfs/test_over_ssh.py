@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from benches import SHIPPED, ended, free_port
+from bench_parts import SHIPPED, ended, free_port
 
 from farsite.cli.app import main
 from farsite.model.errors import VnfFault, VnfUnreachable

@@ -50,6 +50,8 @@ class About:
     atomicity: Atomicity
     evidence: Evidence
     description: str = ""
+    tried: tuple[str, ...] = ()
+    """Which versions it was tried on, in the author's words."""
 
 
 class ErrorCode(StrEnum):

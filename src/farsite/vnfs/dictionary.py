@@ -3,7 +3,8 @@
 What a dictionary of method `shell` says: which places (files) hold the configuration, how their text follows
 from a document, how the device checks and activates it, how it says what runs, how it is found healthy,
 which figures it has, and what its errors mean. Texts are Jinja templates in a sandbox over `document`,
-`parameters` and `secret`.
+`parameters` and `secret`; commands are such templates over the parameters, and may include files of the
+folder.
 
 The folder may come from a third party, so it is bounded and read by a strict model; nothing of it is
 executed here.
@@ -12,6 +13,7 @@ executed here.
 import re
 from collections.abc import Mapping
 from functools import cached_property
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Literal
 
@@ -49,13 +51,14 @@ class Place(_Strict):
     """File name of the template in the folder."""
     mode: str = Field(default="0600", pattern=r"^0[0-7]{3}$")
     fetch: str = ""
-    """Command that prints what runs; empty: the file itself."""
+    """Command that prints what runs, as a file that brings it back: a revert installs that. Empty: the file
+    itself."""
     services: frozenset[Service] = frozenset()
     """What of a document goes here; empty: all that the adapter takes. A place that a document says nothing
     of is left alone."""
     canonical: str = ""
-    """Command that brings the text on its standard input into the form that `fetch` prints; empty: as it "
-    "is."""
+    """Command that brings the text on its standard input into the form that `fetch` prints, with what stays
+    as it is beside it; empty: the text as it is."""
 
 
 class HealthProbe(_Strict):
@@ -90,6 +93,8 @@ class Dictionary(_Strict):
     vendor: str
     product: str
     versions: str
+    tried: tuple[str, ...] = ()
+    """The versions that the conformance kit has passed on."""
     description: str = ""
     evidence: Evidence = Evidence.REAL
     access: Access
@@ -104,6 +109,9 @@ class Dictionary(_Strict):
     health: tuple[HealthProbe, ...] = ()
     metrics: tuple[Metric, ...] = ()
     errors: tuple[Meaning, ...] = ()
+    secrets: tuple[str, ...] = ()
+    """Patterns of what nobody may read in the places' texts, with the group `secret`."""
+    atomicity: Atomicity = Atomicity.GUARDED
 
     @field_validator("parameters", mode="before")
     @classmethod
@@ -120,6 +128,12 @@ class Dictionary(_Strict):
         )
 
 
+def plain(value: str) -> str:
+    """An address, with or without prefix length, as every device prints it: `2001:db8::1` for
+    `2001:0db8:0:0::1`. The filter `plain` of templates."""
+    return str(ip_interface(value)) if "/" in value else str(ip_address(value))
+
+
 class Folder:
     """A dictionary with its templates, read once."""
 
@@ -134,6 +148,7 @@ class Folder:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
+        self._environment.filters["plain"] = plain  # pyright: ignore[reportUnknownMemberType]
 
     @cached_property
     def about(self) -> About:
@@ -143,10 +158,11 @@ class Folder:
             vendor=of.vendor,
             product=of.product,
             versions=of.versions,
+            tried=of.tried,
             method=of.access.method,
             services=of.services,
             verbs=of.verbs,
-            atomicity=Atomicity.GUARDED,
+            atomicity=of.atomicity,
             evidence=of.evidence,
             description=of.description,
         )
@@ -270,6 +286,7 @@ def _try_patterns(path: Path, dictionary: Dictionary) -> None:
         *(one.match for one in dictionary.errors),
         *(one.expect for one in dictionary.health),
         *(one.pattern for one in dictionary.metrics),
+        *dictionary.secrets,
     ]
     for pattern in patterns:
         try:
@@ -279,3 +296,6 @@ def _try_patterns(path: Path, dictionary: Dictionary) -> None:
     for metric in dictionary.metrics:
         if "value" not in re.compile(metric.pattern).groupindex:
             raise Invalid(f"{path}: the pattern of metric {metric.name} has no group named value.")
+    for pattern in dictionary.secrets:
+        if "secret" not in re.compile(pattern).groupindex:
+            raise Invalid(f"{path}: the pattern {pattern!r} has no group named secret.")

@@ -5,7 +5,8 @@
 #   guard.sh DIR apply ID SECONDS DIGEST < ARCHIVE   install, activate; taken back after SECONDS unless confirmed
 #   guard.sh DIR confirm|revert|outcome ID
 #
-# ARCHIVE holds: fetch, check, activate (shell scripts), files (lines "N MODE PATH") and new/N (contents).
+# ARCHIVE holds: fetch, check, activate (shell scripts), files (lines "N MODE PATH") and new/N (contents), and for what
+# is no file in truth was/N, a script that prints what runs, as a file that brings it back.
 # DIR/changes/ID holds the same with old/N (contents from before), state, deadline and said (words of the device).
 # Exits: 0 done; 65 the device finds it wrong, nothing was changed; 66 it could not be activated, what was before is
 # in place; 67 taken back already; 68 kept already; 69 it could not be taken back, `said` tells; 70 what runs is not
@@ -87,7 +88,9 @@ apply() {
         return 65
     fi
     while read -r n _ path; do
-        if [ -e "$path" ]; then
+        if [ -e "$change/was/$n" ]; then
+            sh "$change/was/$n" </dev/null >"$change/old/$n" || { rm -rf "$change"; return 73; }
+        elif [ -e "$path" ]; then
             cp -p "$path" "$change/old/$n" || { rm -rf "$change"; return 73; }
         else
             : >"$change/old/$n.absent" || { rm -rf "$change"; return 73; }

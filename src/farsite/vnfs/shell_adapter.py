@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import io
 import re
+import secrets
 import shlex
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,8 @@ _GUARD_DIGEST = hashlib.sha256(GUARD).hexdigest()
 _LACKS_GUARD = 91
 _MARK = "=== "
 _DIFF_CONTEXT = 3
+# Of this process alone, so that nobody can try passwords against what a plan shows.
+_HIDING = secrets.token_bytes(16)
 
 
 class ShellAdapter:
@@ -79,7 +82,7 @@ class ShellAdapter:
             told = await self._run(self._command(self._folder.dictionary.version))
             version = told.output.strip().splitlines()[0] if told.output.strip() else ""
         return Running(
-            texts=_sections(ran.output),
+            texts={name: self._hidden(text) for name, text in _sections(ran.output).items()},
             version=version,
             digest=hashlib.sha256(ran.output.encode()).hexdigest(),
         )
@@ -90,7 +93,8 @@ class ShellAdapter:
         canonical = await self._candidates(texts)
         differences = tuple(
             Difference(
-                place=name, diff=_masked(_diff(name, running.texts.get(name, ""), text), wanted.secrets)
+                place=name,
+                diff=_masked(_diff(name, running.texts.get(name, ""), self._hidden(text)), wanted.secrets),
             )
             for name, text in canonical.items()
         )
@@ -200,6 +204,11 @@ class ShellAdapter:
             raise self._fault(f"cannot keep what guards a change below {self._directory}", laid.words)
         return await self._run(command, given=given, timeout_s=timeout_s)
 
+    def _hidden(self, text: str) -> str:
+        """The text with a digest in place of each secret: who reads it sees that one changed, not what it "
+        "is."""
+        return _hidden(text, self._folder.dictionary.secrets)
+
     def _path(self, place: Place) -> str:
         return self._command(place.path)
 
@@ -222,7 +231,7 @@ class ShellAdapter:
         for place in self._folder.dictionary.places:
             if place.name in texts:
                 canonical = self._command(place.canonical) if place.canonical else "cat"
-                lines += _section(place.name, f"{{ {canonical}; }} <{place.name}")
+                lines += _section(place.name, f"{{ {canonical}\n}} <{place.name}")
         ran = await self._run("\n".join(lines), given=self._archive(texts, by_name=True))
         if ran.status == 65:
             raise self._fault("finds the configuration wrong; nothing was changed", ran.words)
@@ -243,6 +252,7 @@ class ShellAdapter:
             "check": f"{named}{self._command(dictionary.check) or ':'}\n",
             "activate": self._command(dictionary.activate) + "\n",
             "files": "".join(f"{numbered[p.name]} {p.mode} {self._path(p)}\n" for p in places),
+            **{f"was/{numbered[p.name]}": self._command(p.fetch) + "\n" for p in places if p.fetch},
             **{
                 f"new/{place.name if by_name else numbered[place.name]}": texts[place.name]
                 for place in places
@@ -304,7 +314,7 @@ class ShellAdapter:
 def _section(name: str, command: str) -> list[str]:
     """Shell lines that print what a command prints as a section; its failure is that of the whole."""
     return [
-        f'out=$({command}) || {{ echo "$out"; exit 66; }}',
+        f'out=$({command}\n) || {{ echo "$out"; exit 66; }}',
         f"echo '{_MARK}{name}'",
         "[ -z \"$out\" ] || printf '%s\\n' \"$out\" | sed 's/^/ /'",
     ]
@@ -333,8 +343,20 @@ def _diff(name: str, before: str, after: str) -> str:
     )
 
 
-def _masked(text: str, secrets: Mapping[str, str]) -> str:
-    for name, value in sorted(secrets.items(), key=lambda one: -len(one[1])):
+def _hidden(text: str, patterns: Sequence[str]) -> str:
+    def digest(found: re.Match[str]) -> str:
+        start, end = found.span("secret")
+        short = hashlib.blake2b(found["secret"].encode(), key=_HIDING, digest_size=4).hexdigest()
+        whole, before = found[0], found.start()
+        return f"{whole[: start - before]}<secret {short}>{whole[end - before :]}"
+
+    for pattern in patterns:
+        text = re.sub(pattern, digest, text, flags=re.MULTILINE)
+    return text
+
+
+def _masked(text: str, values: Mapping[str, str]) -> str:
+    for name, value in sorted(values.items(), key=lambda one: -len(one[1])):
         if value:
             text = text.replace(value, f"secret:{name}")
     return text
