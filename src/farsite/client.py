@@ -72,6 +72,52 @@ class Miss(TypedDict):
     reason: str
 
 
+class Named(TypedDict):
+    name: str
+
+
+class ConfigurationDifference(TypedDict):
+    place: str
+    diff: str
+
+
+class ConfigurationPlan(TypedDict):
+    changes: bool
+    differences: list[ConfigurationDifference]
+    running_version: str
+
+
+class Drift(TypedDict):
+    number: int
+    has_drifted: bool
+    differences: list[ConfigurationDifference]
+
+
+class ConfigurationVersion(TypedDict):
+    number: int
+    state: str
+    created_at: str
+    requested_by: str
+    cause: str
+    restores: int
+    operation_id: str
+    said: str
+    document: Document
+    diff: str
+
+
+class FunctionProbe(TypedDict):
+    name: str
+    is_well: bool
+    said: str
+
+
+class FunctionSample(TypedDict):
+    name: str
+    value: float
+    labels: dict[str, str]
+
+
 class Evidence(TypedDict):
     misses_in_a_row: int
     misses: list[Miss]
@@ -1167,6 +1213,51 @@ class Client:
 
     def revoke_credential(self, vnf: str, name: str) -> None:
         self.request("DELETE", f"{ROOT}/vnfs/{_in_path(vnf)}/credentials/{_in_path(name)}")
+
+    def manage(self, vnf: str, body: Document) -> Document:
+        return cast("Document", self.request("PUT", f"{ROOT}/vnfs/{_in_path(vnf)}/management", body).json())
+
+    def management_of(self, vnf: str) -> Document:
+        return cast("Document", self._get(f"/vnfs/{_in_path(vnf)}/management"))
+
+    def forget_management(self, vnf: str) -> None:
+        self.request("DELETE", f"{ROOT}/vnfs/{_in_path(vnf)}/management")
+
+    def set_secret(self, vnf: str, name: str, value: str) -> None:
+        path = f"{ROOT}/vnfs/{_in_path(vnf)}/secrets/{_in_path(name)}"
+        self.request("PUT", path, {"value": value})
+
+    def secrets_of(self, vnf: str) -> list[Named]:
+        return cast("list[Named]", list(self._list(f"/vnfs/{_in_path(vnf)}/secrets")))
+
+    def delete_secret(self, vnf: str, name: str) -> None:
+        self.request("DELETE", f"{ROOT}/vnfs/{_in_path(vnf)}/secrets/{_in_path(name)}")
+
+    def plan_configuration(self, vnf: str, document: Document) -> ConfigurationPlan:
+        path = f"{ROOT}/vnfs/{_in_path(vnf)}/configuration/plan"
+        answer = self.request("POST", path, document, timeout_s=_ASKING_VIM_S)
+        return cast("ConfigurationPlan", answer.json())
+
+    def configure(self, vnf: str, body: Document) -> Operation:
+        return cast("Operation", self._post(f"/vnfs/{_in_path(vnf)}/configure", body))
+
+    def configuration(self, vnf: str, number: int | None = None) -> ConfigurationVersion:
+        """That which shall run, or one by its number."""
+        of = f"/vnfs/{_in_path(vnf)}/configuration"
+        return cast("ConfigurationVersion", self._get(of if number is None else f"{of}/versions/{number}"))
+
+    def configurations(self, vnf: str) -> list[ConfigurationVersion]:
+        path = f"/vnfs/{_in_path(vnf)}/configuration/versions"
+        return cast("list[ConfigurationVersion]", list(self._list(path)))
+
+    def drift(self, vnf: str) -> Drift:
+        return cast("Drift", self._get(f"/vnfs/{_in_path(vnf)}/configuration/drift"))
+
+    def function_health(self, vnf: str) -> list[FunctionProbe]:
+        return cast("list[FunctionProbe]", self._get(f"/vnfs/{_in_path(vnf)}/function/health"))
+
+    def function_metrics(self, vnf: str) -> list[FunctionSample]:
+        return cast("list[FunctionSample]", self._get(f"/vnfs/{_in_path(vnf)}/function/metrics"))
 
     def nodes(self) -> list[Node]:
         return cast("list[Node]", list(self._list("/nodes")))

@@ -29,6 +29,7 @@ from farsite.assurance.sharing import Duty, Share
 from farsite.assurance.thresholds import Thresholds
 from farsite.assurance.vim_availability import VimAvailability
 from farsite.catalogue.catalogue import Catalogue
+from farsite.lifecycle.managing import Devices
 from farsite.lifecycle.verbs import VERBS
 from farsite.lifecycle.waiting import DeploymentWatch
 from farsite.lifecycle.world import World
@@ -48,6 +49,7 @@ from farsite.store.database import Database, SqliteOwner
 from farsite.store.exclusion import hold
 from farsite.vims.driver import VimConnection, connection_to
 from farsite.vims.registry import Drivers
+from farsite.vnfs.registry import Adapters
 from farsite.workflow.controls import Controls
 from farsite.workflow.engine import REPLAYED_VERSIONS, WORKFLOW_VERSION, Engine
 from farsite.workflow.progress import Progress
@@ -83,6 +85,10 @@ class Farsite:
             owner="subscription",
             remedy="end the subscription and make it anew",
         )
+        self.vnf_keys = KeyDirectory(
+            settings.data_dir / "keys" / "vnfs", owner="VNF instance", remedy="farsite vnf secret set"
+        )
+        self.devices = Devices(self.database, self.drivers, Adapters(settings.adapter_dirs), self.vnf_keys)
         self.notifier = Notifier(
             settings, self.database, self.feed, self.subscription_keys, READERS, self.clock
         )
@@ -103,6 +109,7 @@ class Farsite:
             settings=settings,
             database=self.database,
             drivers=self.drivers,
+            devices=self.devices,
             watch=self.watch,
             place=place,
             begin=self.begin,
@@ -166,6 +173,7 @@ class Farsite:
             catalogue=self.catalogue,
             keys=self.keys,
             subscription_keys=self.subscription_keys,
+            devices=self.devices,
             feed=self.feed,
             intake=self.intake,
             thresholds=self.thresholds,

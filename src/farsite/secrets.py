@@ -1,4 +1,4 @@
-"""Credentials at rest: one Fernet key per VIM, or per subscription, in a directory that only the service's
+"""Credentials at rest: one Fernet key per VIM, subscription or VNF, in a directory that only the service's
 user can read.
 
 The database holds only ciphertext, so a copy of it alone gives nobody access to a VIM. The cryptography is
@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from farsite.model.errors import Conflict
-from farsite.model.ids import SubscriptionId, VimId
+from farsite.model.ids import SubscriptionId, VimId, VnfInstanceId
 
-OwnerId = VimId | SubscriptionId
+OwnerId = VimId | SubscriptionId | VnfInstanceId
 
 
 class KeyDirectory:

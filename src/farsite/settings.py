@@ -45,6 +45,8 @@ class Settings:
     """Seconds that its word counts while Keystone does not answer."""
     keystone_timeout_s: float = 10.0
     """Seconds to wait for Keystone."""
+    adapter_dir: str = ""
+    """Directory with folders of adapters of VNFs (adapter.yaml each), beside those that come with us."""
     executor_id: str = ""
     """In whose name this process works. Empty: `embedded` on SQLite; on PostgreSQL the host's name with
     something new at every start. With a fixed one a restarted process takes up its own work at once."""
@@ -177,6 +179,11 @@ class Settings:
     @property
     def url(self) -> str:
         return self.database_url or f"sqlite:///{self.data_dir / 'farsite.db'}"
+
+    @property
+    def adapter_dirs(self) -> tuple[Path, ...]:
+        """Directories with folders of adapters of VNFs; they go before those that come with us."""
+        return (Path(self.adapter_dir),) if self.adapter_dir else ()
 
     @property
     def images_dir(self) -> Path:

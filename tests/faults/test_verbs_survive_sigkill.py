@@ -24,7 +24,8 @@ MOST_LIVES = 40
 
 def test_every_registered_verb_has_a_scenario() -> None:
     """A new verb is in the fault tests by being registered, or this fails."""
-    assert {one.verb for one in SCENARIOS.values()} == set(VERBS)
+    # Configuring has a device of its own: test_configuring_survives_sigkill.py.
+    assert {one.verb for one in SCENARIOS.values()} == set(VERBS) - {"configure_vnf"}
 
 
 async def run(lab: Lab, name: str, instance_id: str, operation_id: str) -> str:

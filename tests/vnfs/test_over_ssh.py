@@ -1,9 +1,7 @@
 """A device over SSH: a real sshd, which knows one key and has one of its own."""
 
 import asyncio
-import os
 import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,66 +12,17 @@ from bench_parts import SHIPPED, ended, free_port
 from farsite.cli.app import main
 from farsite.model.errors import VnfFault, VnfUnreachable
 from farsite.vnfs.adapter import ErrorCode
-from farsite.vnfs.transports.ssh import SshAccess, SshShell
+from ssh_device import NEEDED, Device
 
-SSHD = "/usr/sbin/sshd"
-pytestmark = [
-    pytest.mark.skipif(not Path(SSHD).exists(), reason="sshd is not there"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="root is needed to log in to this machine by sshd"),
-]
-
-
-class Device:
-    """An sshd of the test's own on loopback."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.port = free_port()
-        for name in ("host", "user", "stranger"):
-            subprocess.run(
-                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True
-            )
-        shutil.copy(directory / "user.pub", directory / "authorized")
-        (directory / "sshd_config").write_text(
-            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {directory}/host\n"
-            f"AuthorizedKeysFile {directory}/authorized\nPidFile {directory}/sshd.pid\nStrictModes no\n"
-            "PasswordAuthentication no\nUsePAM no\nPermitRootLogin yes\n"
-        )
-        Path("/run/sshd").mkdir(exist_ok=True)
-
-    async def started(self) -> None:
-        subprocess.run([SSHD, "-f", self.directory / "sshd_config"], check=True)
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                except ConnectionError:
-                    await asyncio.sleep(0.05)
-                else:
-                    writer.close()
-                    return
-
-    def key(self, name: str) -> str:
-        return " ".join((self.directory / f"{name}.pub").read_text().split()[:2])
-
-    def shell(self, *, user: str = "user", host: str = "host", port: int = 0) -> SshShell:
-        return SshShell(
-            "lb-1",
-            SshAccess(
-                host="127.0.0.1",
-                port=port or self.port,
-                host_keys=(self.key(host),),
-                private_key=(self.directory / user).read_text(),
-            ),
-        )
+pytestmark = NEEDED
 
 
 @pytest.fixture
 async def device(tmp_path: Path) -> AsyncIterator[Device]:
     made = Device(tmp_path)
-    await made.started()
+    made.start()
     yield made
-    await ended(tmp_path / "sshd.pid")
+    made.stop()
 
 
 async def test_commands_run_with_their_input_and_keep_their_status(device: Device) -> None:

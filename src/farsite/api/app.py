@@ -12,6 +12,7 @@ from farsite.api.native import (
     alarm_wishes,
     alarms,
     availability,
+    configurations,
     control_plane,
     healing,
     health,
@@ -70,7 +71,7 @@ def make_app(context: Context) -> FastAPI:
         nodes,
     ):
         app.include_router(part.router)
-    for part in (alarm_wishes, availability, control_plane, healing, vnf_credentials):
+    for part in (alarm_wishes, availability, configurations, control_plane, healing, vnf_credentials):
         app.include_router(part.router)
     app.include_router(discovery.router)
     app.include_router(tacker_vims.router)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from farsite.assurance.intake import Intake
 from farsite.assurance.thresholds import Thresholds
 from farsite.catalogue.catalogue import Catalogue
+from farsite.lifecycle.managing import Devices
 from farsite.model.clock import Clock
 from farsite.model.ids import VimId
 from farsite.model.node import Node
@@ -29,6 +30,7 @@ class Context:
     catalogue: Catalogue
     keys: KeyDirectory
     subscription_keys: KeyDirectory
+    devices: Devices
     feed: Feed
     intake: Intake
     thresholds: Thresholds

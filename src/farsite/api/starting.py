@@ -17,6 +17,8 @@ from farsite.lifecycle.change_vnf_connectivity import ChangeVnfConnectivity
 from farsite.lifecycle.change_vnf_connectivity import check as check_connectivity
 from farsite.lifecycle.change_vnf_package import ChangeVnfPackage
 from farsite.lifecycle.change_vnf_package import check as check_package_change
+from farsite.lifecycle.configure_vnf import ConfigureVnf
+from farsite.lifecycle.configure_vnf import check as check_configuration
 from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_ns import InstantiateNs, ns_flavour
 from farsite.lifecycle.instantiate_ns import check as check_ns
@@ -30,11 +32,12 @@ from farsite.lifecycle.terminate_ns import TerminateNs
 from farsite.lifecycle.terminate_vnf import TerminateVnf
 from farsite.lifecycle.verbs import VERBS
 from farsite.model.access import VNF_SIGNATURE, Caller
+from farsite.model.configuration import Configuration
 from farsite.model.errors import Conflict, Invalid, NotFound, TooOften
 from farsite.model.ids import VnfInstanceId
 from farsite.model.operation import CancelMode, Control, Operation
 from farsite.model.vnf import InstantiationState, VnfInstance
-from farsite.store import instances, operations, packages, vims
+from farsite.store import instances, managements, operations, packages, vims
 from farsite.store.database import Connection
 
 
@@ -148,6 +151,43 @@ def change_vnf_package(context: Context, caller: Caller, key: str, want: ChangeV
             other = check_package_change(connection, vnf, want)
         want = replace(want, package_id=other.package_id)
         return _start(connection, context, caller, "change_vnf_package", vnf.id, want)
+
+
+def configure_vnf(
+    context: Context,
+    caller: Caller,
+    key: str,
+    *,
+    document: Configuration | None,
+    version: int | None,
+    cause: str = "",
+    confirm_within_s: float | None = None,
+) -> Operation:
+    """Configure with a document, with an older version, or with neither the current version once more.
+
+    Raises:
+        NotFound: no such VNF instance, or version, or nobody has said how it is managed.
+        Conflict: it is not instantiated, has no version yet, or an operation works on it.
+        Invalid: the time to confirm is out of bounds.
+    """
+    with context.database.transaction() as connection:
+        vnf = instances.get_vnf(connection, caller.project_id, key)
+        restores = 0
+        if document is None:
+            if version is None:
+                current = managements.current(connection, vnf.id)
+                if current is None:
+                    raise Conflict(
+                        f"VNF instance {vnf.id} has no configuration that could be applied once more."
+                    )
+                version = current.number
+            chosen = managements.version(connection, vnf.id, version)
+            document, restores = chosen.document, chosen.number
+        want = ConfigureVnf(
+            document=document, restores=restores, cause=cause, confirm_within_s=confirm_within_s
+        )
+        check_configuration(connection, vnf, want)
+        return _start(connection, context, caller, "configure_vnf", vnf.id, want)
 
 
 def terminate_vnf(context: Context, caller: Caller, key: str, want: TerminateVnf) -> Operation:

@@ -10,6 +10,7 @@ from farsite.cli import availability as figures
 from farsite.cli import documents, printing
 from farsite.cli.links import links
 from farsite.cli.printing import Filter, Form, Limit, Output
+from farsite.cli.vnf_config import app as config
 from farsite.cli.vnf_credential import app as credential
 from farsite.cli.waiting import Timeout, Wait, accepted
 from farsite.client import Client, Climb, Port, Vnf
@@ -22,6 +23,7 @@ app = App(
 )
 
 app.command(credential)
+app.command(config)
 
 Link = Annotated[
     list[str] | None,

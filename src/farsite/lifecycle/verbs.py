@@ -2,6 +2,7 @@
 
 from farsite.lifecycle.change_vnf_connectivity import CHANGE_VNF_CONNECTIVITY
 from farsite.lifecycle.change_vnf_package import CHANGE_VNF_PACKAGE
+from farsite.lifecycle.configure_vnf import CONFIGURE_VNF
 from farsite.lifecycle.heal_vnf import HEAL_VNF
 from farsite.lifecycle.instantiate_ns import INSTANTIATE_NS
 from farsite.lifecycle.instantiate_vnf import INSTANTIATE_VNF
@@ -21,6 +22,7 @@ VERBS: dict[str, Saga[World]] = {
         OPERATE_VNF,
         CHANGE_VNF_CONNECTIVITY,
         CHANGE_VNF_PACKAGE,
+        CONFIGURE_VNF,
         TERMINATE_VNF,
         INSTANTIATE_NS,
         TERMINATE_NS,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from farsite.lifecycle.managing import Devices
 from farsite.lifecycle.waiting import DeploymentWatch
 from farsite.model.ids import VimId
 from farsite.model.operation import Operation
@@ -21,6 +22,7 @@ class World:
     settings: Settings
     database: Database
     drivers: Drivers
+    devices: Devices
     watch: DeploymentWatch
     place: Placer
     begin: Callable[[Connection, Operation], None]

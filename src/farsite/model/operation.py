@@ -27,10 +27,19 @@ class OperationState(StrEnum):
 
 TERMINAL = frozenset({OperationState.COMPLETED, OperationState.FAILED, OperationState.ROLLED_BACK})
 
+CONFIGURE = "CONFIGURE"
+"""The type of operations that change the inside of a VNF. ETSI's lifecycle interfaces know no such type, so
+they leave these out."""
+
 TRANSITIONS: Mapping[OperationState, frozenset[OperationState]] = {
     OperationState.STARTING: frozenset({OperationState.PROCESSING, OperationState.ROLLED_BACK}),
     OperationState.PROCESSING: frozenset(
-        {OperationState.COMPLETED, OperationState.FAILED_TEMP, OperationState.ROLLED_BACK}
+        {
+            OperationState.COMPLETED,
+            OperationState.FAILED_TEMP,
+            OperationState.ROLLING_BACK,
+            OperationState.ROLLED_BACK,
+        }
     ),
     OperationState.FAILED_TEMP: frozenset(
         {OperationState.PROCESSING, OperationState.ROLLING_BACK, OperationState.FAILED}
@@ -40,7 +49,8 @@ TRANSITIONS: Mapping[OperationState, frozenset[OperationState]] = {
     OperationState.FAILED: frozenset(),
     OperationState.ROLLED_BACK: frozenset(),
 }
-"""PROCESSING -> ROLLED_BACK is the NS form of a refused grant: NS occurrences start in PROCESSING."""
+"""PROCESSING -> ROLLED_BACK is the NS form of a refused grant: NS occurrences start in PROCESSING.
+PROCESSING -> ROLLING_BACK is that of verbs which roll back by themselves."""
 
 
 class Control(StrEnum):

@@ -108,9 +108,15 @@ def find(connection: sa.Connection, operation_id: str) -> Operation | None:
 
 
 def page(
-    connection: sa.Connection, project_id: ProjectId, ask: Ask, *, kind: InstanceKind | None = None
+    connection: sa.Connection,
+    project_id: ProjectId,
+    ask: Ask,
+    *,
+    kind: InstanceKind | None = None,
+    but: str = "",
 ) -> Page[Operation]:
-    """Operations, newest first."""
+    """Operations, newest first; `but` is a type that is left out."""
+    narrow = None if kind is None else sa.and_(operations.c.kind == kind.value, operations.c.type != but)
     return select_page(
         connection,
         operations,
@@ -118,7 +124,7 @@ def page(
         attributes=ATTRIBUTES,
         project_id=project_id,
         make=_operation,
-        narrow=None if kind is None else operations.c.kind == kind.value,
+        narrow=narrow,
         newest_by=operations.c.started_at,
     )
 

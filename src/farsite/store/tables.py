@@ -661,3 +661,38 @@ healing_climbs = sa.Table(
     _project(),
     sa.Column("body", sa.JSON, nullable=False),
 )
+
+
+def _vnf() -> sa.Column[str]:
+    return sa.Column(
+        "vnf_id", sa.String(36), sa.ForeignKey("vnf_instances.id", ondelete="CASCADE"), primary_key=True
+    )
+
+
+vnf_managements = sa.Table(
+    "vnf_managements",
+    metadata,
+    _vnf(),
+    _project(),
+    sa.Column("body", sa.JSON, nullable=False),
+)
+
+vnf_secrets = sa.Table(
+    "vnf_secrets",
+    metadata,
+    _vnf(),
+    _project(),
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+)
+
+vnf_configurations = sa.Table(
+    "vnf_configurations",
+    metadata,
+    _vnf(),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    _project(),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Index("ix_vnf_configurations_state", "vnf_id", "state"),
+)

@@ -192,8 +192,8 @@ async def what_is_wrong_is_refused_in_the_devices_words(trial: Trial) -> None:
         _must(len(fault.detail) > 40, f"the error says too little: {fault.detail}")
         code = fault.about.get("code", "")
         _must(code == ErrorCode.INVALID, f'the error is mapped to "{code}", not to {ErrorCode.INVALID}')
-    except Refused:
-        pass
+    except Refused as refusal:
+        raise Breach(f"it was refused here and not by the device: {refusal.detail}") from refusal
     else:
         raise Breach("a document that the product must refuse was applied")
     _must(await trial.digest() == before, "after a refused change something else runs than before")

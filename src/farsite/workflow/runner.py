@@ -144,6 +144,8 @@ class _Walk:
                     return OperationState.ROLLED_BACK
                 case _:
                     pass
+            if self.saga.rolls_back_by_itself:
+                return await self._undo_from(position)
             match await self._rest():
                 case Control.RETRY:
                     attempt += 1
@@ -339,7 +341,7 @@ class _Walk:
             self._show(replace(shown, state=StepState.DONE, ended_at=self.runner.clock.now(), waits_for=""))
             return {"outcome": "done", "result": result}
         outcome = await self.runner.database.run(
-            self._record_failure, key, error, is_first=is_first, is_cancelled=is_cancelled
+            self._record_failure, key, error, is_first=is_first, is_cancelled=is_cancelled, is_undo=is_undo
         )
         self.ear.forget_cancel()
         self._show(
@@ -376,9 +378,13 @@ class _Walk:
         *,
         is_first: bool,
         is_cancelled: bool,
+        is_undo: bool,
     ) -> Outcome:
         """Enter FAILED_TEMP (ROLLED_BACK when the operation never began), exactly once per attempt."""
         state = OperationState.ROLLED_BACK if is_first else OperationState.FAILED_TEMP
+        if self.saga.rolls_back_by_itself and not is_undo and not is_first:
+            # Never at rest in between: whoever waits for the end would take that for it.
+            state = OperationState.ROLLING_BACK
         kind = "cancelled" if is_cancelled else "failed"
 
         def record() -> Outcome:

@@ -111,6 +111,9 @@ class Saga(Generic[World]):
     type: str
     """ETSI's name of the operation."""
     steps: tuple[Step[World], ...]
+    rolls_back_by_itself: bool = False
+    """Whether a failed step is followed by undoing without anybody being asked: where what was before is
+    surely as good."""
 
     def __post_init__(self) -> None:
         names = [one.name for one in self.steps]

@@ -14,9 +14,10 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from farsite.model.errors import NotSupported, VnfFault, VnfUnreachable
+from farsite.model.errors import FarsiteError, NotSupported, VnfFault, VnfUnreachable
 from farsite.vnfs.adapter import ErrorCode
 from farsite.vnfs.shell import Ran
+from farsite.vnfs.transports.passage import Passage, Through
 
 _MOST_OUTPUT = 32 * 1024 * 1024
 _NO_CONNECTION = 255
@@ -46,8 +47,9 @@ class SshAccess:
 class SshShell:
     """A device's shell. Commands come one after another over one connection."""
 
-    def __init__(self, device: str, access: SshAccess) -> None:
-        """`device` is what people call it, for errors.
+    def __init__(self, device: str, access: SshAccess, through: Through | None = None) -> None:
+        """`device` is what people call it, for errors. `through` opens the stream to it where this host has
+        no route; the address is only a name then.
 
         Raises:
             NotSupported: this host has no SSH client.
@@ -59,6 +61,7 @@ class SshShell:
         self._access = access
         # Short, for a socket's path has 108 bytes; private, for it holds the key.
         self._directory = Path(tempfile.mkdtemp(prefix="fs-"))
+        self._passage = None if through is None else Passage(self._directory, through)
         self._command = [program, *self._options(), access.host]
         self._environment = self._credentials()
 
@@ -86,6 +89,8 @@ class SshShell:
             "NumberOfPasswordPrompts": "1",
             "PreferredAuthentications": "password,keyboard-interactive" if access.password else "publickey",
         }
+        if self._passage is not None:
+            options |= self._passage.options
         words = ["-F", "none", "-T", "-l", access.user, "-p", str(access.port)]
         for name, value in options.items():
             words += ["-o", f"{name}={value}"]
@@ -113,6 +118,8 @@ class SshShell:
 
     async def run(self, command: str, *, given: bytes = b"", timeout_s: float = 30.0) -> Ran:
         """Run a command in the device; see `Shell.run`."""
+        if self._passage is not None:
+            await self._passage.open()
         process = await asyncio.create_subprocess_exec(
             *self._command,
             f"LC_ALL=C LANG=C TERM=dumb sh -c {_quoted(command)}",
@@ -144,6 +151,8 @@ class SshShell:
 
     def _no_connection(self, said: str) -> VnfFault | VnfUnreachable:
         words = " ".join(said.replace("@", "").split()) or "the connection broke off"
+        if self._passage is not None and isinstance(self._passage.fault, FarsiteError):
+            words = self._passage.fault.detail
         where = f"{self._device} ({self._access.user} at {self._access.host} port {self._access.port})"
         for code, pattern in _REFUSED.items():
             if re.search(pattern, said, re.IGNORECASE):
@@ -168,6 +177,8 @@ class SshShell:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(5):
                     await process.wait()
+        if self._passage is not None:
+            await self._passage.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
 

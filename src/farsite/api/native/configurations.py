@@ -1,0 +1,442 @@
+"""The inside of VNFs: how each is managed, its secrets, its configuration and how well it is."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import Field, SecretStr
+
+from farsite.api import starting
+from farsite.api.auth import Asker
+from farsite.api.filters import link_next, page_in_memory
+from farsite.api.native.operations import OperationView, accepted
+from farsite.api.wire import ROOT, Here, Label, Name, ObjectName, Text, Wire, asks
+from farsite.lifecycle.configure_vnf import CONFIRM_MOST_S
+from farsite.model.configuration import Configuration
+from farsite.model.configuration_checks import check
+from farsite.model.errors import Conflict, Invalid, NotFound
+from farsite.model.management import Access, ConfigurationVersion, Management, VersionState, Way
+from farsite.model.query import Ask
+from farsite.store import instances, managements
+from farsite.vnfs.adapter import About, Difference, Wanted
+
+router = APIRouter(prefix=ROOT, tags=["Inside of VNF instances"])
+
+
+class AdapterView(Wire):
+    """What an adapter is for; `evidence` is `real` where it was proved on the product itself."""
+
+    name: str
+    vendor: str
+    product: str
+    versions: str
+    method: str
+    services: list[str]
+    verbs: list[str]
+    atomicity: str
+    evidence: str
+    description: str
+    parameters: dict[str, str]
+
+
+class AccessWire(Wire):
+    """Where the function answers. `vnfc`: through its VIM; else `host`. Key and password are references to
+    secrets of the VNF (`secret:NAME`); `host_keys` are pinned."""
+
+    vnfc: Label = ""
+    host: Label = ""
+    port: Annotated[int, Field(ge=1, le=65_535)] = 22
+    user: Name = "root"
+    host_keys: Annotated[list[Text], Field(max_length=10)] = Field(default_factory=list)
+    private_key: Label = ""
+    password: Label = ""
+
+
+class ManagementWire(Wire):
+    adapter: Name
+    way: Way = Way.DIRECT
+    broker: Label = ""
+    access: AccessWire = Field(default_factory=AccessWire)
+    parameters: dict[Label, Text] = Field(default_factory=dict)
+    """Values for the adapter's parameters, over its defaults."""
+    keep_in: Name = "/var/lib/farsite"
+    """Directory on the device for what guards a change."""
+    confirm_within_s: Annotated[float, Field(ge=1, le=CONFIRM_MOST_S)] = 60.0
+    """How long a change stands unconfirmed before the device takes it back."""
+
+
+class SecretWire(Wire):
+    value: SecretStr
+
+
+class SecretView(Wire):
+    """A secret is never shown again."""
+
+    name: str
+
+
+class DifferenceView(Wire):
+    place: str
+    diff: str
+
+
+class PlanView(Wire):
+    """What applying a document would change, by what the device runs now. Empty: nothing."""
+
+    changes: bool
+    differences: list[DifferenceView]
+    running_version: str
+    """Of the product."""
+
+
+class DriftView(Wire):
+    """Whether what runs is what shall run. `changes` is what bringing it back would change."""
+
+    number: int
+    has_drifted: bool
+    differences: list[DifferenceView]
+
+
+class Configure(Wire):
+    """Either a document, or the number of an older version; neither: the current version once more."""
+
+    document: Configuration | None = None
+    version: Annotated[int, Field(ge=1)] | None = None
+    cause: Text = ""
+    confirm_within_s: Annotated[float, Field(ge=1, le=CONFIRM_MOST_S)] | None = None
+
+
+class VersionView(Wire):
+    number: int
+    state: VersionState
+    created_at: datetime
+    requested_by: str
+    cause: str
+    restores: int
+    operation_id: str
+    said: str
+
+
+class VersionDocumentView(VersionView):
+    document: Configuration
+    diff: str
+
+
+class ProbedView(Wire):
+    name: str
+    is_well: bool
+    said: str
+
+
+class SampleView(Wire):
+    name: str
+    value: float
+    labels: dict[str, str]
+
+
+@router.get("/adapters")
+def list_adapters(
+    ask: Annotated[Ask, Depends(asks(None))],
+    context: Here,
+    caller: Asker,  # noqa: ARG001  (whoever is known may read them)
+    request: Request,
+    response: Response,
+) -> list[AdapterView]:
+    """The adapters that are installed."""
+    views = [_adapter_view(one.about, one.dictionary.parameters) for one in context.devices.adapters.all_of()]
+    page = page_in_memory(views, ask, {"name": lambda one: one.name}, key=lambda one: one.name)
+    link_next(request, response, page)
+    return list(page.items)
+
+
+@router.put("/vnfs/{vnf}/management")
+def manage(vnf: str, body: ManagementWire, context: Here, caller: Asker) -> ManagementWire:
+    """Say how a VNF is managed, in place of what was said before."""
+    with starting.named_in_the_body():
+        folder = context.devices.adapters.get(body.adapter)
+    folder.parameters(body.parameters)
+    _check(body)
+    with context.database.transaction() as connection:
+        found = instances.get_vnf(connection, caller.project_id, vnf)
+        if body.access.vnfc and found.deployment is not None:
+            known = [one.id for one in found.deployment.vnfcs]
+            if body.access.vnfc not in known:
+                raise Invalid(
+                    f'VNF instance {found.id} has no VNFC "{body.access.vnfc}". VNFCs: {", ".join(known)}.'
+                )
+        management = Management(
+            vnf_id=found.id,
+            project_id=found.project_id,
+            adapter=body.adapter,
+            way=body.way,
+            broker=body.broker,
+            access=_access(body.access),
+            parameters=body.parameters,
+            keep_in=body.keep_in,
+            confirm_within_s=body.confirm_within_s,
+        )
+        managements.save(connection, management)
+    return _management_view(management)
+
+
+@router.get("/vnfs/{vnf}/management")
+def get_management(vnf: str, context: Here, caller: Asker) -> ManagementWire:
+    """How a VNF is managed."""
+    with context.database.transaction() as connection:
+        found = instances.get_vnf(connection, caller.project_id, vnf)
+        return _management_view(managements.get(connection, found.id))
+
+
+@router.delete("/vnfs/{vnf}/management", status_code=204)
+def forget_management(vnf: str, context: Here, caller: Asker) -> None:
+    """Stop managing the inside of a VNF: its secrets and configuration versions are forgotten. The function
+    itself goes on with what it runs."""
+    with context.database.transaction() as connection:
+        found = instances.get_vnf(connection, caller.project_id, vnf)
+        instances.refuse_if_locked(connection, found.id)
+        managements.get(connection, found.id)
+        managements.remove(connection, found.id)
+    context.devices.keys.forget(found.id)
+
+
+@router.put("/vnfs/{vnf}/secrets/{name}", status_code=204)
+def set_secret(vnf: str, name: ObjectName, body: SecretWire, context: Here, caller: Asker) -> None:
+    """Keep a secret of a VNF, encrypted; documents and accesses refer to it as `secret:NAME`."""
+    with context.database.transaction() as connection:
+        found = instances.get_vnf(connection, caller.project_id, vnf)
+        managements.hold_secrets(connection, found.id)
+        known = context.devices.secrets_of(connection, found)
+        known[name] = body.value.get_secret_value()
+        managements.save_secrets(
+            connection, found.project_id, found.id, context.devices.keys.encrypt(found.id, known)
+        )
+
+
+@router.get("/vnfs/{vnf}/secrets")
+def list_secrets(
+    vnf: str,
+    ask: Annotated[Ask, Depends(asks(None))],
+    context: Here,
+    caller: Asker,
+    request: Request,
+    response: Response,
+) -> list[SecretView]:
+    """The names of a VNF's secrets."""
+    with context.database.transaction() as connection:
+        found = instances.get_vnf(connection, caller.project_id, vnf)
+        views = [SecretView(name=name) for name in sorted(context.devices.secrets_of(connection, found))]
+    page = page_in_memory(views, ask, {"name": lambda one: one.name}, key=lambda one: one.name)
+    link_next(request, response, page)
+    return list(page.items)
+
+
+@router.delete("/vnfs/{vnf}/secrets/{name}", status_code=204)
+def delete_secret(vnf: str, name: str, context: Here, caller: Asker) -> None:
+    """Forget a secret."""
+    with context.database.transaction() as connection:
+        found = instances.get_vnf(connection, caller.project_id, vnf)
+        managements.hold_secrets(connection, found.id)
+        known = context.devices.secrets_of(connection, found)
+        if known.pop(name, None) is None:
+            raise NotFound(f'VNF instance {found.id} has no secret "{name}".')
+        managements.save_secrets(
+            connection, found.project_id, found.id, context.devices.keys.encrypt(found.id, known)
+        )
+
+
+@router.post("/vnfs/{vnf}/configuration/plan")
+async def plan(vnf: str, body: Configuration, context: Here, caller: Asker) -> PlanView:
+    """What applying a document would change on the device, which is asked what it runs. Changes nothing."""
+    check(body)
+    found = await context.database.run(instances.get_vnf, caller.project_id, vnf)
+    async with context.devices.open(found) as device:
+        running = await device.adapter.fetch()
+        made = await device.adapter.plan(Wanted(document=body, secrets=device.secrets), running)
+    return PlanView(
+        changes=made.changes, differences=_differences(made.differences), running_version=running.version
+    )
+
+
+@router.post("/vnfs/{vnf}/configure", status_code=202)
+def configure(vnf: str, body: Configure, context: Here, caller: Asker, response: Response) -> OperationView:
+    """Make a document run inside the VNF, or nothing: a change that breaks a service is taken back."""
+    if body.document is not None and body.version is not None:
+        raise Invalid("Name either a document or a version to bring back, not both.")
+    if body.document is not None:
+        check(body.document)
+    return accepted(
+        starting.configure_vnf(
+            context,
+            caller,
+            vnf,
+            document=body.document,
+            version=body.version,
+            cause=body.cause,
+            confirm_within_s=body.confirm_within_s,
+        ),
+        response,
+    )
+
+
+@router.get("/vnfs/{vnf}/configuration")
+def get_configuration(vnf: str, context: Here, caller: Asker) -> VersionDocumentView:
+    """The configuration that shall run."""
+    with context.database.transaction() as connection:
+        found = instances.get_vnf(connection, caller.project_id, vnf)
+        current = managements.current(connection, found.id)
+    if current is None:
+        raise NotFound(f"VNF instance {found.id} has no configuration of ours yet.")
+    return _document_view(current)
+
+
+@router.get("/vnfs/{vnf}/configuration/versions")
+def list_versions(
+    vnf: str,
+    ask: Annotated[Ask, Depends(asks(None))],
+    context: Here,
+    caller: Asker,
+    request: Request,
+    response: Response,
+) -> list[VersionView]:
+    """Every configuration that was asked for, and what became of it."""
+    with context.database.transaction() as connection:
+        found = instances.get_vnf(connection, caller.project_id, vnf)
+        known = managements.versions(connection, found.id)
+    page = page_in_memory(
+        [_version_view(one) for one in known],
+        ask,
+        {"number": lambda one: str(one.number), "state": lambda one: one.state.value},
+        key=lambda one: f"{1_000_000_000 - one.number:010}",
+    )
+    link_next(request, response, page)
+    return list(page.items)
+
+
+@router.get("/vnfs/{vnf}/configuration/versions/{number}")
+def get_version(vnf: str, number: int, context: Here, caller: Asker) -> VersionDocumentView:
+    """One version with its document and what it changed."""
+    with context.database.transaction() as connection:
+        found = instances.get_vnf(connection, caller.project_id, vnf)
+        return _document_view(managements.version(connection, found.id, number))
+
+
+@router.get("/vnfs/{vnf}/configuration/drift")
+async def drift(vnf: str, context: Here, caller: Asker) -> DriftView:
+    """Compare what runs, as the device says now, with what shall run."""
+    found = await context.database.run(instances.get_vnf, caller.project_id, vnf)
+    current = await context.database.run(managements.current, found.id)
+    if current is None:
+        raise Conflict(f"VNF instance {found.id} has no configuration of ours yet, so nothing can drift.")
+    async with context.devices.open(found) as device:
+        running = await device.adapter.fetch()
+        wanted = Wanted(document=current.document, secrets=device.secrets)
+        made = await device.adapter.plan(wanted, running)
+    return DriftView(
+        number=current.number, has_drifted=made.changes, differences=_differences(made.differences)
+    )
+
+
+@router.get("/vnfs/{vnf}/function/health")
+async def health(vnf: str, context: Here, caller: Asker) -> list[ProbedView]:
+    """Look at each service that the function is for, now."""
+    found = await context.database.run(instances.get_vnf, caller.project_id, vnf)
+    async with context.devices.open(found) as device:
+        looked = await device.adapter.health()
+    return [ProbedView(name=one.name, is_well=one.is_well, said=one.said) for one in looked]
+
+
+@router.get("/vnfs/{vnf}/function/metrics")
+async def metrics(vnf: str, context: Here, caller: Asker) -> list[SampleView]:
+    """The figures of the function, now."""
+    found = await context.database.run(instances.get_vnf, caller.project_id, vnf)
+    async with context.devices.open(found) as device:
+        samples = await device.adapter.metrics()
+    return [SampleView(name=one.name, value=one.value, labels=dict(one.labels)) for one in samples]
+
+
+def _check(body: ManagementWire) -> None:
+    access = body.access
+    if bool(access.vnfc) == bool(access.host):
+        raise Invalid("An access names either a vnfc (reached through its VIM) or a host.")
+    for name in ("private_key", "password"):
+        value: str = getattr(access, name)
+        if value and not value.startswith("secret:"):
+            raise Invalid(
+                f"access.{name} is a reference to a secret of the VNF, secret:NAME, and never the value. "
+                f"Set the secret first: farsite vnf config secret set."
+            )
+    if bool(access.private_key) == bool(access.password):
+        raise Invalid("An access has either a private_key or a password.")
+    if (body.way is Way.BROKER) != bool(body.broker):
+        raise Invalid("A broker is named exactly when the way is through a broker.")
+
+
+def _access(wire: AccessWire) -> Access:
+    return Access(
+        vnfc_id=wire.vnfc,
+        host=wire.host,
+        port=wire.port,
+        user=wire.user,
+        host_keys=tuple(wire.host_keys),
+        private_key=wire.private_key,
+        password=wire.password,
+    )
+
+
+def _management_view(one: Management) -> ManagementWire:
+    access = one.access
+    return ManagementWire(
+        adapter=one.adapter,
+        way=one.way,
+        broker=one.broker,
+        access=AccessWire(
+            vnfc=access.vnfc_id,
+            host=access.host,
+            port=access.port,
+            user=access.user,
+            host_keys=list(access.host_keys),
+            private_key=access.private_key,
+            password=access.password,
+        ),
+        parameters=dict(one.parameters),
+        keep_in=one.keep_in,
+        confirm_within_s=one.confirm_within_s,
+    )
+
+
+def _adapter_view(about: About, parameters: Mapping[str, str]) -> AdapterView:
+    return AdapterView(
+        name=about.name,
+        vendor=about.vendor,
+        product=about.product,
+        versions=about.versions,
+        method=about.method,
+        services=sorted(about.services),
+        verbs=sorted(about.verbs),
+        atomicity=about.atomicity,
+        evidence=about.evidence,
+        description=about.description,
+        parameters=dict(parameters),
+    )
+
+
+def _differences(given: tuple[Difference, ...]) -> list[DifferenceView]:
+    return [DifferenceView(place=one.place, diff=one.diff) for one in given if not one.is_empty]
+
+
+def _version_view(one: ConfigurationVersion) -> VersionView:
+    return VersionView(
+        number=one.number,
+        state=one.state,
+        created_at=one.created_at,
+        requested_by=one.requested_by,
+        cause=one.cause,
+        restores=one.restores,
+        operation_id=one.operation_id or "",
+        said=one.said,
+    )
+
+
+def _document_view(one: ConfigurationVersion) -> VersionDocumentView:
+    return VersionDocumentView(**dict(_version_view(one)), document=one.document, diff=one.diff)

@@ -1,0 +1,129 @@
+"""Opens the inside of VNFs: from how one is managed to an adapter that talks to its device."""
+
+import socket
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from farsite.model.errors import Conflict, Invalid
+from farsite.model.ids import VnfcId
+from farsite.model.management import Access, Management, Way
+from farsite.model.vnf import VnfInstance
+from farsite.secrets import KeyDirectory
+from farsite.store import managements
+from farsite.store.database import Connection, Database
+from farsite.vims.registry import Drivers
+from farsite.vnfs.adapter import Adapter
+from farsite.vnfs.registry import Adapters
+from farsite.vnfs.shell_adapter import ShellAdapter
+from farsite.vnfs.transports.passage import Through
+from farsite.vnfs.transports.ssh import SshAccess, SshShell
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A VNF's device, ready to be talked to; `secrets` are for `Wanted` and go nowhere else."""
+
+    adapter: Adapter
+    management: Management
+    secrets: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """Knows how every VNF is managed and opens it."""
+
+    database: Database
+    drivers: Drivers
+    adapters: Adapters
+    keys: KeyDirectory
+
+    @asynccontextmanager
+    async def open(self, vnf: VnfInstance) -> AsyncGenerator[Device]:
+        """The device of a VNF; the connection is closed at the end.
+
+        Raises:
+            NotFound: nobody has said how it is managed, or the adapter is gone.
+            Conflict: the way to it needs a VNFC that does not stand.
+            Invalid: the access refers to a secret that the VNF has not.
+        """
+        management, secrets = await self.database.run(self._look_up, vnf)
+        adapter = self._adapter(vnf, management, secrets)
+        try:
+            yield Device(adapter, management, secrets)
+        finally:
+            await adapter.close()
+
+    def _look_up(self, connection: Connection, vnf: VnfInstance) -> tuple[Management, Mapping[str, str]]:
+        return managements.get(connection, vnf.id), self.secrets_of(connection, vnf)
+
+    def secrets_of(self, connection: Connection, vnf: VnfInstance) -> dict[str, str]:
+        """A VNF's secrets, by name."""
+        secret = managements.secrets_of(connection, vnf.id)
+        return {} if secret is None else self.keys.decrypt(vnf.id, secret)
+
+    def _adapter(self, vnf: VnfInstance, management: Management, secrets: Mapping[str, str]) -> Adapter:
+        folder = self.adapters.get(management.adapter)
+        access = management.access
+        if management.way is Way.BROKER:
+            raise Conflict(
+                f"VNF instance {vnf.id} is managed by the broker {management.broker}, which is not there."
+            )
+        through = self._through(vnf, access)
+        shell = SshShell(f"{vnf.name} ({access.place})", ssh_access(access, secrets), through)
+        return ShellAdapter(
+            folder,
+            shell,
+            device=vnf.name or vnf.id,
+            parameters=management.parameters,
+            keep_in=management.keep_in,
+        )
+
+    def _through(self, vnf: VnfInstance, access: Access) -> Through | None:
+        if not access.vnfc_id:
+            return None
+        vim_id = vnf.vim_id
+        if vim_id is None or vnf.deployment is None:
+            raise Conflict(
+                f"VNF instance {vnf.id} is not instantiated, so there is no way to its VNFC.",
+                about={"vnf": vnf.id},
+            )
+
+        async def open_stream() -> socket.socket:
+            driver = await self.drivers.of(vim_id)
+            return await driver.reach(VnfcId(access.vnfc_id), access.port)
+
+        return open_stream
+
+
+def ssh_access(access: Access, secrets: Mapping[str, str]) -> SshAccess:
+    """The access with its secrets put in.
+
+    Raises:
+        Invalid: a secret is not there, or the device could not be known by anything.
+    """
+    if not access.host_keys:
+        raise Invalid(
+            f"No host key of {access.place} is pinned, and no device is taken on trust. Name its host keys "
+            f"(lines TYPE BASE64, as sshd has them in its .pub files)."
+        )
+    return SshAccess(
+        host=access.host or access.vnfc_id,
+        port=access.port,
+        user=access.user,
+        host_keys=access.host_keys,
+        private_key=_secret(access.private_key, secrets),
+        password=_secret(access.password, secrets),
+    )
+
+
+def _secret(reference: str, secrets: Mapping[str, str]) -> str:
+    if not reference:
+        return ""
+    name = reference.removeprefix("secret:")
+    if name not in secrets:
+        raise Invalid(
+            f'The access refers to the secret "{name}", which the VNF has not. '
+            f"It has: {', '.join(sorted(secrets)) or 'none'}."
+        )
+    return secrets[name]

@@ -1,0 +1,135 @@
+"""SIGKILL of the orchestrator at every step of configuring a function: the device runs the new document or
+the old one, never half, and nothing is left unconfirmed. The device is real: a shell behind an sshd.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fault_lab import Kill, Lab, settings_of
+from fault_processes import KILLED, life
+
+from farsite.lifecycle.configure_vnf import CONFIGURE_VNF, ConfigureVnf
+from farsite.lifecycle.instantiate_vnf import InstantiateVnf
+from farsite.model.configuration import Configuration
+from farsite.model.ids import DEFAULT_PROJECT, VnfInstanceId, new_id
+from farsite.model.management import Access, Management, VersionState
+from farsite.model.operation import OperationState
+from farsite.settings import Settings
+from farsite.store import managements
+from farsite.store.database import Connection
+from ssh_device import NEEDED, Device
+
+pytestmark = [pytest.mark.slow, *NEEDED]
+
+ADAPTERS = Path(__file__).parent.parent / "adapters"
+STEPS = tuple(one.name for one in CONFIGURE_VNF.steps)
+
+
+def document(text: str) -> ConfigureVnf:
+    return ConfigureVnf(document=Configuration(native={"text": text}))
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """A Farsite with one VNF whose inside is a text file behind an sshd."""
+
+    settings: Settings
+    device: Device
+    file: Path
+
+    def prepare(self) -> str:
+        access = Access(
+            host="127.0.0.1",
+            port=self.device.port,
+            host_keys=(self.device.key("host"),),
+            private_key="secret:key",
+        )
+        key = (self.device.directory / "user").read_text()
+        found = life(self.settings, _prepared, access, key, str(self.file))
+        assert isinstance(found, str), found
+        return found
+
+
+@pytest.fixture
+def grounds() -> Iterator[Grounds]:
+    path = Path(tempfile.mkdtemp(prefix="fsk-", dir="/tmp"))
+    for part in ("ssh", "data"):
+        (path / part).mkdir()
+    device = Device(path / "ssh")
+    device.start()
+    try:
+        settings = settings_of(
+            path / "data", f"sqlite:///{path / 'data' / 'farsite.db'}", adapter_dir=str(ADAPTERS)
+        )
+        yield Grounds(settings, device, path / "text")
+    finally:
+        device.stop()
+        shutil.rmtree(path, ignore_errors=True)
+
+
+async def _prepared(lab: Lab, access: Access, key: str, file: str) -> str:
+    """Instantiated, managed, and configured once."""
+    await lab.furnish()
+    vnf_id = await lab.create_vnf()
+    await lab.done("instantiate_vnf", vnf_id, InstantiateVnf(vim="north"))
+    known = VnfInstanceId(vnf_id)
+    management = Management(
+        vnf_id=known,
+        project_id=DEFAULT_PROJECT,
+        adapter="textfile",
+        access=access,
+        parameters={"file": file},
+        keep_in=f"{file}.kept",
+        confirm_within_s=8,
+    )
+
+    def save(connection: Connection) -> None:
+        managements.save(connection, management)
+        secret = lab.farsite.vnf_keys.encrypt(known, {"key": key})
+        managements.save_secrets(connection, DEFAULT_PROJECT, known, secret)
+
+    await lab.database.run(save)
+    await lab.done("configure_vnf", vnf_id, document("old\n"))
+    return vnf_id
+
+
+async def _configured(lab: Lab, vnf_id: str, operation_id: str, text: str) -> tuple[str, list[str], bool]:
+    """How the operation ended, what became of the versions, and whether another change can follow."""
+    await lab.begin("configure_vnf", vnf_id, document(text), operation_id=operation_id)
+    operation = await lab.settled(operation_id)
+    known = await lab.database.run(managements.versions, VnfInstanceId(vnf_id))
+    # Nothing is pending on the device: the next change is not refused for it.
+    again = await lab.settled(await lab.begin("configure_vnf", vnf_id, document(f"{text}next\n")))
+    assert again.error is None or "broken" in text, again.error
+    return operation.state.value, [one.state.value for one in known], again.state is OperationState.COMPLETED
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_kill_at_a_step_of_configuring_is_survived(grounds: Grounds, step: str, when: str) -> None:
+    """A device that nobody confirms takes the change back, and a successor that confirms must know which."""
+    vnf_id, operation_id = grounds.prepare(), new_id()
+    kill = Kill(operation_id=operation_id, step=step, when=when)
+    assert life(grounds.settings, _configured, vnf_id, operation_id, "new\n", kill=kill) == KILLED
+    assert life(grounds.settings, _configured, vnf_id, operation_id, "new\n") == (
+        "COMPLETED",
+        [VersionState.CURRENT, VersionState.SUPERSEDED],
+        True,
+    )
+    assert grounds.file.read_text() == "new\nnext\n"
+
+
+@pytest.mark.parametrize("step", [f"undo {one.name}" for one in CONFIGURE_VNF.steps if one.undo])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_kill_while_a_change_is_taken_back_is_survived(grounds: Grounds, step: str, when: str) -> None:
+    """What broke the function must be gone, whoever takes it back."""
+    vnf_id, operation_id = grounds.prepare(), new_id()
+    kill = Kill(operation_id=operation_id, step=step, when=when)
+    assert life(grounds.settings, _configured, vnf_id, operation_id, "broken\n", kill=kill) == KILLED
+    state, versions, _ = life(grounds.settings, _configured, vnf_id, operation_id, "broken\n")  # type: ignore[misc]
+    assert (state, versions[0]) == ("ROLLED_BACK", VersionState.REVERTED)
+    assert grounds.file.read_text() == "old\n"

@@ -1,0 +1,219 @@
+"""The service configures a real HAProxy over SSH: plan, apply, break, take back, roll back, drift."""
+
+import contextlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from benches import PROGRAMS, free_port
+
+from farsite.settings import Settings
+from service_bench import Service, running
+from ssh_device import NEEDED, Device
+
+pytestmark = [
+    *NEEDED,
+    pytest.mark.skipif(
+        not all(shutil.which(one) for one in PROGRAMS["haproxy"]), reason="haproxy or socat is not there"
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Balancer:
+    """An HAProxy on a device, and the VNF that it is the inside of."""
+
+    service: Service
+    device: Device
+    directory: Path
+    vnf: str
+    port: int
+    web: int
+
+    def document(self, weight: int = 1, **over: object) -> Mapping[str, Any]:
+        member = {"name": "web-1", "address": "127.0.0.1", "port": self.web, "weight": weight}
+        virtual = {"name": "web", "address": "127.0.0.1", "port": self.port, "pool": "webs"}
+        pool = {"name": "webs", "members": [member], "check": {"interval_s": 1}}
+        return {"load_balancer": {"virtual_servers": [virtual], "pools": [pool | over]}}
+
+    def ask(self, method: str, path: str, status: int = 200, **how: Any) -> Any:
+        answer = self.service.native(method, f"/vnfs/{self.vnf}{path}", **how)
+        assert answer.status_code == status, answer.text
+        return answer.json() if answer.content else None
+
+    def configure(self, **body: object) -> Mapping[str, Any]:
+        """The operation at its end."""
+        operation = self.ask("POST", "/configure", 202, json=body)
+        ends = time.monotonic() + 60
+        while True:
+            found = self.service.native("GET", f"/operations/{operation['id']}").json()
+            if found["state"] in ("COMPLETED", "ROLLED_BACK", "FAILED_TEMP", "FAILED"):
+                return found
+            assert time.monotonic() < ends, found
+            time.sleep(0.1)
+
+    @property
+    def runs(self) -> str:
+        return (self.directory / "farsite.cfg").read_text()
+
+
+class Web:
+    """A server that the load balancer has behind it."""
+
+    def __init__(self) -> None:
+        import http.server
+        import threading
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+        self.server.RequestHandlerClass.log_message = lambda *_: None  # type: ignore[method-assign]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self.server.server_address[1])
+
+
+@pytest.fixture
+def balancer(database_url: str) -> Iterator[Balancer]:
+    directory = Path(tempfile.mkdtemp(prefix="fst-", dir="/tmp"))
+    (directory / "haproxy.cfg").write_text(
+        f"global\n  stats socket {directory}/admin mode 600 level admin\n"
+        "defaults\n  timeout connect 1s\n  timeout client 5s\n  timeout server 5s\n"
+    )
+    (directory / "ssh").mkdir()
+    device, web = Device(directory / "ssh"), Web()
+    device.start()
+    try:
+        with running(Settings(data_dir=directory / "data", database_url=database_url)) as service:
+            service.register("sim")
+            package = service.onboard("webserver")
+            created = service.native("POST", "/vnfs", json={"package": package["id"], "name": "lb"}).json()
+            found = Balancer(service, device, directory, created["id"], free_port(), web.port)
+            found.ask("PUT", "/secrets/key", 204, json={"value": (directory / "ssh" / "user").read_text()})
+            found.ask("PUT", "/management", json=managed(found))
+            yield found
+    finally:
+        device.stop()
+        web.server.shutdown()
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            import os
+            import signal
+
+            os.kill(int((directory / "pid").read_text()), signal.SIGTERM)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def managed(one: Balancer, **access: object) -> Mapping[str, Any]:
+    directory = one.directory
+    return {
+        "adapter": "haproxy",
+        "access": {
+            "host": "127.0.0.1",
+            "port": one.device.port,
+            "host_keys": [one.device.key("host")],
+            "private_key": "secret:key",
+            **access,
+        },
+        "parameters": {
+            "base": str(directory / "haproxy.cfg"),
+            "config": str(directory / "farsite.cfg"),
+            "pid_file": str(directory / "pid"),
+            "socket": str(directory / "admin"),
+        },
+        "keep_in": str(directory / "kept"),
+        "confirm_within_s": 20,
+    }
+
+
+@pytest.mark.slow
+def test_a_function_is_configured_broken_reverted_and_rolled_back(balancer: Balancer) -> None:
+    """The life of a configuration, on the device itself."""
+    plan = balancer.ask("POST", "/configuration/plan", json=balancer.document())
+    assert plan["changes"]
+    assert f"+    server web-1 127.0.0.1:{balancer.web}" in plan["differences"][0]["diff"]
+
+    first = balancer.configure(document=balancer.document(), cause="first")
+    assert first["state"] == "COMPLETED", first
+    assert httpx2.get(f"http://127.0.0.1:{balancer.port}/", trust_env=False).status_code == 200
+    assert [one["is_well"] for one in balancer.ask("GET", "/function/health")] == [True]
+    names = {one["name"] for one in balancer.ask("GET", "/function/metrics")}
+    assert "haproxy_frontend_sessions_total" in names
+    stood = balancer.runs
+
+    # What the product refuses changes nothing, in its own words.
+    wrong = balancer.configure(document={"native": {"haproxy": "frontend broken\n    nonsense yes\n"}})
+    assert wrong["state"] == "ROLLED_BACK"
+    assert "nonsense" in wrong["error"]["detail"]
+    assert balancer.runs == stood
+
+    # What it accepts and what breaks a service is taken back.
+    breaks = balancer.document(members=[{"name": "web-1", "address": "127.0.0.1", "port": free_port()}])
+    broken = balancer.configure(document=breaks, confirm_within_s=8)
+    assert broken["state"] == "ROLLED_BACK"
+    assert "DOWN" in broken["error"]["detail"]
+    assert balancer.runs == stood
+    assert httpx2.get(f"http://127.0.0.1:{balancer.port}/", trust_env=False).status_code == 200
+
+    second = balancer.configure(document=balancer.document(weight=7))
+    assert second["state"] == "COMPLETED"
+    assert "weight 7" in balancer.runs
+    assert balancer.configure(version=1, cause="back")["state"] == "COMPLETED"
+    assert balancer.runs == stood
+
+    # Somebody else's hand is seen, and taken back by applying once more.
+    assert not balancer.ask("GET", "/configuration/drift")["has_drifted"]
+    config = balancer.directory / "farsite.cfg"
+    config.write_text(stood + "\n# by hand\n")
+    drift = balancer.ask("GET", "/configuration/drift")
+    assert drift["has_drifted"]
+    assert "-# by hand" in drift["differences"][0]["diff"]
+    assert balancer.configure()["state"] == "COMPLETED"
+    assert balancer.runs == stood
+
+    versions = balancer.ask("GET", "/configuration/versions")
+    assert [(one["number"], one["state"], one["restores"]) for one in versions] == [
+        (6, "CURRENT", 5),
+        (5, "SUPERSEDED", 1),
+        (4, "SUPERSEDED", 0),
+        (3, "REVERTED", 0),
+        (2, "REVERTED", 0),
+        (1, "SUPERSEDED", 0),
+    ]
+    assert "DOWN" in versions[3]["said"]
+
+
+@pytest.mark.slow
+def test_secrets_are_told_to_nobody(balancer: Balancer) -> None:
+    """Neither by the API, nor by the database file, nor in a plan."""
+    assert balancer.ask("GET", "/secrets") == [{"name": "key"}]
+    told = json.dumps(balancer.ask("GET", "/management"))
+    assert "PRIVATE" not in told
+    data = balancer.directory / "data"
+    held = b"".join(path.read_bytes() for path in data.glob("farsite.db*"))
+    assert b"OPENSSH PRIVATE KEY" not in held
+
+
+@pytest.mark.slow
+def test_what_is_wrong_is_refused_before_anything_is_accepted(balancer: Balancer) -> None:
+    """An operation that can only fail helps nobody."""
+    unknown = balancer.ask("PUT", "/management", 422, json={**managed(balancer), "adapter": "nosuch"})
+    assert "haproxy" in unknown["detail"]
+    clear = balancer.ask("PUT", "/management", 400, json=managed(balancer, private_key="s3cret"))
+    assert "secret:NAME" in clear["detail"]
+    balancer.ask("POST", "/configure", 409, json={})
+    balancer.ask("GET", "/configuration", 404)
+    balancer.ask("POST", "/configure", 404, json={"version": 3})
+    typo = balancer.ask("POST", "/configure", 422, json={"document": {"load_balance": {}}})
+    assert "load_balance" in json.dumps(typo)
+    # A stranger answers at the address: nothing is told to it.
+    balancer.ask("PUT", "/management", json=managed(balancer, host_keys=[balancer.device.key("stranger")]))
+    refused = balancer.configure(document=balancer.document())
+    assert refused["state"] == "ROLLED_BACK"
+    assert "host key" in refused["error"]["detail"].lower()
