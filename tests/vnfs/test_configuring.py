@@ -12,16 +12,17 @@ from typing import Any
 
 import httpx2
 import pytest
-from benches import PROGRAMS, free_port
+from benches import BENCHES
 
 from farsite.settings import Settings
 from service_bench import Service, running
-from ssh_device import NEEDED, Device
+from ssh_device import NEEDED, Device, free_port
 
 pytestmark = [
     *NEEDED,
     pytest.mark.skipif(
-        not all(shutil.which(one) for one in PROGRAMS["haproxy"]), reason="haproxy or socat is not there"
+        not all(shutil.which(one) for one in BENCHES["haproxy"].programs),
+        reason="haproxy or socat is not there",
     ),
 ]
 
