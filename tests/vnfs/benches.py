@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench_frr import frr_router
 from bench_haproxy import haproxy
 from bench_linux import linux
 
@@ -21,6 +22,7 @@ class Bench:
 
 
 BENCHES: Mapping[str, Bench] = {
+    "frr": Bench(start=frr_router, programs=("vtysh", "ip", "unshare"), is_for_root=True),
     "haproxy": Bench(start=haproxy, programs=("haproxy", "socat")),
     "linux": Bench(start=linux, programs=("nft", "ip", "unshare"), is_for_root=True),
 }

@@ -27,6 +27,7 @@ async def subject(
         yield started
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 async def test_an_adapter_keeps_what_every_adapter_must(subject: Subject, check) -> None:
