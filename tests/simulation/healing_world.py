@@ -32,7 +32,10 @@ from farsite.model.healing import (
 )
 from farsite.model.ids import DEFAULT_PROJECT, OperationId, VimId, VnfcId, VnfInstanceId
 from farsite.model.vim import VimState
+from histories import Entry, Kind
 
+SEEN = ("serves", "stops", "fenced", "recover", "acts")
+"""What happens on the site; all else is what deciders believe."""
 BEGAN = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 WINDOW_S = 120.0
 PER_VNF = 4
@@ -159,6 +162,37 @@ class World:
     def clock(self) -> datetime:
         return BEGAN + timedelta(seconds=self.now_s)
 
+    def as_entries(self) -> list[Entry]:
+        """The history in the words that checkers read."""
+        policies = [
+            Entry(
+                at=0.0,
+                source="store",
+                kind=Kind.BELIEVED,
+                what="policy",
+                object=one.name,
+                values={
+                    "per_vnf": PER_VNF,
+                    "window_s": WINDOW_S,
+                    "parallel": PARALLEL,
+                    "handled_by": one.policy.handled_by.value,
+                    "priority": one.priority,
+                },
+            )
+            for one in self.store.values()
+        ]
+        return policies + [
+            Entry(
+                at=one.at_s,
+                source=one.actor or "world",
+                kind=Kind.SEEN if one.what in SEEN else Kind.BELIEVED,
+                what=one.what,
+                object=one.vnf,
+                values={"epoch": one.epoch, "actor": one.actor, "detail": one.detail},
+            )
+            for one in self.history
+        ]
+
     def run(self, seconds: float = 90.0) -> list[Happened]:
         self.at(0.0, self._next_fault)
         for decider in self.deciders:
@@ -202,7 +236,7 @@ class World:
         record = self.store[name]
         if record.alarm_since_s is None:
             record.alarm_since_s = self.now_s
-            self.tell("alarm", name)
+            self.tell("waits", name)
 
     def _stop(self, name: str, one: Instance) -> None:
         if one.is_serving:
