@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import os
-import secrets
+import secrets as random
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from local_shell import LocalShell
 from farsite.model.configuration import Configuration
 from farsite.store.encoding import decode
 from farsite.vnfs import adapters
-from farsite.vnfs.adapter import Adapter
+from farsite.vnfs.adapter import Adapter, Wanted
 from farsite.vnfs.conformance import Subject
 from farsite.vnfs.dictionary import read
 from farsite.vnfs.shell_adapter import ShellAdapter
@@ -78,7 +79,7 @@ async def ended(pid_file: Path) -> None:
 @contextlib.asynccontextmanager
 async def namespace() -> AsyncIterator[str]:
     """A network namespace with a loopback that works; gone afterwards with everything in it."""
-    name = f"farsite-vnf-{secrets.token_hex(3)}"
+    name = f"farsite-vnf-{random.token_hex(3)}"
     await done("ip", "netns", "add", name)
     try:
         await done("ip", "-n", name, "link", "set", "lo", "up")
@@ -111,3 +112,25 @@ async def done(*words: str) -> str:
     output, errors = await process.communicate()
     assert process.returncode == 0, f"{' '.join(words)}: {errors.decode()}{output.decode()}"
     return output.decode()
+
+
+async def applied(
+    adapter: Adapter,
+    wanted: Configuration,
+    change_id: str,
+    *,
+    within_s: float = 300,
+    secrets: Mapping[str, str] | None = None,
+) -> None:
+    """Plan and apply a document; it is not confirmed."""
+    all_of_it = Wanted(document=wanted, secrets=secrets or {})
+    plan = await adapter.plan(all_of_it, await adapter.fetch())
+    await adapter.apply(all_of_it, plan, change_id=change_id, confirm_within_s=within_s)
+
+
+async def until(holds: Callable[[], Awaitable[bool]], *, within_s: float = 90) -> None:
+    """Wait for something that takes its time."""
+    deadline = time.monotonic() + within_s
+    while not await holds():
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        await asyncio.sleep(0.2)

@@ -5,8 +5,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench_bird import bird_router
+from bench_dnsmasq import dnsmasq_server
 from bench_frr import frr_router
 from bench_haproxy import haproxy
+from bench_keepalived import keepalived_group
 from bench_linux import linux
 
 from farsite.vnfs.conformance import Subject
@@ -22,8 +25,11 @@ class Bench:
 
 
 BENCHES: Mapping[str, Bench] = {
+    "bird": Bench(start=bird_router, programs=("bird", "birdc", "ip"), is_for_root=True),
+    "dnsmasq": Bench(start=dnsmasq_server, programs=("dnsmasq", "socat", "ip"), is_for_root=True),
     "frr": Bench(start=frr_router, programs=("vtysh", "ip", "unshare"), is_for_root=True),
     "haproxy": Bench(start=haproxy, programs=("haproxy", "socat")),
+    "keepalived": Bench(start=keepalived_group, programs=("keepalived", "ip"), is_for_root=True),
     "linux": Bench(start=linux, programs=("nft", "ip", "unshare"), is_for_root=True),
 }
 """By the name of the adapter."""

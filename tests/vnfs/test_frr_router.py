@@ -1,18 +1,16 @@
 """The adapter of FRR, as another router sees it: two real FRRs with a cable between them."""
 
-import asyncio
 import os
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from bench_frr import DAEMONS, frr
-from bench_parts import cable, document, done, namespace, opening
+from bench_parts import applied, cable, document, done, namespace, opening, until
 
 from farsite.model.configuration import Configuration
-from farsite.vnfs.adapter import Adapter, Outcome, Wanted
+from farsite.vnfs.adapter import Adapter, Outcome
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,10 +25,7 @@ class Router:
     adapter: Adapter
 
     async def apply(self, wanted: Configuration, change_id: str, *, within_s: float = 300) -> None:
-        plan = await self.adapter.plan(Wanted(document=wanted), await self.adapter.fetch())
-        await self.adapter.apply(
-            Wanted(document=wanted), plan, change_id=change_id, confirm_within_s=within_s
-        )
+        await applied(self.adapter, wanted, change_id, within_s=within_s)
 
     async def routes(self) -> str:
         """What its kernel forwards by."""
@@ -51,13 +46,6 @@ async def pair(tmp_path: Path) -> AsyncIterator[tuple[Router, Router]]:
             within = ("ip", "netns", "exec", name)
             routers.append(Router(name, await opening("frr", tmp_path / name, parameters, within)()))
         yield routers[0], routers[1]
-
-
-async def until(holds: Callable[[], Awaitable[bool]], *, within_s: float = 90) -> None:
-    deadline = time.monotonic() + within_s
-    while not await holds():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        await asyncio.sleep(0.2)
 
 
 def speaking(number: int, other: int, network: str) -> Configuration:

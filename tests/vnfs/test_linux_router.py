@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from bench_parts import cable, document, done, namespace, opening
+from bench_parts import applied, cable, document, done, namespace, opening
 
 from farsite.model.configuration import Configuration
 from farsite.model.errors import VnfFault
-from farsite.vnfs.adapter import Adapter, ErrorCode, Wanted
+from farsite.vnfs.adapter import Adapter, ErrorCode
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="root is needed for network namespaces"),
@@ -30,8 +30,7 @@ class Net:
 
     async def apply(self, wanted: Configuration, change_id: str) -> None:
         """Applied and unconfirmed."""
-        plan = await self.adapter.plan(Wanted(document=wanted), await self.adapter.fetch())
-        await self.adapter.apply(Wanted(document=wanted), plan, change_id=change_id, confirm_within_s=300)
+        await applied(self.adapter, wanted, change_id)
 
     async def answer(self, address: str, port: int) -> str:
         """What the client is told there; empty when nothing comes back."""
