@@ -50,6 +50,9 @@ def main() -> int:
     parser.add_argument(
         "--kills", type=int, metavar="N", help="how often takeover kills a process (10; 1,000 take an hour)"
     )
+    parser.add_argument(
+        "--vims", type=int, metavar="N", help="how many VIMs heartbeats watches (1,000 and 5,000)"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
     for kind in ("freezes", "cuts"):
         parser.add_argument(f"--{kind}", type=int, metavar="N", help=f"the same for {kind}")
@@ -65,7 +68,11 @@ def main() -> int:
     unknown = set(given.parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    parts = PARTS | {"takeover": functools.partial(takeover.measure, wanted=wanted)}
+    counts = (given.vims,) if given.vims else ()
+    parts = PARTS | {
+        "takeover": functools.partial(takeover.measure, wanted=wanted),
+        "heartbeats": functools.partial(heartbeats.measure, counts=counts),
+    }
     figures: list[Figure] = []
     is_whole = True
     for name in given.parts or PARTS:

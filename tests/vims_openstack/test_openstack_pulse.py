@@ -199,7 +199,7 @@ async def test_a_certificate_that_has_expired_is_said_to_have(tmp_path: Path) ->
             )
 
 
-async def test_vims_with_different_cas_share_a_pool_and_trust_only_their_own(tmp_path: Path) -> None:
+async def test_vims_with_different_cas_trust_only_their_own(tmp_path: Path) -> None:
     """A connection that one VIM's CA vouches for must not carry another one's token."""
     tls, text = certificate(tmp_path)
     (tmp_path / "other").mkdir()
@@ -222,16 +222,27 @@ def _trust_of(directory: Path, text: str) -> ssl.SSLContext:
     return lines.trust(str(path))
 
 
-async def test_the_pool_closes_with_the_last_vim(tmp_path: Path) -> None:
+async def test_connections_close_with_their_driver_and_are_no_other_s(tmp_path: Path) -> None:
     """Thousands of connections that nobody uses are somebody else's open files."""
-    loop = asyncio.get_running_loop()
     with small_cloud(whole_cloud(lambda: cloud.url)) as cloud:
         async with driver_of(cloud, tmp_path) as one:
             async with driver_of(cloud, tmp_path) as other:
                 await one.pulse()
                 await other.pulse()
+                both = _connections_to(cloud)
+            for _ in range(100):
+                if _connections_to(cloud) < both:
+                    break
+                await asyncio.sleep(0.05)
+            assert 0 < _connections_to(cloud) < both
             assert down(await one.pulse()) == [], "the other's end is not ours"
-        assert loop not in lines._pools
+
+
+def _connections_to(cloud: SmallCloud) -> int:
+    """How many connections of this process lead there."""
+    port = f":{urlsplit(cloud.url).port:04X}"
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(port) and row[3] == "01" for row in rows)
 
 
 async def test_an_answer_without_an_end_is_none(changing: Changing, tmp_path: Path) -> None:
@@ -262,3 +273,19 @@ def test_a_script_is_needed_for_every_fault() -> None:
     for changes, _, _ in FAULTS.values():
         for key, answer in changes.items():
             assert script(*key.split(" ")) != answer
+
+
+async def test_an_endpoint_that_is_none_is_told_as_its_service_s_trouble(
+    changing: Changing, tmp_path: Path
+) -> None:
+    """A catalogue is written by hand once, and a VIM that is never given a state is the worst of answers."""
+    with small_cloud(changing.script) as cloud:
+        changing.url = cloud.url
+        status, kind, body = whole_cloud(lambda: cloud.url)("POST", "/v3/auth/tokens")
+        spoilt = body.replace(f"{cloud.url}/glance", "htp://glance.example")
+        assert spoilt != body
+        changing.changes["POST /v3/auth/tokens"] = status, kind, spoilt
+        async with driver_of(cloud, tmp_path) as driver:
+            told = await driver.pulse()
+            assert down(told) == ["glance"]
+            assert "htp://glance.example" in of(told)["glance"].detail

@@ -182,7 +182,8 @@ class HealthCheck:
         try:
             await self._ask_one(key, ends_at)
             waiting.cancel()
-            await asyncio.gather(*beside)
+            if beside:
+                await asyncio.gather(*beside)
         finally:
             waiting.cancel()
             for task in beside:
@@ -268,11 +269,19 @@ class _Questioner:
         }
         several = len({region for region, _ in held.endpoints}) > 1
         self._names = {_KEYSTONE: "keystone"}
-        self._questions = {_KEYSTONE: question("HEAD", held.keystone, headers, certificates)}
+        self._questions: dict[Key, Question] = {}
+        self._unaskable: dict[Key, str] = {}
+        """Services whose endpoint is none, and why."""
+        asked = {_KEYSTONE: ("HEAD", held.keystone)}
         for key, endpoint in held.endpoints.items():
-            name, asked = _QUESTIONS[key[1]]
+            name, path = _QUESTIONS[key[1]]
             self._names[key] = f"{name}/{key[0]}" if several else name
-            self._questions[key] = question("GET", endpoint.rstrip("/") + asked, headers, certificates)
+            asked[key] = "GET", endpoint.rstrip("/") + path
+        for key, (method, url) in asked.items():
+            try:
+                self._questions[key] = question(method, url, headers, certificates)
+            except ValueError as error:
+                self._unaskable[key] = f"the catalogue has no endpoint of it that can be used: {error}"
         self._words: dict[Key, tuple[str, str]] = {}
         """What a server's last failure was, as the library says it and in words for people."""
 
@@ -286,6 +295,8 @@ class _Questioner:
 
     async def answer(self, key: Key, ends_at: float) -> ServiceHealth:
         """Ask a service until then (monotonic, seconds); the detail is empty or begins with the status."""
+        if (reason := self._unaskable.get(key)) is not None:
+            return ServiceHealth(name=self._names[key], is_vital=_is_vital(key), is_up=False, detail=reason)
         started = time.monotonic()
         asked = self._questions[key]
         try:
@@ -331,7 +342,7 @@ _probers = OwnThreads(16, name="what-does-it-speak")
 def _detail(asked: Question, reply: Reply) -> str:
     if reply.status >= 400:
         return f"{reply.status} {reply.reason}".strip()
-    is_one = asked.method == "HEAD" or _is_json(reply.content)
+    is_one = asked.is_head or _is_json(reply.content)
     return "" if is_one else f"{reply.status}, but no answer of an OpenStack API"
 
 

@@ -1,66 +1,89 @@
-"""The open connections over which thousands of VIMs are asked whether they live: one pool per event loop.
-
-aiohttp, because a question costs it a sixth of what it costs the client that ordinary calls use. The pool
-has no limit of connections: a limit would let VIMs that hang keep the others waiting in line. Each question
-brings its own trust (certificates), so VIMs with different CAs share the pool and never a connection.
+"""The open connections over which a VIM is asked whether it lives: its own, so that no other waits for it and
+no other's trust (certificates) vouches for it.
 """
 
 import asyncio
+import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from weakref import WeakKeyDictionary
+from typing import Any, cast
 
-import aiohttp
-from multidict import CIMultiDict
+import aiohappyeyeballs
 from yarl import URL
+
+from farsite.vims.drivers.openstack.line import Line, LineLost, NoAnswer, Reply
+from farsite.vims.drivers.openstack.names import addresses
+
+__all__ = ["Lines", "NoAnswer", "Question", "Reply", "question", "trust"]
 
 _IDLE_S = 75.0
 """An open connection is kept so long unused. Every service is asked more often, so that what closes is the
 server's side, whose front may be less patient."""
-_NAMES_KEPT_S = 60
-_MOST = 1 << 20
-"""Bytes of an answer that are read; the answers to our questions have some hundreds."""
-
-
-class NoAnswer(Exception):
-    """What came over the connection was no HTTP answer, or broke off."""
+_NEXT_ADDRESS_S = 0.25
+"""How long one address of a name is waited for before the next is tried beside it (RFC 8305)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """An answer's status with the words that came with it, and its content."""
+class _Server:
+    """What a connection leads to."""
 
-    status: int
-    reason: str
-    content: bytes
+    host: str
+    port: int
+    trust: ssl.SSLContext | None
+    """None: not over TLS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One request, made once and sent again and again."""
 
-    method: str
     url: URL
-    headers: CIMultiDict[str]
-    trust: ssl.SSLContext
+    is_head: bool
+    server: _Server
+    request: bytes
+    """As it is sent."""
 
 
 def question(method: str, url: str, headers: Mapping[str, str], trust: ssl.SSLContext) -> Question:
-    """A request that can be sent often; what can be computed before is.
+    """A request without content that can be sent often; what can be computed before is.
 
     Raises:
-        ValueError: that is no URL.
+        ValueError: that is no URL, or one of them has a character that HTTP does not let pass.
     """
-    return Question(method=method, url=URL(url, encoded=True), headers=CIMultiDict(headers), trust=trust)
+    parsed = URL(url, encoded=True)
+    if parsed.scheme not in ("http", "https") or not parsed.raw_host or not parsed.port:
+        raise ValueError(f"{url} is not a URL of a server")
+    lines = [f"{method} {parsed.raw_path_qs} HTTP/1.1", f"Host: {_authority(parsed)}", "User-Agent: farsite"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if not all(one.isprintable() and one.isascii() for one in lines) or lines[0].count(" ") != 2:
+        raise ValueError(
+            f"{url} cannot be asked for: it, or a header, has a character HTTP does not let pass"
+        )
+    return Question(
+        url=parsed,
+        is_head=method == "HEAD",
+        server=_Server(
+            host=parsed.raw_host, port=parsed.port, trust=trust if parsed.scheme == "https" else None
+        ),
+        request="\r\n".join([*lines, "", ""]).encode("ascii"),
+    )
+
+
+def _authority(url: URL) -> str:
+    host = f"[{url.raw_host}]" if ":" in (url.raw_host or "") else url.raw_host
+    return f"{host}" if url.is_default_port() else f"{host}:{url.port}"
 
 
 class Lines:
-    """A user's share in the loop's open connections; they close when the last one lets go."""
+    """The connections of one VIM."""
 
     def __init__(self) -> None:
-        self._pool: _Pool | None = None
+        self._idle: dict[_Server, list[Line]] = {}
+        self._busy: set[Line] = set()
+        self._swept_s = 0.0
+        self._is_closed = False
 
     async def ask(self, asked: Question) -> Reply:
         """Send a request and read the whole answer; the caller limits the time.
@@ -69,69 +92,82 @@ class Lines:
             OSError: no connection, or it was lost; of TLS too.
             NoAnswer: what came is not HTTP.
         """
-        if self._pool is None:
-            self._pool = _pool_of(asyncio.get_running_loop())
-            self._pool.users += 1
-        try:
-            async with self._pool.session.request(
-                asked.method, asked.url, headers=asked.headers, ssl=asked.trust, allow_redirects=False
-            ) as answer:
-                content = await _content(answer)
-                return Reply(status=answer.status, reason=answer.reason or "", content=content)
-        except aiohttp.ServerDisconnectedError as error:
-            raise ConnectionResetError(104, "connection closed without an answer") from error
-        except OSError:
-            raise
-        except aiohttp.ClientError as error:
-            raise NoAnswer(str(error) or type(error).__name__) from error
+        line = self._kept(asked.server)
+        if line is not None:
+            try:
+                return await self._ask(line, asked)
+            except LineLost:
+                # The server was less patient than we are, which says nothing of the service.
+                if self._is_closed:
+                    raise
+        return await self._ask(await _connected(asked.server), asked)
 
     async def close(self) -> None:
-        """Let go; repeating it is quiet."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.users -= 1
-            if not pool.users:
-                _pools.pop(asyncio.get_running_loop(), None)
-                await pool.session.close()
+        """Close all; repeating it is quiet. Questions under way are lost."""
+        self._is_closed = True
+        for line in (*self._busy, *(line for some in self._idle.values() for line in some)):
+            line.close()
+        self._idle.clear()
+
+    async def _ask(self, line: Line, asked: Question) -> Reply:
+        self._busy.add(line)
+        try:
+            reply = await line.ask(asked.request, is_head=asked.is_head)
+        except BaseException:
+            line.close()
+            raise
+        finally:
+            self._busy.discard(line)
+        if self._is_closed:
+            line.close()
+        elif line.is_open:
+            line.idle_since_s = asyncio.get_running_loop().time()
+            self._idle.setdefault(asked.server, []).append(line)
+        return reply
+
+    def _kept(self, server: _Server) -> Line | None:
+        """An open connection that nobody uses, the one used last first."""
+        now = asyncio.get_running_loop().time()
+        if now - self._swept_s > _IDLE_S:
+            self._swept_s = now
+            self._sweep(now - _IDLE_S)
+        idle = self._idle.get(server)
+        while idle:
+            line = idle.pop()
+            if line.is_open:
+                return line
+        return None
+
+    def _sweep(self, before_s: float) -> None:
+        """Let go of what was not used since then."""
+        for server, some in list(self._idle.items()):
+            left = [line for line in some if line.is_open and line.idle_since_s >= before_s]
+            for line in some:
+                if line not in left:
+                    line.close()
+            if left:
+                self._idle[server] = left
+            else:
+                del self._idle[server]
 
 
-class _Pool:
-    def __init__(self) -> None:
-        self.users = 0
-        # Names are looked up by a thread each; kept, so that a slow resolver is not asked every second.
-        connector = aiohttp.TCPConnector(
-            limit=0, limit_per_host=0, keepalive_timeout=_IDLE_S, ttl_dns_cache=_NAMES_KEPT_S
+async def _connected(server: _Server) -> Line:
+    loop = asyncio.get_running_loop()
+    found = await addresses(server.host, server.port)
+    # Its types are not whole.
+    start: Callable[..., Awaitable[socket.socket]] = cast("Any", aiohappyeyeballs).start_connection
+    connected = await start(found, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1)
+    try:
+        _, line = await loop.create_connection(
+            Line,
+            sock=connected,
+            ssl=server.trust,
+            server_hostname=server.host if server.trust is not None else None,
         )
-        self.session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            headers={"User-Agent": "farsite"},
-            trust_env=False,
-        )
-
-
-_pools: "WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool]" = WeakKeyDictionary()
-
-
-def _pool_of(loop: asyncio.AbstractEventLoop) -> _Pool:
-    if loop not in _pools:
-        _pools[loop] = _Pool()
-    return _pools[loop]
-
-
-async def _content(answer: aiohttp.ClientResponse) -> bytes:
-    length = answer.content_length
-    if length is not None and length <= _MOST:
-        return await answer.read()
-    content = bytearray()
-    while len(content) <= _MOST:
-        more = await answer.content.read(_MOST)
-        if not more:
-            return bytes(content)
-        content += more
-    answer.close()
-    raise NoAnswer(f"more than {_MOST >> 20} MiB came")
+    except BaseException:
+        connected.close()
+        raise
+    return line
 
 
 @cache

@@ -1,0 +1,234 @@
+"""How answers are read off a connection that stays open: framed in every way that HTTP has, broken off, and
+from what is no HTTP server."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from farsite.vims.drivers.openstack.lines import Lines, NoAnswer, Question, Reply, question, trust
+
+PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@dataclass(slots=True)
+class Server:
+    """Answers with these bytes, one after another, in whatever pieces; None: it hangs up instead."""
+
+    answers: Sequence[Sequence[bytes] | None]
+    url: str = ""
+    connections: int = 0
+    requests: list[bytes] = field(default_factory=list[bytes])
+    is_leaving: bool = False
+    """Whether it closes the connection after each answer, without having said so."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+                pieces = self.answers[min(len(self.requests), len(self.answers)) - 1]
+                if pieces is None:
+                    return
+                for piece in pieces:
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+                if self.is_leaving:
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def serving(*answers: Sequence[bytes] | None, is_leaving: bool = False) -> AsyncIterator[Server]:
+    server = Server(answers, is_leaving=is_leaving)
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v3"
+    try:
+        yield server
+    finally:
+        listening.close()
+
+
+@asynccontextmanager
+async def lines_open() -> AsyncIterator[Lines]:
+    lines = Lines()
+    try:
+        yield lines
+    finally:
+        await lines.close()
+
+
+def asked(url: str, method: str = "GET") -> Question:
+    return question(method, url, {"X-Auth-Token": "t"}, trust(False))
+
+
+FRAMES: dict[str, tuple[str, Sequence[bytes], Reply, int]] = {
+    "a length": ("GET", [PLAIN], Reply(status=200, reason="OK", content=b"{}"), 1),
+    "chunks": (
+        "GET",
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"1\r\n}\r\n0\r\n\r\n"],
+        Reply(status=200, reason="OK", content=b"{}"),
+        1,
+    ),
+    "byte by byte": (
+        "GET",
+        [PLAIN[at : at + 1] for at in range(len(PLAIN))],
+        Reply(status=200, reason="OK", content=b"{}"),
+        1,
+    ),
+    "a head, with the length of what it is the head of": (
+        "HEAD",
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 7000\r\n\r\n"],
+        Reply(status=200, reason="OK", content=b""),
+        1,
+    ),
+    "nothing": (
+        "GET",
+        [b"HTTP/1.1 204 No Content\r\n\r\n"],
+        Reply(status=204, reason="No Content", content=b""),
+        1,
+    ),
+    "one that is still to come": (
+        "GET",
+        [b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", PLAIN],
+        Reply(status=200, reason="OK", content=b"{}"),
+        1,
+    ),
+    "the last of a connection": (
+        "GET",
+        [b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno"],
+        Reply(status=503, reason="Service Unavailable", content=b"no"),
+        2,
+    ),
+    "of HTTP 1.0": (
+        "GET",
+        [b"HTTP/1.0 200 Fine\r\nContent-Length: 2\r\n\r\n{}"],
+        Reply(status=200, reason="Fine", content=b"{}"),
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize(("method", "pieces", "told", "connections"), FRAMES.values(), ids=FRAMES.keys())
+async def test_an_answer_ends_where_it_says(
+    method: str, pieces: Sequence[bytes], told: Reply, connections: int
+) -> None:
+    """The next answer over the same connection begins there; where there is none, another is made."""
+    async with serving(pieces) as server, lines_open() as lines:
+        for _ in range(2):
+            assert await asyncio.wait_for(lines.ask(asked(server.url, method)), 10) == told
+        assert server.connections == connections
+
+
+async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
+    """Old fronts answer so, and it is an answer."""
+    async with (
+        serving([b"HTTP/1.1 200 OK\r\n\r\n", b"{}"], is_leaving=True) as server,
+        lines_open() as lines,
+    ):
+        for _ in range(2):
+            assert (await asyncio.wait_for(lines.ask(asked(server.url)), 10)).content == b"{}"
+
+
+async def test_a_connection_that_the_server_has_closed_meanwhile_is_no_miss() -> None:
+    """Fronts let go of what was idle for some seconds, and say nothing of it: that is no outage."""
+    async with serving([PLAIN], None, [PLAIN]) as server, lines_open() as lines:
+        assert (await lines.ask(asked(server.url))).content == b"{}"
+        assert (await lines.ask(asked(server.url))).content == b"{}"
+        assert server.connections == 2
+
+
+async def test_a_server_that_hangs_up_on_a_new_connection_is_one() -> None:
+    """It has been asked anew already."""
+    async with serving(None) as server, lines_open() as lines:
+        with pytest.raises(ConnectionResetError, match="without an answer"):
+            await lines.ask(asked(server.url))
+        assert server.connections == 1
+
+
+BROKEN = {
+    "a length that is not reached": ([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"], "broke off"),
+    "chunks without an end": (
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"],
+        "broke off",
+    ),
+    "half a head": ([b"HTTP/1.1 200 OK\r\nContent-"], "broke off"),
+    "no HTTP": ([b"SSH-2.0-OpenSSH_9.2p1\r\n"], "no HTTP"),
+    "far too much, in chunks": (
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]
+        + [b"80000\r\n" + b"x" * 0x80000 + b"\r\n"] * 3,
+        "more than 1 MiB",
+    ),
+}
+
+
+@pytest.mark.parametrize(("pieces", "words"), BROKEN.values(), ids=BROKEN.keys())
+async def test_what_is_no_whole_answer_is_none(pieces: Sequence[bytes], words: str) -> None:
+    """Half an answer may be any answer."""
+    async with serving(pieces, is_leaving=True) as server, lines_open() as lines:
+        with pytest.raises(NoAnswer, match=words):
+            await asyncio.wait_for(lines.ask(asked(server.url)), 10)
+
+
+async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one() -> None:
+    """Whoever gives up on an answer must not leave it to the next question."""
+    late = [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", *[b""] * 20, b"late"]
+    async with serving(late, [PLAIN]) as server, lines_open() as lines:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await lines.ask(asked(server.url))
+        assert (await asyncio.wait_for(lines.ask(asked(server.url)), 10)).content == b"{}"
+        assert server.connections == 2
+
+
+async def test_bytes_that_nobody_asked_for_answer_nothing() -> None:
+    """A second answer behind the first would be the answer to whatever is asked next."""
+    forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+    async with serving([PLAIN + forged], [PLAIN]) as server, lines_open() as lines:
+        for _ in range(2):
+            assert (await asyncio.wait_for(lines.ask(asked(server.url)), 10)).content == b"{}"
+        assert server.connections == 2
+
+
+async def test_questions_at_the_same_time_have_connections_of_their_own() -> None:
+    """A service that hangs holds up no other behind the same front."""
+    async with serving([b"", *[b""] * 10, PLAIN]) as server, lines_open() as lines:
+        told = await asyncio.gather(*(lines.ask(asked(server.url)) for _ in range(3)))
+        assert [one.content for one in told] == [b"{}"] * 3
+        assert server.connections == 3
+        await lines.ask(asked(server.url))
+        assert server.connections == 3, "they are used again"
+
+
+async def test_a_name_is_looked_up_and_told_when_nobody_knows_it() -> None:
+    """Registrations have names more often than addresses."""
+    async with serving([PLAIN]) as server, lines_open() as lines:
+        named = server.url.replace("127.0.0.1", "localhost")
+        assert (await asyncio.wait_for(lines.ask(asked(named)), 10)).status == 200
+        assert server.requests[0].startswith(b"GET /v3 HTTP/1.1\r\nHost: localhost:")
+        with pytest.raises(OSError, match=r"Name|name|resol"):
+            await asyncio.wait_for(lines.ask(asked("http://nobody.invalid:5000/v3")), 30)
+
+
+@pytest.mark.parametrize(
+    ("url", "token"),
+    [
+        ("http://c:5000/v3", "a\r\nX-Evil: 1"),
+        ("http://c:5000/v3 x", "a"),
+        ("http://c:5000/v3\r\nX: y", "a"),
+        ("c:5000/v3", "a"),
+        ("ftp://c/", "a"),
+        ("http:///v3", "a"),
+    ],
+)
+def test_what_would_be_another_request_is_refused(url: str, token: str) -> None:
+    """Catalogue and token come from a server that may be anybody's."""
+    with pytest.raises(ValueError, match=r"URL|asked"):
+        question("GET", url, {"X-Auth-Token": token}, ssl.create_default_context())
