@@ -171,6 +171,31 @@ class ControlPlane(TypedDict):
     hosts: list[ComputeHost]
 
 
+class StandingVnf(TypedDict):
+    vnf_id: str
+    name: str
+    vnfc_ids: list[str]
+
+
+class HostHealth(TypedDict):
+    vim_id: str
+    host: str
+    region: str
+    zone: str
+    state: str
+    since: str
+    age_s: float
+    verdict: str
+    confidence: float
+    reason: str
+    evidence: dict[str, str]
+    permitted: list[str]
+    is_disabled: bool
+    is_forced_down: bool
+    seen_at: str | None
+    vnfs: list[StandingVnf]
+
+
 class Vim(TypedDict):
     id: str
     name: str
@@ -842,6 +867,13 @@ class Client:
 
     def vim_control_plane(self, key: str) -> ControlPlane:
         return cast("ControlPlane", self._get(f"/vims/{_in_path(key)}/control-plane"))
+
+    def vim_hosts(self, key: str, *, filter: str = "", limit: int = 0) -> list[HostHealth]:  # noqa: A002
+        path = f"/vims/{_in_path(key)}/hosts"
+        return cast("list[HostHealth]", list(self._list(path, filter=filter, limit=limit)))
+
+    def host_health(self, key: str, host: str) -> HostHealth:
+        return cast("HostHealth", self._get(f"/vims/{_in_path(key)}/hosts/{_in_path(host)}/health"))
 
     def vim_events(self, key: str, *, filter: str = "", limit: int = 0) -> list[Event]:  # noqa: A002
         path = f"/vims/{_in_path(key)}/events"

@@ -16,6 +16,7 @@ from farsite.api.native import (
     control_plane,
     healing,
     health,
+    hosts,
     intake,
     management,
     nodes,
@@ -71,7 +72,8 @@ def make_app(context: Context) -> FastAPI:
         nodes,
     ):
         app.include_router(part.router)
-    for part in (alarm_wishes, availability, configurations, control_plane, healing, vnf_credentials):
+    parts = (alarm_wishes, availability, configurations, control_plane, hosts, healing, vnf_credentials)
+    for part in parts:
         app.include_router(part.router)
     app.include_router(discovery.router)
     app.include_router(tacker_vims.router)

@@ -37,7 +37,10 @@ def evidence_of(
         service=_seen(one.service),
         agent=Seen.DOWN if one.agent is False else Seen.UNKNOWN,
         management=_seen(management),
-        others=others_of(one, hosts, vim_time),
+        tenant=_seen(one.tenant),
+        power=_seen(one.power),
+        neighbours=_seen(one.neighbours),
+        others=others_of(one, hosts, vim_time) if one.others is None else _seen(one.others),
     )
 
 

@@ -20,6 +20,7 @@ from farsite.assurance import alarms as catalogue
 from farsite.assurance.alarms import AlarmType
 from farsite.assurance.evidence import Finding, Verdict
 from farsite.assurance.graph import servers_of
+from farsite.assurance.host_health import health_of, news, out_of_sight
 from farsite.assurance.host_states import DEAD, findings
 from farsite.model.alarm import Alarm, PerceivedSeverity
 from farsite.model.alarm_reports import Report
@@ -34,12 +35,14 @@ from farsite.model.control_plane import (
     working,
 )
 from farsite.model.errors import FarsiteError
+from farsite.model.host_health import HostHealth
 from farsite.model.ids import VimId, VnfInstanceId
 from farsite.model.vim import Vim
 from farsite.model.vnf import VnfInstance
 from farsite.settings import Settings
-from farsite.store import alarms, control_planes, instances, timeline, vims
+from farsite.store import alarms, control_planes, instances, outbox, timeline, vims
 from farsite.store.database import Connection, Database
+from farsite.store.encoding import encoded
 from farsite.store.exclusion import hold
 from farsite.store.timeline import Checkpoint
 from farsite.vims.driver import ObservesHosts
@@ -50,6 +53,8 @@ log = structlog.get_logger()
 _SAYS_NOTHING = frozenset({Verdict.UNKNOWN, Verdict.PARTITION_OF_US})
 """Verdicts that add nothing to what was concluded before."""
 Essence = frozenset[tuple[object, ...]]
+_LOOKS_MISSED = 3
+"""Looks that fail in a row before the hosts count as out of sight."""
 
 
 class HostWatch:
@@ -83,18 +88,25 @@ class HostWatch:
         """Look until cancelled. A VIM whose driver cannot tell of hosts is left alone."""
         self._known.pop(vim_id, None)
         read_due_s = float("-inf")
+        missed = 0
         while True:
             try:
                 driver = await self._drivers.of(vim_id)
                 if not isinstance(driver, ObservesHosts):
                     return
-                if self._clock.monotonic_s() >= read_due_s:
-                    read_due_s = self._clock.monotonic_s() + self._settings.inventory_period_s
-                    await self.read(vim_id, driver)
-                if await self._stands_anything(vim_id):
+                is_due = self._clock.monotonic_s() >= read_due_s
+                # What nothing of ours stands on is looked at as seldom as it is read.
+                if is_due or await self._stands_anything(vim_id):
                     await self.look(vim_id, driver)
+                    missed = 0
+                if is_due:
+                    await self.read(vim_id, driver)
+                    read_due_s = self._clock.monotonic_s() + self._settings.inventory_period_s
             except FarsiteError as silence:
                 log.debug("hosts.not_seen", vim_id=vim_id, reason=silence.detail)
+                missed += 1
+                if missed == _LOOKS_MISSED:
+                    await self._lose_sight(vim_id, silence.detail)
             except Exception:
                 log.exception("hosts.failed", vim_id=vim_id)
             await asyncio.sleep(self._settings.host_look_period_s)
@@ -118,7 +130,25 @@ class HostWatch:
         if sight.changed or has_returned:
             await self._look_closer(vim_id, None if has_returned or "" in sight.changed else sight.changed)
 
+    async def _lose_sight(self, vim_id: VimId, reason: str) -> None:
+        self._known.pop(vim_id, None)
+        try:
+            await self._database.run(self._keep_out_of_sight, vim_id, reason)
+        except Exception:
+            log.exception("hosts.failed", vim_id=vim_id)
+
     # -- in a transaction
+
+    def _keep_out_of_sight(self, connection: Connection, vim_id: VimId, reason: str) -> None:
+        hold(connection, f"hosts of {vim_id}")
+        vim, before = vims.find(connection, vim_id), control_planes.of(connection, vim_id)
+        if vim is None or before is None:
+            return
+        now = self._clock.now()
+        health = out_of_sight(before, f"the VIM does not tell of its hosts: {reason}", now)
+        # Not `read_at`: nothing was read.
+        control_planes.put(connection, vim, replace(before, health=health))
+        _publish(connection, vim, before.health, health, now)
 
     def _take_in(self, connection: Connection, vim_id: VimId, sight: Sight) -> tuple[bool, bool]:
         """Write observations down and tell of hosts; whether an alarm was raised, and whether one is back."""
@@ -138,6 +168,7 @@ class HostWatch:
             dead=tuple(sorted(dead)),
             doubtful=tuple(sorted(doubtful)),
         )
+        plane = _published(connection, vim, plane, now)
         control_planes.put(connection, vim, plane)
         at_host = {one.host: one for one in sight.hosts}
         lost = dead - set(before.dead)
@@ -213,7 +244,8 @@ class HostWatch:
             return False
         now = self._clock.now()
         before = control_planes.of(connection, vim_id) or ControlPlane(read_at=now)
-        control_planes.put(connection, vim, replace(before, read_at=now, elements=elements))
+        plane = replace(before, read_at=now, elements=elements)
+        control_planes.put(connection, vim, _published(connection, vim, plane, now))
         was = {_key(one): one.state for one in before.elements}
         has_raised = False
         for one in elements:
@@ -230,6 +262,30 @@ class HostWatch:
             if _key(one) not in present and one.state is ElementState.DOWN:
                 _clear_element(connection, vim, one, now)
         return has_raised
+
+
+def _published(connection: Connection, vim: Vim, plane: ControlPlane, now: datetime) -> ControlPlane:
+    """The same with the health of its hosts as it is now, and consumers told of what has changed."""
+    health = health_of(vim, plane, now)
+    _publish(connection, vim, plane.health, health, now)
+    return replace(plane, health=health)
+
+
+def _publish(
+    connection: Connection,
+    vim: Vim,
+    before: tuple[HostHealth, ...],
+    health: tuple[HostHealth, ...],
+    now: datetime,
+) -> None:
+    """Tell of every host that is otherwise than before, and of those that their VIM names no more."""
+    present = {(one.region, one.host) for one in health}
+    told = [("host-changed", one) for one in news(before, health)]
+    told += [("host-removed", one) for one in before if (one.region, one.host) not in present]
+    outbox.tell_many(
+        connection,
+        [(vim.project_id, kind, f"{vim.id}/{one.host}", encoded(one), now) for kind, one in told],
+    )
 
 
 def _concluded(found: Mapping[str, Finding], before: ControlPlane) -> tuple[set[str], set[str]]:
@@ -329,8 +385,13 @@ def _essence(sight: Sight) -> Essence:
             one.service,
             one.agent,
             one.management,
+            one.tenant,
+            one.power,
+            one.neighbours,
+            one.others,
             one.is_forced_down,
             one.is_disabled,
+            one.zone,
             found[one.host].verdict if one.host in found else None,
         )
         for one in sight.hosts

@@ -9,10 +9,12 @@ from cyclopts import App, Parameter
 from farsite.cli import documents, printing, vim_access
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.cli.vim_access import AccessOptions
+from farsite.cli.vim_hosts import hosts
 from farsite.client import Client, ControlElement, ControlPlane, Evidence, ServiceHealth, Vim
 from farsite.model.vim import UNLIMITED
 
 app = App(name="vim", help="VIMs: register, look at, change, forget.", help_epilogue="")
+app.command(hosts)
 
 Key = Annotated[str, Parameter(help="Name or id of the VIM.")]
 Setting = Annotated[

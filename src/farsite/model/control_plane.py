@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from farsite.model.host_health import HostHealth
+
 
 class ElementKind(StrEnum):
     """What an element is for."""
@@ -70,6 +72,14 @@ class HostObservation:
     """The VIM's word on another agent of that host, which reports by itself (networks)."""
     management: bool | None = None
     """Whether the host itself answered us."""
+    tenant: bool | None = None
+    """Whether its data plane reaches anybody."""
+    power: bool | None = None
+    """Whether it is powered, by somebody who can tell from outside."""
+    neighbours: bool | None = None
+    """Whether other hosts see it."""
+    others: bool | None = None
+    """Whether any other host answers us, where its VIM has none that could say so."""
     is_forced_down: bool = False
     is_disabled: bool = False
     seen_at: datetime | None = None
@@ -100,6 +110,8 @@ class ControlPlane:
     """Hosts that were concluded to be dead, or out of reach: what stands there is not relied on."""
     doubtful: tuple[str, ...] = ()
     """Hosts whose service does not report, and of which no more than that was concluded."""
+    health: tuple[HostHealth, ...] = ()
+    """What is published of each host."""
 
 
 def copies(elements: Iterable[ControlElement]) -> dict[str, int]:

@@ -1,9 +1,9 @@
 """What is told, as server-sent events.
 
-The streams of all operations and of all alarms are the outbox as it grows, so their event ids are the
-outbox's sequence numbers and `Last-Event-ID` loses nothing. The stream of one operation is its row and its
-steps as they are, sent again when they have changed: a client that comes back simply gets the present
-state first.
+The streams of all operations, of all alarms and of the hosts of a VIM are the outbox as it grows, so their
+event ids are the outbox's sequence numbers and `Last-Event-ID` loses nothing. The stream of one operation is
+its row and its steps as they are, sent again when they have changed: a client that comes back simply gets the
+present state first.
 
 Source: WHATWG HTML, server-sent events.
 """
@@ -68,9 +68,10 @@ def event(kind: str, body: object, *, event_id: str = "") -> str:
 
 
 def told(
-    context: Context, project_id: ProjectId, last_event_id: str, *, about: str
+    context: Context, project_id: ProjectId, last_event_id: str, *, about: str, under: str = ""
 ) -> AsyncGenerator[str, None]:
-    """What was told of one subject (`operation`, `alarm`), as it is told.
+    """What was told of one subject (`operation`, `alarm`, `host`), as it is told; `under` is what the ids of
+    its objects begin with.
 
     Raises:
         Invalid: `Last-Event-ID` is none of ours.
@@ -79,11 +80,11 @@ def told(
         last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 19
     ):
         raise Invalid(f'Last-Event-ID "{last_event_id[:40]}" is not one that this stream gave.')
-    return _told(context.feed, project_id, int(last_event_id) if last_event_id else None, about)
+    return _told(context.feed, project_id, int(last_event_id) if last_event_id else None, about, under)
 
 
 async def _told(
-    feed: Feed, project_id: ProjectId, after: int | None, about: str
+    feed: Feed, project_id: ProjectId, after: int | None, about: str, under: str
 ) -> AsyncGenerator[str, None]:
     queue: asyncio.Queue[Sequence[Told]] = asyncio.Queue(1)
 
@@ -105,7 +106,9 @@ async def _told(
             events = [
                 feed.once(one, _event_of)
                 for one in batch
-                if one.project_id == project_id and one.kind.partition("-")[0] == about
+                if one.project_id == project_id
+                and one.kind.partition("-")[0] == about
+                and one.object_id.startswith(under)
             ]
             if events:
                 yield "".join(events)

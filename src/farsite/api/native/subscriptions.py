@@ -47,7 +47,7 @@ SPELLED: Mapping[str, str] = {
 }
 KINDS = (
     "alarm", "alarm-raised", "alarm-changed", "alarm-cleared", "alarm-list-rebuilt", "operation", "vnf",
-    "vnf-created", "vnf-deleted",
+    "vnf-created", "vnf-deleted", "host", "host-changed", "host-removed",
 )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ class NativeFilter(Wire):
     kinds: list[Label] = Field(default=[], max_length=100)
     severities: list[PerceivedSeverity] = Field(default=[], max_length=10)
     object_ids: list[Label] = Field(default=[], max_length=1000)
-    """VNF, NS or VIM instances that it shall be about."""
+    """VNF, NS or VIM instances that it shall be about; a VIM's are those of its hosts too."""
 
 
 class CreateSubscription(Wire):
@@ -280,7 +280,7 @@ class NativeReader:
     def may_want(self, told: Told) -> bool:
         if self._kinds and not {told.kind, told.kind.partition("-")[0]} & self._kinds:
             return False
-        if self._object_ids and _object_of(told) not in self._object_ids:
+        if self._object_ids and not {_object_of(told), _vim_of(told)} & self._object_ids:
             return False
         severity = cast("Mapping[str, str]", told.body).get("perceived_severity")
         return not self._severities or severity in self._severities
@@ -311,6 +311,12 @@ class NativeReader:
                 "body": told.body,
             },
         )
+
+
+def _vim_of(told: Told) -> str:
+    """The VIM whose host is told of."""
+    is_of_a_host = told.kind.partition("-")[0] == "host"
+    return cast("Mapping[str, str]", told.body)["vim_id"] if is_of_a_host else ""
 
 
 def _object_of(told: Told) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from socket import SHUT_RDWR, socket
 from typing import cast
 
+from farsite.model.control_plane import ControlElement, Sight
 from farsite.model.deployment import (
     Chain,
     Deployment,
@@ -38,6 +39,7 @@ from farsite.vims.driver import VimConnection
 from farsite.vims.drivers.linux import paths, repairs, rpc, wire
 from farsite.vims.drivers.linux.agent import daemon, remove
 from farsite.vims.drivers.linux.agent.main import MODULE, SETUP_FILE
+from farsite.vims.drivers.linux.hosts import SiteHost
 
 _CALL_TIMEOUT_S = 30.0
 _HEALTH_TIMEOUT_S = 2.0
@@ -47,7 +49,7 @@ _DYING_FOR_S = 1.0
 
 
 class LinuxDriver:
-    """Serves one registered Linux site. Offers `Networks`, `Chains` and `TellsEvents`."""
+    """Serves one registered Linux site. Offers `Networks`, `Chains`, `TellsEvents` and `ObservesHosts`."""
 
     def __init__(self, connection: VimConnection) -> None:
         address = connection.settings.get("address")
@@ -56,6 +58,7 @@ class LinuxDriver:
         self._connection = connection
         self._directory = paths.site_directory(connection.run_dir, connection.vim_id)
         self._socket = paths.agent_socket(self._directory)
+        self._host = SiteHost(connection)
         self._is_configured = False
         self._starting = asyncio.Lock()
         self._silent_since: float | None = None
@@ -170,6 +173,16 @@ class LinuxDriver:
         await self.close()
         namespace = paths.site_namespace(self._connection.vim_id)
         await asyncio.to_thread(remove.retire_site, self._connection.run_dir, self._directory, namespace)
+
+    # -- the host -------------------------------------------------------------------------------------------
+
+    async def look(self) -> Sight:
+        """The site's host, seen without starting anything."""
+        return await self._host.look()
+
+    async def control_plane(self) -> Sequence[ControlElement]:
+        """The agent and the namespace holder."""
+        return await self._host.control_plane()
 
     # -- networks, chains, events ---------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ connection that is refused was refused by somebody, so the host is up.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from farsite.vims.drivers.openstack.access import seconds_of
 from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.hot import Json
 from farsite.vims.drivers.openstack.stacks import answer, entries, inner, text
+from farsite.vims.probing import answers_at
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -159,21 +159,6 @@ class Hosts:
             state=ElementState.UP if is_up else ElementState.DOWN,
             detail="" if is_up else f"nobody takes a connection within {self._probe_s:g} s",
         )
-
-
-async def answers_at(address: str, port: int, limit_s: float, *, is_refused_up: bool = True) -> bool:
-    """Whether somebody at a TCP address answers; a refusal is an answer of the host, not of a service."""
-    try:
-        async with asyncio.timeout(limit_s):
-            _, writer = await asyncio.open_connection(address, port)
-    except ConnectionRefusedError:
-        return is_refused_up
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return True
 
 
 # -- in a thread --------------------------------------------------------------------------------------------

@@ -227,7 +227,7 @@ def choose_host(
     taken = state.groups.get(vnfc.anti_affinity_group, {}) if vnfc.anti_affinity_group else {}
     best: tuple[float, ZoneSize, str] | None = None
     nothing = Usage()
-    down = {fault.target for fault in state.standing("host_down", now)}
+    down = {fault.target for kind in ("host_down", "host_disabled") for fault in state.standing(kind, now)}
     for zone in zones:
         if vnfc.zone and vnfc.zone != zone.name:
             continue

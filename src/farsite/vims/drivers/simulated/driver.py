@@ -24,6 +24,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from farsite.model.control_plane import ControlElement, Sight
 from farsite.model.deployment import (
     Chain,
     Deployment,
@@ -38,7 +39,7 @@ from farsite.model.healing import Fence, Rung
 from farsite.model.ids import VnfcId, new_id
 from farsite.model.vim import Capabilities, ServiceHealth, VimHealth, Zone
 from farsite.vims.driver import VimConnection
-from farsite.vims.drivers.simulated import behaviour
+from farsite.vims.drivers.simulated import behaviour, hosts
 from farsite.vims.drivers.simulated.effects import Effect
 from farsite.vims.drivers.simulated.faults import FAULT_KINDS, STANDING, Fault, faults_in
 from farsite.vims.drivers.simulated.knobs import SETTINGS, read_knobs
@@ -216,6 +217,16 @@ class SimulatedDriver:
 
     async def fence(self, wanted: Deployment, vnfc_id: VnfcId) -> Fence:
         return await self._call("fence", lambda tx: behaviour.fence(tx, wanted, vnfc_id))
+
+    # -- hosts
+
+    async def look(self) -> Sight:
+        if not self._knobs.tells_of_hosts:
+            return Sight()
+        return await self._call("look", lambda tx: hosts.look(tx.state, self._sizes(tx), tx.now))
+
+    async def control_plane(self) -> Sequence[ControlElement]:
+        return hosts.elements(await self.look()) if self._knobs.tells_of_hosts else []
 
     # -- networks and chains
 

@@ -33,6 +33,10 @@ FAULT_KINDS: Mapping[str, str] = {
     " rebuild | respawn, the gentlest repair that helps; target is its id.",
     "drift_vnfc": "Its configuration is no longer the one it started with; target is its id. configuration",
     "host_down": "A host fails: all on it is dead and nothing is placed there; target is its name. for_s",
+    "host_service_down": "The VIM's service on a host stops reporting; the host and all on it go on; target"
+    " is its name, empty for every host. for_s",
+    "host_disabled": "A host is taken out of service: what stands there goes on, nothing is placed there;"
+    " target is its name. reason, for_s",
     "chain_counters": "Set counters; target is a chain. hop, vnfc_id, forward_packets, reverse_bytes ...",
 }
 """Kind -> what it does and which settings it takes. Times are seconds; `calls` is how many calls it strikes

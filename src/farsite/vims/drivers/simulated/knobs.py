@@ -24,6 +24,7 @@ SETTINGS: Mapping[str, str] = {
     "disk_gib": "Disk of each zone in GiB (default 4000000).",
     "hosts": "Compute hosts of each zone, which share its size evenly (default one per 512 vCPUs).",
     "zones": "Names of the availability zones of each region (default nova), or name -> size.",
+    "tells_of_hosts": "True: it tells how its compute hosts are, as to an administrator (default false).",
     "lacks": "Features that this VIM does not offer (default none).",
     "regions": "Names of the regions (default RegionOne).",
     "region": "The one of its regions that the registration is confined to (default all).",
@@ -62,6 +63,7 @@ class Knobs:
     images: tuple[str, ...]
     provider_networks: tuple[str, ...]
     management_ports: tuple[int, ...]
+    tells_of_hosts: bool
     lacks: frozenset[str]
     faults: tuple[Fault, ...]
     unknown: tuple[str, ...]
@@ -96,6 +98,7 @@ def read_knobs(settings: Mapping[str, object]) -> Knobs:
         management_ports=tuple(
             int(port) for port in _names(settings, "management_ports", ("8080",), wrong) if port.isdigit()
         ),
+        tells_of_hosts=settings.get("tells_of_hosts") is True,
         lacks=frozenset(_names(settings, "lacks", (), wrong)),
         faults=_faults(settings, wrong),
         unknown=tuple(sorted(set(settings) - set(SETTINGS) - STANDING)),

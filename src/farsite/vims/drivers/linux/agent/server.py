@@ -9,6 +9,7 @@ from typing import cast
 
 from farsite.model.deployment import Chain, Deployment, NetworkSpec
 from farsite.vims.drivers.linux import rpc, wire
+from farsite.vims.drivers.linux.agent import looking
 from farsite.vims.drivers.linux.agent.holder import Held
 from farsite.vims.drivers.linux.agent.launcher import Launcher
 from farsite.vims.drivers.linux.agent.site import Setup, Site
@@ -19,6 +20,14 @@ Method = Callable[[Site, Params], Awaitable[object]]
 
 async def _ping(site: Site, _: Params) -> object:
     return site.health()
+
+
+async def _look(site: Site, _: Params) -> object:
+    return await looking.look(site)
+
+
+async def _sees(_: Site, params: Params) -> object:
+    return await looking.sees([str(one) for one in cast(list[object], params["addresses"])])
 
 
 async def _configure(site: Site, params: Params) -> object:
@@ -83,6 +92,8 @@ async def _hear(site: Site, params: Params) -> object:
 
 METHODS: Mapping[str, Method] = {
     "ping": _ping,
+    "look": _look,
+    "sees": _sees,
     "configure": _configure,
     "capabilities": _capabilities,
     "zones": _zones,

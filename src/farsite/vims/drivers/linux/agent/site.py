@@ -627,6 +627,17 @@ class Site:
         """See `Journal.after`."""
         return self.journal.after(after)
 
+    @property
+    def endpoint(self) -> str:
+        """The site's address on the underlay."""
+        return self._endpoint
+
+    def peers(self) -> frozenset[str]:
+        """Underlay addresses of the sites that networks and chains reach from here."""
+        found = {peer for network in self._networks for peer in network.peers}
+        found |= {address for chain in self._chains for address in chain.endpoints.values()}
+        return frozenset(found - {self._endpoint})
+
     def health(self) -> dict[str, object]:
         """What the driver's health check shows."""
         silent = [

@@ -1,0 +1,64 @@
+"""What a simulated VIM tells of its compute hosts and of itself, as an OpenStack tells an administrator."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from farsite.model.control_plane import ControlElement, ElementKind, ElementState, HostObservation, Sight
+from farsite.vims.drivers.simulated.faults import Fault
+from farsite.vims.drivers.simulated.knobs import ZoneSize, host_names
+from farsite.vims.drivers.simulated.state import State
+
+_SILENCE = timedelta(seconds=60)
+"""How long a service has been silent when it is called down."""
+
+
+def look(state: State, zones: Sequence[ZoneSize], now: float) -> Sight:
+    """Every host of every zone. One that fails has not answered since, one whose service does not report
+    answers itself."""
+    moment = datetime.fromtimestamp(now, UTC)
+    hosts: list[HostObservation] = []
+    for zone in zones:
+        for host in host_names(zone):
+            is_down = bool(_aimed_at(state, "host_down", host, now))
+            is_silent = is_down or bool(_aimed_at(state, "host_service_down", host, now))
+            disabled = _aimed_at(state, "host_disabled", host, now)
+            hosts.append(
+                HostObservation(
+                    host=host,
+                    region=zone.region,
+                    zone=zone.name,
+                    service=not is_silent,
+                    management=not is_down if is_silent else None,
+                    is_disabled=bool(disabled),
+                    seen_at=moment - _SILENCE if is_silent else moment,
+                    detail=disabled[0].words("reason", "") if disabled else "",
+                )
+            )
+    return Sight(hosts=tuple(hosts), vim_time=moment)
+
+
+def _aimed_at(state: State, kind: str, host: str, now: float) -> list[Fault]:
+    return [one for one in state.standing(kind, now) if one.aims_at(host)]
+
+
+def elements(sight: Sight) -> list[ControlElement]:
+    """One service per host, and the one that answers for all."""
+    one_of_all = ControlElement(service="simulator", kind=ElementKind.CONTROL, state=ElementState.UP)
+    of_hosts = [
+        ControlElement(
+            service="simulated-compute",
+            kind=ElementKind.COMPUTE,
+            region=one.region,
+            host=one.host,
+            zone=one.zone,
+            state=ElementState.DOWN
+            if one.service is False
+            else ElementState.DISABLED
+            if one.is_disabled
+            else ElementState.UP,
+            detail=one.detail,
+            seen_at=one.seen_at,
+        )
+        for one in sight.hosts
+    ]
+    return [one_of_all, *of_hosts]
