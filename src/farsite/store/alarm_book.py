@@ -34,6 +34,11 @@ from farsite.store.exclusion import begin_to_write, hold, put
 from farsite.store.many import insert_many
 from farsite.store.tables import alarm_history, alarm_holds, alarms
 
+# As the partial index `ux_alarms_latest` has it: "is_latest = 1", which a boolean column is to SQLite, does
+# not say the same to its planner, and it would read the whole table for every batch.
+LATEST = sa.text("alarms.is_latest")
+# Beside a condition that finds few. As a plain comparison SQLite would rather look at all that are open.
+STANDING = alarms.c.is_open.is_not(sa.false())
 _IN_ONE_QUERY = 500
 _REFRESHED_SHARE = 4
 """A repetition is written down when this share of the time until silence has passed: not each of a storm."""
@@ -103,8 +108,9 @@ class Book:
             # A row that is not there yet cannot be locked.
             hold(self._connection, f"alarm {wanted[0]}")
         for some in _in_chunks(wanted):
-            latest = sa.and_(alarms.c.identity.in_(some), alarms.c.is_latest)
-            self._read(sa.select(alarms).where(latest).order_by(alarms.c.identity))
+            self._read(
+                sa.select(alarms).where(alarms.c.identity.in_(some), LATEST).order_by(alarms.c.identity)
+            )
             held = sa.select(alarm_holds).where(alarm_holds.c.identity.in_(some))
             for row in self._connection.execute(held):
                 self._holds[row.identity] = (row.is_clear, row.due_at, decode(Report, row.body))
@@ -335,8 +341,7 @@ class Book:
 
     def doubt_the_silent(self, *, limit: int) -> int:
         """Alarms whose source has been silent for too long become INDETERMINATE, never cleared; how many."""
-        due = alarms.c.silent_at <= self._now
-        query = sa.select(alarms).where(due, alarms.c.is_latest, alarms.c.is_open)
+        query = sa.select(alarms).where(alarms.c.silent_at <= self._now, LATEST, STANDING)
         found = self._read(query.order_by(alarms.c.silent_at).limit(limit))
         for row in found:
             before = row.alarm

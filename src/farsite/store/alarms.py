@@ -14,7 +14,7 @@ from farsite.model.ids import EventId, ProjectId
 from farsite.model.query import Ask, Page
 from farsite.model.vim import Vim
 from farsite.store import outbox
-from farsite.store.alarm_book import Book, Entered
+from farsite.store.alarm_book import LATEST, STANDING, Book, Entered
 from farsite.store.encoding import decode
 from farsite.store.exclusion import hold
 from farsite.store.many import insert_many
@@ -231,7 +231,7 @@ def enter_due(connection: sa.Connection, now: datetime, *, limit: int) -> int:
 
 def is_anything_silent(connection: sa.Connection, now: datetime) -> bool:
     """Whether the source of an open alarm has been silent for too long."""
-    query = sa.select(alarms.c.id).where(alarms.c.silent_at <= now, alarms.c.is_latest, alarms.c.is_open)
+    query = sa.select(alarms.c.id).where(alarms.c.silent_at <= now, LATEST, STANDING)
     return connection.execute(query.limit(1)).first() is not None
 
 
@@ -245,8 +245,11 @@ def doubt_the_silent(connection: sa.Connection, now: datetime, *, limit: int) ->
 
 def suppressed_by_what(connection: sa.Connection) -> list[tuple[ProjectId, str]]:
     """What keeps open alarms from being told, with the project: each reason once."""
+    # The second condition is that of the partial index, the first a stretch of it: with one of them alone
+    # SQLite reads the table.
+    nothing = sa.literal_column("''", sa.String)
     hidden = sa.select(alarms.c.project_id, alarms.c.suppressed_by).where(
-        alarms.c.suppressed_by != "", alarms.c.is_open
+        alarms.c.suppressed_by > nothing, alarms.c.suppressed_by != nothing, STANDING
     )
     return [(ProjectId(row.project_id), row.suppressed_by) for row in connection.execute(hidden.distinct())]
 

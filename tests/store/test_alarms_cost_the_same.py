@@ -1,0 +1,97 @@
+"""What is done for an alarm is the same whether a hundred alarms stand or many thousands.
+
+Work is counted and not timed: by the instructions of SQLite's machine, and by the rows of the table that
+PostgreSQL read.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+from records import an_alarm, later
+
+from farsite.model.alarm_reports import Outcome, Report
+from farsite.model.ids import AlarmId, new_id
+from farsite.store import alarms
+from farsite.store.database import Database
+
+_FEW, _MANY = 200, 6_000
+_INSTRUCTIONS = 50
+"""SQLite counts in steps of so many."""
+
+
+def reports(first: int, count: int, *, second: float = 0, silent_after_s: float = 100) -> list[Report]:
+    return [
+        Report(
+            alarm=replace(
+                an_alarm(f"host-{number}", "psu"),
+                id=AlarmId(new_id()),
+                source="webhook",
+                raised_at=later(0),
+                event_at=later(second),
+            ),
+            silent_after_s=silent_after_s,
+        )
+        for number in range(first, first + count)
+    ]
+
+
+def work_of(database: Database, do: Callable[[sa.Connection], object]) -> int:
+    """How much the store works for one thing."""
+    with database.transaction() as connection:
+        if not database.is_sqlite:
+            read = sa.text(
+                "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables "
+                "WHERE relname = 'alarms'"
+            )
+            before = connection.execute(read).scalar_one()
+            do(connection)
+            return int(connection.execute(read).scalar_one() - before)
+        count = 0
+
+        def step() -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.set_progress_handler(step, _INSTRUCTIONS)
+        do(connection)
+        driver.set_progress_handler(None, 0)
+        return count * _INSTRUCTIONS
+
+
+def repeat(connection: sa.Connection) -> None:
+    """Twenty alarms that stand are told again."""
+    found = alarms.take_in(connection, reports(0, 20, second=1), now=later(1))
+    assert [one.outcome for one in found] == [Outcome.REFRESHED] * 20
+
+
+def look(connection: sa.Connection) -> None:
+    """Is anything to be done about alarms that stand? Nothing is."""
+    assert not alarms.is_anything_silent(connection, later(50))
+    assert alarms.doubt_the_silent(connection, later(50), limit=500) == 0
+    assert alarms.suppressed_by_what(connection) == []
+
+
+@pytest.mark.parametrize("do", [repeat, look])
+def test_alarms_that_stand_do_not_make_others_dearer(
+    database: Database, do: Callable[[sa.Connection], None]
+) -> None:
+    """A storm would slow down the more, the longer it lasts, and so would every look at what is silent."""
+    work: list[int] = []
+    standing = 0
+    for wanted in (_FEW, _MANY):
+        while standing < wanted:
+            with database.transaction() as connection:
+                alarms.take_in(connection, reports(standing, 200), now=later(0))
+            standing += 200
+        if not database.is_sqlite:
+            # As its own upkeep would do in time: without it PostgreSQL guesses what a table holds.
+            with database.transaction() as connection:
+                connection.execute(sa.text("ANALYZE alarms"))
+        work.append(work_of(database, do))
+    few, many = work
+    assert many < few * 2 + _FEW, f"{few} with {_FEW:,} alarms, {many} with {_MANY:,}"
