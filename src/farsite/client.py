@@ -76,6 +76,18 @@ class Named(TypedDict):
     name: str
 
 
+class NewBroker(TypedDict):
+    name: str
+    token: str
+
+
+class KnownBroker(TypedDict):
+    name: str
+    created_at: str
+    heard_at: str | None
+    waiting: int
+
+
 class ConfigurationDifference(TypedDict):
     place: str
     diff: str
@@ -1290,6 +1302,15 @@ class Client:
 
     def function_metrics(self, vnf: str) -> list[FunctionSample]:
         return cast("list[FunctionSample]", self._get(f"/vnfs/{_in_path(vnf)}/function/metrics"))
+
+    def create_broker(self, name: str) -> NewBroker:
+        return cast("NewBroker", self._post("/brokers", {"name": name}))
+
+    def brokers(self) -> list[KnownBroker]:
+        return cast("list[KnownBroker]", list(self._list("/brokers")))
+
+    def delete_broker(self, name: str) -> None:
+        self.request("DELETE", f"{ROOT}/brokers/{_in_path(name)}")
 
     def nodes(self) -> list[Node]:
         return cast("list[Node]", list(self._list("/nodes")))

@@ -88,7 +88,8 @@ class Farsite:
         self.vnf_keys = KeyDirectory(
             settings.data_dir / "keys" / "vnfs", owner="VNF instance", remedy="farsite vnf secret set"
         )
-        self.devices = Devices(self.database, self.drivers, Adapters(settings.adapter_dirs), self.vnf_keys)
+        adapters = Adapters(settings.adapter_dirs)
+        self.devices = Devices(self.database, self.drivers, adapters, self.vnf_keys, self.clock)
         self.notifier = Notifier(
             settings, self.database, self.feed, self.subscription_keys, READERS, self.clock
         )

@@ -10,8 +10,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
-from local_shell import LocalShell
-
 from farsite.model.configuration import Configuration
 from farsite.store.encoding import decode
 from farsite.vnfs import adapters
@@ -19,6 +17,7 @@ from farsite.vnfs.adapter import Adapter, Wanted
 from farsite.vnfs.conformance import Subject
 from farsite.vnfs.dictionary import read
 from farsite.vnfs.shell_adapter import ShellAdapter
+from farsite.vnfs.transports.local import LocalShell
 
 SHIPPED = Path(adapters.__file__).parent
 

@@ -2,11 +2,15 @@
 
 import contextlib
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,8 @@ class Balancer:
     vnf: str
     port: int
     web: int
+    broker: str = ""
+    broker_command: tuple[str, ...] = ()
 
     def document(self, weight: int = 1, **over: object) -> Mapping[str, Any]:
         member = {"name": "web-1", "address": "127.0.0.1", "port": self.web, "weight": weight}
@@ -51,7 +57,10 @@ class Balancer:
 
     def configure(self, **body: object) -> Mapping[str, Any]:
         """The operation at its end."""
-        operation = self.ask("POST", "/configure", 202, json=body)
+        return self.ended(self.ask("POST", "/configure", 202, json=body))
+
+    def ended(self, operation: Mapping[str, Any]) -> Mapping[str, Any]:
+        """It once it has ended."""
         ends = time.monotonic() + 60
         while True:
             found = self.service.native("GET", f"/operations/{operation['id']}").json()
@@ -81,8 +90,8 @@ class Web:
         return int(self.server.server_address[1])
 
 
-@pytest.fixture
-def balancer(database_url: str) -> Iterator[Balancer]:
+@pytest.fixture(params=["direct", "brokered"])
+def balancer(database_url: str, request: pytest.FixtureRequest) -> Iterator[Balancer]:
     directory = Path(tempfile.mkdtemp(prefix="fst-", dir="/tmp"))
     (directory / "haproxy.cfg").write_text(
         f"global\n  stats socket {directory}/admin mode 600 level admin\n"
@@ -98,23 +107,42 @@ def balancer(database_url: str) -> Iterator[Balancer]:
             created = service.native("POST", "/vnfs", json={"package": package["id"], "name": "lb"}).json()
             found = Balancer(service, device, directory, created["id"], free_port(), web.port)
             found.ask("PUT", "/secrets/key", 204, json={"value": (directory / "ssh" / "user").read_text()})
-            found.ask("PUT", "/management", json=managed(found))
-            yield found
+            with brokered(found) if request.param == "brokered" else contextlib.nullcontext(found) as ready:
+                ready.ask("PUT", "/management", json=managed(ready))
+                yield ready
     finally:
         device.stop()
         web.server.shutdown()
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            import os
-            import signal
-
             os.kill(int((directory / "pid").read_text()), signal.SIGTERM)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def brokered(one: Balancer) -> Iterator[Balancer]:
+    """The same with a broker in between: a process of its own with a connection of its own."""
+    made = one.service.native("POST", "/brokers", json={"name": "edge"})
+    assert made.status_code == 201, made.text
+    token = one.directory / "broker-token"
+    token.touch(0o600)
+    token.write_text(made.json()["token"])
+    words = ["--name", "edge", "--url", one.service.url, "--token-file", str(token)]
+    words += ["--state-dir", str(one.directory / "broker")]
+    command = (str(Path(sys.executable).parent / "farsite"), "broker", "run", *words)
+    process = subprocess.Popen(command)
+    try:
+        yield replace(one, broker="edge", broker_command=command)
+    finally:
+        process.terminate()
+        assert process.wait(20) in (0, -signal.SIGTERM)
 
 
 def managed(one: Balancer, **access: object) -> Mapping[str, Any]:
     directory = one.directory
     return {
         "adapter": "haproxy",
+        "way": "broker" if one.broker else "direct",
+        "broker": one.broker,
         "access": {
             "host": "127.0.0.1",
             "port": one.device.port,
@@ -218,3 +246,49 @@ def test_what_is_wrong_is_refused_before_anything_is_accepted(balancer: Balancer
     refused = balancer.configure(document=balancer.document())
     assert refused["state"] == "ROLLED_BACK"
     assert "host key" in refused["error"]["detail"].lower()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("balancer", ["brokered"], indirect=True)
+def test_a_broker_that_is_killed_again_and_again_does_each_change_once(balancer: Balancer) -> None:
+    """Whatever it was at is on its disk; who comes after it asks the device what became of it."""
+    assert balancer.configure(document=balancer.document())["state"] == "COMPLETED"
+    # A second process with the same token and directory stands for one that is restarted at any moment.
+    struck = subprocess.Popen(balancer.broker_command)
+    for weight in (2, 3, 4):
+        operation = balancer.ask("POST", "/configure", 202, json={"document": balancer.document(weight)})
+        for _ in range(3):
+            time.sleep(0.7)
+            struck.kill()
+            struck.wait()
+            struck = subprocess.Popen(balancer.broker_command)
+        assert balancer.ended(operation)["state"] == "COMPLETED"
+        assert f"weight {weight}" in balancer.runs
+    struck.kill()
+    struck.wait()
+    kept = balancer.directory / "broker"
+    until(lambda: not list((kept / "jobs").iterdir()) and not list((kept / "answers").iterdir()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("balancer", ["brokered"], indirect=True)
+def test_jobs_are_for_the_broker_alone(balancer: Balancer) -> None:
+    """They carry the secrets of functions."""
+    asked = balancer.service.native("POST", "/brokers/edge/jobs/next", json={})
+    assert asked.status_code == 403, asked.text
+    assert balancer.service.native("POST", "/brokers", json={"name": "other"}).status_code == 201
+    token = (balancer.directory / "broker-token").read_text()
+    with balancer.service.http_as(token) as other:
+        assert other.post("/farsite/v1/brokers/other/jobs/next", json={}).status_code == 403
+        assert other.get("/farsite/v1/vnfs").status_code == 403
+        answer = other.put("/farsite/v1/brokers/edge/jobs/nosuch/answer", json={"job_id": "nosuch"})
+        assert answer.status_code == 404
+        wrong = other.put("/farsite/v1/brokers/edge/jobs/nosuch/answer", json={"job": 1})
+        assert wrong.status_code == 400
+
+
+def until(holds: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < ends, "it never came"
+        time.sleep(0.1)

@@ -12,6 +12,7 @@ from farsite.api.native import (
     alarm_wishes,
     alarms,
     availability,
+    brokers,
     configurations,
     control_plane,
     healing,
@@ -72,8 +73,16 @@ def make_app(context: Context) -> FastAPI:
         nodes,
     ):
         app.include_router(part.router)
-    parts = (alarm_wishes, availability, configurations, control_plane, hosts, healing, vnf_credentials)
-    for part in parts:
+    for part in (
+        alarm_wishes,
+        availability,
+        brokers,
+        configurations,
+        control_plane,
+        hosts,
+        healing,
+        vnf_credentials,
+    ):
         app.include_router(part.router)
     app.include_router(discovery.router)
     app.include_router(tacker_vims.router)

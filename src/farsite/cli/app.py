@@ -21,6 +21,7 @@ NOUNS = {
     "op": "Operations: what runs, why it waits, how to go on.",
     "alarm": "Alarms: what is wrong now and was before.",
     "adapter": "Adapters: what manages the inside of functions.",
+    "broker": "Brokers: who talks to devices from where these are reachable.",
     "node": "Nodes: the processes of Farsite itself.",
     "subscription": "Subscriptions: who is told of alarms and operations.",
     "policy": "Policies: how faults are healed on its own.",

@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from farsite.lifecycle.brokering import BrokeredAdapter, Mailbox
+from farsite.model.clock import Clock
 from farsite.model.errors import Conflict, Invalid
 from farsite.model.ids import VnfcId
 from farsite.model.management import Access, Management, Way
@@ -14,6 +16,7 @@ from farsite.store import managements
 from farsite.store.database import Connection, Database
 from farsite.vims.registry import Drivers
 from farsite.vnfs.adapter import Adapter
+from farsite.vnfs.broker.jobs import JobAccess
 from farsite.vnfs.registry import Adapters
 from farsite.vnfs.shell_adapter import ShellAdapter
 from farsite.vnfs.transports.passage import Through
@@ -37,6 +40,7 @@ class Devices:
     drivers: Drivers
     adapters: Adapters
     keys: KeyDirectory
+    clock: Clock
 
     @asynccontextmanager
     async def open(self, vnf: VnfInstance) -> AsyncGenerator[Device]:
@@ -66,8 +70,12 @@ class Devices:
         folder = self.adapters.get(management.adapter)
         access = management.access
         if management.way is Way.BROKER:
-            raise Conflict(
-                f"VNF instance {vnf.id} is managed by the broker {management.broker}, which is not there."
+            return BrokeredAdapter(
+                folder.about,
+                Mailbox(database=self.database, keys=self.keys, clock=self.clock),
+                management,
+                _for_broker(access, secrets),
+                name=vnf.name or vnf.id,
             )
         through = self._through(vnf, access)
         shell = SshShell(f"{vnf.name} ({access.place})", ssh_access(access, secrets), through)
@@ -94,6 +102,21 @@ class Devices:
             return await driver.reach(VnfcId(access.vnfc_id), access.port)
 
         return open_stream
+
+
+def _for_broker(access: Access, secrets: Mapping[str, str]) -> JobAccess:
+    """What the broker needs to reach the device; without a host it is the broker's own machine."""
+    if not access.host:
+        return JobAccess()
+    known = ssh_access(access, secrets)
+    return JobAccess(
+        host=known.host,
+        port=known.port,
+        user=known.user,
+        host_keys=known.host_keys,
+        private_key=known.private_key,
+        password=known.password,
+    )
 
 
 def ssh_access(access: Access, secrets: Mapping[str, str]) -> SshAccess:

@@ -11,16 +11,18 @@ VNF_SIGNATURE = "VNF: "
 class Role(StrEnum):
     """`reader` looks, `operator` also starts operations and acknowledges, `admin` also registers VIMs
     and makes tokens. `source` does nothing but tell of faults, which readers may not; `vnf` is a VNF's own
-    credential, which asks for its own scaling and repair and for nothing else."""
+    credential, which asks for its own scaling and repair and for nothing else; `broker` is a broker's, which
+    fetches and answers its own jobs and nothing else."""
 
     SOURCE = "source"
     VNF = "vnf"
+    BROKER = "broker"
     READER = "reader"
     OPERATOR = "operator"
     ADMIN = "admin"
 
 
-_RANK = {Role.VNF: -2, Role.SOURCE: -1, Role.READER: 0, Role.OPERATOR: 1, Role.ADMIN: 2}
+_RANK = {Role.BROKER: -3, Role.VNF: -2, Role.SOURCE: -1, Role.READER: 0, Role.OPERATOR: 1, Role.ADMIN: 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,5 +42,5 @@ class Caller:
 
     def may(self, needed: Role) -> bool:
         if needed is Role.SOURCE:
-            return self.role not in (Role.READER, Role.VNF)
+            return self.role not in (Role.READER, Role.VNF, Role.BROKER)
         return _RANK[self.role] >= _RANK[needed]

@@ -696,3 +696,29 @@ vnf_configurations = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Index("ix_vnf_configurations_state", "vnf_id", "state"),
 )
+
+brokers = sa.Table(
+    "brokers",
+    metadata,
+    _project(),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("heard_at", UtcTime),
+    sa.PrimaryKeyConstraint("project_id", "name"),
+)
+
+broker_jobs = sa.Table(
+    "broker_jobs",
+    metadata,
+    sa.Column("id", sa.String(100), primary_key=True),
+    _project(),
+    sa.Column("broker", sa.String(255), nullable=False),
+    sa.Column("vnf_id", sa.String(36), nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    # Encrypted with the VNF's key: values of secrets are in it. NULL once it is answered.
+    sa.Column("job", sa.LargeBinary),
+    sa.Column("answer", sa.LargeBinary),
+    sa.Column("deadline_at", UtcTime, nullable=False),
+    sa.Index("ix_broker_jobs_broker", "project_id", "broker", "number"),
+    sa.Index("ix_broker_jobs_deadline", "deadline_at"),
+)

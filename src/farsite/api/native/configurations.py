@@ -18,7 +18,7 @@ from farsite.model.configuration_checks import check
 from farsite.model.errors import Conflict, Invalid, NotFound
 from farsite.model.management import Access, ConfigurationVersion, Management, VersionState, Way
 from farsite.model.query import Ask
-from farsite.store import instances, managements
+from farsite.store import brokers, instances, managements
 from farsite.vnfs.adapter import About, Difference, Wanted
 
 router = APIRouter(prefix=ROOT, tags=["Inside of VNF instances"])
@@ -165,6 +165,9 @@ def manage(vnf: str, body: ManagementWire, context: Here, caller: Asker) -> Mana
                 raise Invalid(
                     f'VNF instance {found.id} has no VNFC "{body.access.vnfc}". VNFCs: {", ".join(known)}.'
                 )
+        if body.broker:
+            with starting.named_in_the_body():
+                brokers.get(connection, found.project_id, body.broker)
         management = Management(
             vnf_id=found.id,
             project_id=found.project_id,
@@ -357,7 +360,17 @@ async def metrics(vnf: str, context: Here, caller: Asker) -> list[SampleView]:
 
 def _check(body: ManagementWire) -> None:
     access = body.access
-    if bool(access.vnfc) == bool(access.host):
+    if (body.way is Way.BROKER) != bool(body.broker):
+        raise Invalid("A broker is named exactly when the way is through a broker.")
+    if body.way is Way.BROKER:
+        if access.vnfc:
+            raise Invalid(
+                "A broker has no way through a VIM. Name the device's host as the broker sees it, or none "
+                "for the broker's own machine."
+            )
+        if not access.host:
+            return
+    elif bool(access.vnfc) == bool(access.host):
         raise Invalid("An access names either a vnfc (reached through its VIM) or a host.")
     for name in ("private_key", "password"):
         value: str = getattr(access, name)
@@ -368,8 +381,6 @@ def _check(body: ManagementWire) -> None:
             )
     if bool(access.private_key) == bool(access.password):
         raise Invalid("An access has either a private_key or a password.")
-    if (body.way is Way.BROKER) != bool(body.broker):
-        raise Invalid("A broker is named exactly when the way is through a broker.")
 
 
 def _access(wire: AccessWire) -> Access:

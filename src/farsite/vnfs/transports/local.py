@@ -1,4 +1,4 @@
-"""A shell of this machine, for products that run beside the test."""
+"""A shell of this machine, for products that run beside a broker."""
 
 import asyncio
 import contextlib

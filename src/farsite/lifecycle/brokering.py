@@ -1,0 +1,194 @@
+"""An adapter whose calls a broker makes: the same seam, with the network and a broker's restarts in between.
+
+A call is a job in the database, which the broker fetches and answers. A call that changes the device has a
+job id that follows from the change, so asking once more after silence asks for the same job and gets its
+answer.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from farsite.model.clock import Clock
+from farsite.model.errors import VnfUnreachable
+from farsite.model.ids import new_id
+from farsite.model.management import Management
+from farsite.secrets import KeyDirectory
+from farsite.store import brokers
+from farsite.store.database import Connection, Database
+from farsite.vnfs.adapter import About, ErrorCode, Outcome, Plan, Probed, Running, Sample, Wanted
+from farsite.vnfs.broker.jobs import (
+    Answer,
+    Job,
+    JobAccess,
+    JobVerb,
+    answer_from_json,
+    error_of,
+    job_to_json,
+)
+
+_FIRST_LOOK_S = 0.02
+_LAST_LOOK_S = 0.25
+_WAITS_S = 60.0
+_KEPT = timedelta(hours=1)
+"""How long a job, or an answer that nobody fetched, is kept beyond its deadline."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mailbox:
+    """Where jobs are put and answers are found."""
+
+    database: Database
+    keys: KeyDirectory
+    clock: Clock
+
+    async def done(self, management: Management, job: Job) -> Answer:
+        """The answer to a job; waits for it until the job's deadline.
+
+        Raises:
+            NotFound: there is no such broker.
+            VnfUnreachable: no answer in time; whether it was done is not known.
+        """
+        await self.database.run(self._put, management, job)
+        pause_s = _FIRST_LOOK_S
+        while True:
+            sealed = await self.database.read(brokers.answer_of, job.id)
+            if sealed is not None:
+                answer = answer_from_json(json.loads(self.keys.decrypt(management.vnf_id, sealed)["answer"]))
+                # Looked for once more after a death of ours, so it goes with the operation's next call.
+                if job.verb not in _CHANGING:
+                    await self.database.run(brokers.forget_job, job.id)
+                return answer
+            if self.clock.now() >= job.deadline_at:
+                heard = await self.database.run(self._heard, management)
+                raise VnfUnreachable(
+                    f"The broker {management.broker} has not answered for {job.name}. "
+                    f"{f'It was heard last at {heard:%H:%M:%S}.' if heard else 'It was never heard of.'} "
+                    f"See that it runs and reaches Farsite and the device.",
+                    about={"code": ErrorCode.UNREACHABLE},
+                )
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, _LAST_LOOK_S)
+
+    def _put(self, connection: Connection, management: Management, job: Job) -> None:
+        brokers.get(connection, management.project_id, management.broker)
+        now = self.clock.now()
+        brokers.forget_late(connection, now - _KEPT)
+        brokers.put_job(
+            connection,
+            job_id=job.id,
+            project_id=management.project_id,
+            broker=management.broker,
+            vnf_id=management.vnf_id,
+            number=round(now.timestamp() * 1_000_000),
+            job=self.keys.encrypt(management.vnf_id, {"job": json.dumps(job_to_json(job))}),
+            deadline_at=job.deadline_at,
+        )
+
+    def _heard(self, connection: Connection, management: Management) -> datetime | None:
+        return brokers.get(connection, management.project_id, management.broker).heard_at
+
+
+_CHANGING = frozenset({JobVerb.APPLY, JobVerb.CONFIRM, JobVerb.REVERT})
+
+
+class BrokeredAdapter:
+    """One device behind a broker."""
+
+    def __init__(
+        self, about: About, mailbox: Mailbox, management: Management, access: JobAccess, *, name: str
+    ) -> None:
+        self._about = about
+        self._mailbox = mailbox
+        self._management = management
+        self._access = access
+        self._name = name
+
+    @property
+    def about(self) -> About:
+        return self._about
+
+    async def fetch(self) -> Running:
+        """See `Adapter.fetch`."""
+        found = (await self._ask(JobVerb.FETCH)).running
+        assert found is not None
+        return found
+
+    async def plan(self, wanted: Wanted, running: Running) -> Plan:
+        """See `Adapter.plan`."""
+        found = (await self._ask(JobVerb.PLAN, wanted=wanted, running=running)).plan
+        assert found is not None
+        return found
+
+    async def apply(self, wanted: Wanted, plan: Plan, *, change_id: str, confirm_within_s: float) -> None:
+        """See `Adapter.apply`."""
+        await self._ask(
+            JobVerb.APPLY,
+            wanted=wanted,
+            plan=plan,
+            change_id=change_id,
+            confirm_within_s=confirm_within_s,
+        )
+
+    async def confirm(self, change_id: str) -> None:
+        """See `Adapter.confirm`."""
+        await self._ask(JobVerb.CONFIRM, change_id=change_id)
+
+    async def revert(self, change_id: str) -> None:
+        """See `Adapter.revert`."""
+        await self._ask(JobVerb.REVERT, change_id=change_id)
+
+    async def outcome(self, change_id: str) -> Outcome:
+        """See `Adapter.outcome`."""
+        found = (await self._ask(JobVerb.OUTCOME, change_id=change_id)).outcome
+        assert found is not None
+        return found
+
+    async def health(self) -> Sequence[Probed]:
+        """See `Adapter.health`."""
+        return (await self._ask(JobVerb.HEALTH)).health
+
+    async def metrics(self) -> Sequence[Sample]:
+        """See `Adapter.metrics`."""
+        return (await self._ask(JobVerb.METRICS)).metrics
+
+    async def close(self) -> None:
+        """Nothing is held between calls."""
+
+    async def _ask(
+        self,
+        verb: JobVerb,
+        *,
+        wanted: Wanted | None = None,
+        running: Running | None = None,
+        plan: Plan | None = None,
+        change_id: str = "",
+        confirm_within_s: float = 0.0,
+    ) -> Answer:
+        now = self._mailbox.clock.now()
+        job = Job(
+            id=f"{change_id}.{verb.value}" if verb in _CHANGING else new_id(),
+            device=self._management.vnf_id,
+            name=self._name,
+            verb=verb,
+            adapter=self._management.adapter,
+            access=self._access,
+            parameters=self._management.parameters,
+            keep_in=self._management.keep_in,
+            deadline_at=now + timedelta(seconds=max(_WAITS_S, confirm_within_s)),
+            document=wanted.document if wanted else None,
+            secrets=wanted.secrets if wanted else {},
+            running=running,
+            plan=plan,
+            change_id=change_id,
+            confirm_within_s=confirm_within_s,
+        )
+        answer = await self._mailbox.done(self._management, job)
+        if answer.fault is not None:
+            if verb in _CHANGING and answer.fault.kind == VnfUnreachable.__name__:
+                # Whoever asks again wants it tried again, not this answer once more.
+                await self._mailbox.database.run(brokers.forget_job, job.id)
+            raise error_of(answer.fault)
+        return answer
