@@ -42,7 +42,7 @@ class Balancer:
     port: int
     web: int
     broker: str = ""
-    broker_command: tuple[str, ...] = ()
+    process: "BrokerProcess | None" = None
 
     def document(self, weight: int = 1, **over: object) -> Mapping[str, Any]:
         member = {"name": "web-1", "address": "127.0.0.1", "port": self.web, "weight": weight}
@@ -118,6 +118,19 @@ def balancer(database_url: str, request: pytest.FixtureRequest) -> Iterator[Bala
         shutil.rmtree(directory, ignore_errors=True)
 
 
+class BrokerProcess:
+    """A broker that can be killed and started again."""
+
+    def __init__(self, command: tuple[str, ...]) -> None:
+        self._command = command
+        self.running = subprocess.Popen(command)
+
+    def strike(self) -> None:
+        self.running.kill()
+        self.running.wait()
+        self.running = subprocess.Popen(self._command)
+
+
 @contextlib.contextmanager
 def brokered(one: Balancer) -> Iterator[Balancer]:
     """The same with a broker in between: a process of its own with a connection of its own."""
@@ -129,12 +142,12 @@ def brokered(one: Balancer) -> Iterator[Balancer]:
     words = ["--name", "edge", "--url", one.service.url, "--token-file", str(token)]
     words += ["--state-dir", str(one.directory / "broker")]
     command = (str(Path(sys.executable).parent / "farsite"), "broker", "run", *words)
-    process = subprocess.Popen(command)
+    process = BrokerProcess(command)
     try:
-        yield replace(one, broker="edge", broker_command=command)
+        yield replace(one, broker="edge", process=process)
     finally:
-        process.terminate()
-        assert process.wait(20) in (0, -signal.SIGTERM)
+        process.running.terminate()
+        assert process.running.wait(20) in (0, -signal.SIGTERM)
 
 
 def managed(one: Balancer, **access: object) -> Mapping[str, Any]:
@@ -253,19 +266,14 @@ def test_what_is_wrong_is_refused_before_anything_is_accepted(balancer: Balancer
 def test_a_broker_that_is_killed_again_and_again_does_each_change_once(balancer: Balancer) -> None:
     """Whatever it was at is on its disk; who comes after it asks the device what became of it."""
     assert balancer.configure(document=balancer.document())["state"] == "COMPLETED"
-    # A second process with the same token and directory stands for one that is restarted at any moment.
-    struck = subprocess.Popen(balancer.broker_command)
+    assert balancer.process is not None
     for weight in (2, 3, 4):
         operation = balancer.ask("POST", "/configure", 202, json={"document": balancer.document(weight)})
         for _ in range(3):
-            time.sleep(0.7)
-            struck.kill()
-            struck.wait()
-            struck = subprocess.Popen(balancer.broker_command)
+            time.sleep(1.3)
+            balancer.process.strike()
         assert balancer.ended(operation)["state"] == "COMPLETED"
         assert f"weight {weight}" in balancer.runs
-    struck.kill()
-    struck.wait()
     kept = balancer.directory / "broker"
     until(lambda: not list((kept / "jobs").iterdir()) and not list((kept / "answers").iterdir()))
 

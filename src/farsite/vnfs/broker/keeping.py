@@ -18,6 +18,9 @@ class Kept:
         self._jobs, self._answers = directory / "jobs", directory / "answers"
         for place in (directory, self._jobs, self._answers):
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # What somebody before us died over; there may be secrets in it.
+            for unfinished in place.glob(".*"):
+                unfinished.unlink(missing_ok=True)
 
     def take(self, job: Job) -> None:
         """Write a job down, before it is begun."""
