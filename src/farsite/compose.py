@@ -18,6 +18,7 @@ from farsite.api.context import Context
 from farsite.api.readers import READERS
 from farsite.assurance.alarm_upkeep import AlarmUpkeep
 from farsite.assurance.correlating import Correlator
+from farsite.assurance.function_watch import FunctionWatch
 from farsite.assurance.healing import Healer
 from farsite.assurance.heartbeats import Heartbeats
 from farsite.assurance.history import History
@@ -105,6 +106,9 @@ class Farsite:
         self.thresholds = Thresholds(settings, self.database, self.intake, self.clock)
         self.alarm_upkeep = AlarmUpkeep(settings, self.database, self.clock, self._alarm_was_raised)
         self.vim_availability = VimAvailability(settings, self.database, self.clock)
+        self.function_watch = FunctionWatch(
+            settings, self.database, self.devices, self.thresholds, self.clock, self._alarm_was_raised
+        )
         self.controls = Controls(self.database, period_s=settings.control_poll_s)
         self.world = World(
             settings=settings,
@@ -136,6 +140,7 @@ class Farsite:
             self.history,
             self.alarm_upkeep,
             self.vim_availability,
+            self.function_watch,
         )
         if not self.database.is_sqlite:
             listener = Listener(

@@ -47,6 +47,10 @@ class Settings:
     """Seconds to wait for Keystone."""
     adapter_dir: str = ""
     """Directory with folders of adapters of VNFs (adapter.yaml each), beside those that come with us."""
+    function_watch_period_s: float = 30.0
+    """Seconds between looks into functions whose management is known: their health and figures. 0: never."""
+    function_drift_period_s: float = 300.0
+    """Seconds between comparisons of what runs inside a function with what shall run."""
     executor_id: str = ""
     """In whose name this process works. Empty: `embedded` on SQLite; on PostgreSQL the host's name with
     something new at every start. With a fixed one a restarted process takes up its own work at once."""

@@ -119,6 +119,25 @@ CHECKS_LATE = Counter(
 )
 VIMS = Gauge("farsite_vims", "VIMs that this process watches, by state.", ["state"], registry=REGISTRY)
 
+FUNCTION_WELL = Gauge(
+    "farsite_function_well",
+    "1 when a service of a VNF was found to work at the last look inside, 0 when not.",
+    ["vnf", "service"],
+    registry=REGISTRY,
+)
+CONFIGURATION_DRIFT = Gauge(
+    "farsite_configuration_drifted",
+    "1 when what runs inside a VNF was not what shall run at the last comparison.",
+    ["vnf"],
+    registry=REGISTRY,
+)
+FUNCTION_FIGURE = Gauge(
+    "farsite_function_figure",
+    "A figure of a VNF by its adapter's stable name, which carries the unit, and its labels.",
+    ["vnf", "name", "labels"],
+    registry=REGISTRY,
+)
+
 _OTHERS = "(others)"
 
 

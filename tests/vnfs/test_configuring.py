@@ -101,7 +101,14 @@ def balancer(database_url: str, request: pytest.FixtureRequest) -> Iterator[Bala
     device, web = Device(directory / "ssh"), Web()
     device.start()
     try:
-        with running(Settings(data_dir=directory / "data", database_url=database_url)) as service:
+        with running(
+            Settings(
+                data_dir=directory / "data",
+                database_url=database_url,
+                function_watch_period_s=1.0,
+                function_drift_period_s=1.0,
+            )
+        ) as service:
             service.register("sim")
             package = service.onboard("webserver")
             created = service.native("POST", "/vnfs", json={"package": package["id"], "name": "lb"}).json()
@@ -293,6 +300,39 @@ def test_jobs_are_for_the_broker_alone(balancer: Balancer) -> None:
         assert answer.status_code == 404
         wrong = other.put("/farsite/v1/brokers/edge/jobs/nosuch/answer", json={"job": 1})
         assert wrong.status_code == 400
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("balancer", ["direct"], indirect=True)
+def test_what_goes_wrong_inside_is_an_alarm_while_it_lasts(balancer: Balancer) -> None:
+    """An operator learns of it before the users do, and what to do is in the catalogue."""
+    assert balancer.configure(document=balancer.document())["state"] == "COMPLETED"
+
+    def stands(name: str) -> bool:
+        found = balancer.service.native("GET", "/alarms").json()
+        return any(one["specific_problem"] == name and one["cleared_at"] is None for one in found)
+
+    until(lambda: 'farsite_function_figure{labels="virtual_server=web"' in _metrics(balancer))
+    config = balancer.directory / "farsite.cfg"
+    was = config.read_text()
+    config.write_text(was + "\n# by hand\n")
+    until(lambda: stands("configuration-drifted"))
+    config.write_text(was)
+    until(lambda: not stands("configuration-drifted"))
+
+    os.kill(int((balancer.directory / "pid").read_text()), signal.SIGKILL)
+    until(lambda: stands("function-unwell"))
+    assert "farsite_function_well{" in _metrics(balancer)
+    balancer.device.stop()
+    until(lambda: stands("function-silent"))
+    balancer.device.start()
+    until(lambda: not stands("function-silent"))
+
+
+def _metrics(balancer: Balancer) -> str:
+    answer = balancer.service.http.get("/metrics")
+    assert answer.status_code == 200
+    return answer.text
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -246,6 +246,34 @@ LATENT_FAULT = AlarmType(
     remedy="Look at its memory, storage, cards and logs before it fails; move vital functions away.",
 )
 
+FUNCTION_UNWELL = AlarmType(
+    name="function-unwell",
+    object_kind="vnf",
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="Application subsystem failure",
+    severity=PerceivedSeverity.MAJOR,
+    effect="A service of the function does not work, by the function's own word or by trying it.",
+    remedy="See farsite vnf config health VNF, and what changed last: farsite vnf config history VNF.",
+)
+FUNCTION_SILENT = AlarmType(
+    name="function-silent",
+    object_kind="vnf",
+    event_type=EventType.COMMUNICATIONS_ALARM,
+    probable_cause="Connection establishment error",
+    severity=PerceivedSeverity.WARNING,
+    effect="The inside of the function cannot be reached, so it can be neither watched nor configured.",
+    remedy="See the detail: the way to the device, its host key, our key, the broker (farsite broker list).",
+)
+CONFIGURATION_DRIFTED = AlarmType(
+    name="configuration-drifted",
+    object_kind="vnf",
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="Configuration or customization error",
+    severity=PerceivedSeverity.WARNING,
+    effect="Somebody else changed what the configuration document owns; the next change takes it back.",
+    remedy="See farsite vnf config drift VNF; then reapply, or put it into the document.",
+)
+
 CATALOGUE: Mapping[str, AlarmType] = {
     one.name: one
     for one in (
@@ -270,6 +298,9 @@ CATALOGUE: Mapping[str, AlarmType] = {
         PATH_BROKEN,
         NS_DOWN,
         LATENT_FAULT,
+        FUNCTION_UNWELL,
+        FUNCTION_SILENT,
+        CONFIGURATION_DRIFTED,
     )
 }
 

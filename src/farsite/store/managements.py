@@ -47,6 +47,12 @@ def get(connection: sa.Connection, vnf_id: VnfInstanceId) -> Management:
     return found
 
 
+def everywhere(connection: sa.Connection) -> Sequence[Management]:
+    """How all VNFs of all projects are managed."""
+    rows = connection.execute(sa.select(vnf_managements.c.body).order_by(vnf_managements.c.vnf_id)).scalars()
+    return [decode(Management, body) for body in rows]
+
+
 def remove(connection: sa.Connection, vnf_id: VnfInstanceId) -> None:
     """Forget how a VNF is managed, its secrets and its versions; absent is success."""
     for table in (vnf_managements, vnf_secrets, vnf_configurations):
