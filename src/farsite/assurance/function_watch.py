@@ -18,13 +18,14 @@ from farsite.assurance.alarms import AlarmType
 from farsite.assurance.thresholds import Sample, Thresholds
 from farsite.lifecycle.managing import Device, Devices
 from farsite.model.clock import Clock
-from farsite.model.errors import FarsiteError, NotFound
+from farsite.model.errors import FarsiteError, NotFound, VnfFault
 from farsite.model.management import ConfigurationVersion, Management
 from farsite.model.vnf import VnfInstance
 from farsite.settings import Settings
 from farsite.store import alarms, instances, managements, operations
 from farsite.store.database import Connection, Database
 from farsite.vnfs.adapter import Probed, Wanted
+from farsite.vnfs.adapter import Sample as Figure
 
 log = structlog.get_logger()
 
@@ -109,7 +110,7 @@ class FunctionWatch:
                 async with asyncio.timeout(_LOOK_WITHIN_S), self._devices.open(one.vnf) as device:
                     looked = await device.adapter.health()
                     drift = await self._drift(one, device)
-                    samples = await device.adapter.metrics()
+                    samples = await _figures(device)
             except (FarsiteError, TimeoutError) as fault:
                 said = fault.detail if isinstance(fault, FarsiteError) else "It did not answer in time."
                 await self._tell(one, catalogue.FUNCTION_SILENT, said)
@@ -174,3 +175,12 @@ class FunctionWatch:
 
 def _what_is_wrong(looked: Sequence[Probed]) -> str:
     return "; ".join(f"not so: {one.name} ({one.said or 'no words'})" for one in looked if not one.is_well)
+
+
+async def _figures(device: Device) -> Sequence[Figure]:
+    """What is dead has no figures, and its health has told so."""
+    try:
+        return await device.adapter.metrics()
+    except VnfFault as fault:
+        log.debug("function_watch.no_figures", vnf_id=device.management.vnf_id, reason=fault.detail)
+        return ()
