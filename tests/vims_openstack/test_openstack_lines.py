@@ -89,6 +89,18 @@ FRAMES: dict[str, tuple[str, Sequence[bytes], Reply, int]] = {
         Reply(status=200, reason="OK", content=b""),
         1,
     ),
+    "a head without a length": (
+        "HEAD",
+        [b"HTTP/1.1 200 OK\r\nServer: Apache\r\n\r\n"],
+        Reply(status=200, reason="OK", content=b""),
+        1,
+    ),
+    "the head of the last": (
+        "HEAD",
+        [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"],
+        Reply(status=200, reason="OK", content=b""),
+        2,
+    ),
     "nothing": (
         "GET",
         [b"HTTP/1.1 204 No Content\r\n\r\n"],
