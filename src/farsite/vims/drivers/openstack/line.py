@@ -123,6 +123,9 @@ class Line(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._begin()
+        if self._waiting is None:
+            # A second answer to one question.
+            self.close()
 
     def on_status(self, status: bytes) -> None:
         self._reason += status
