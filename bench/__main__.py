@@ -19,6 +19,7 @@ from bench import (
     heartbeats,
     instantiation,
     intake,
+    jitter,
     linux_sites,
     lists,
     takeover,
@@ -36,6 +37,7 @@ PARTS = {
     "takeover": takeover.measure,
     "told": told.measure,
     "heartbeats": heartbeats.measure,
+    "jitter": jitter.measure,
     "intake": intake.measure,
     "alarm-history": alarm_history.measure,
 }
@@ -51,8 +53,12 @@ def main() -> int:
         "--kills", type=int, metavar="N", help="how often takeover kills a process (10; 1,000 take an hour)"
     )
     parser.add_argument(
-        "--vims", type=int, metavar="N", help="how many VIMs heartbeats watches (1,000 and 5,000)"
+        "--vims",
+        type=int,
+        metavar="N",
+        help="how many VIMs heartbeats watches (1,000 and 5,000), and jitter (200)",
     )
+    parser.add_argument("--minutes", type=float, metavar="N", help="how long jitter lasts (60)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
     for kind in ("freezes", "cuts"):
         parser.add_argument(f"--{kind}", type=int, metavar="N", help=f"the same for {kind}")
@@ -72,6 +78,7 @@ def main() -> int:
     parts = PARTS | {
         "takeover": functools.partial(takeover.measure, wanted=wanted),
         "heartbeats": functools.partial(heartbeats.measure, counts=counts),
+        "jitter": functools.partial(jitter.measure, minutes=given.minutes, count=given.vims),
     }
     figures: list[Figure] = []
     is_whole = True

@@ -14,9 +14,12 @@ and then obeys lines on stdin, each answered by one line of JSON:
     lose FIRST COUNT    nobody listens there any more, and what is open is reset
     hang FIRST COUNT    connections are taken, questions are not answered
     slow FIRST COUNT S  each answer takes up to so many seconds, by chance
-    mend                all is well again
+    jitter FIRST COUNT MEDIAN_S SPREAD SHARE
+                        answers take log-normal times, and that share of them never comes; never two of
+                        a cloud within some seconds
+    mend [FIRST COUNT]  all of them, or those, are well again
     begin               count from now on
-    end                 {"requests": ..., "logins": ..., "gaps_s": [...]}: what was counted
+    end                 {"requests": ..., "logins": ..., "lost": ..., "gaps_s": [...]}: what was counted
 """
 
 import asyncio
@@ -35,6 +38,8 @@ PORT = 5000
 _FIRST_NET = 101
 NETWORK = 250
 """Clouds whose addresses differ in the last number only."""
+_LOSS_APART_S = 10.0
+"""What is lost is single answers; two in a row are an outage, and would rightly be told."""
 _PROJECT = "3f1c9a6de0b24a64b1c1b2a4a7d9f0e5"
 _TOKEN = "gAAAAABn" + "Zk3vQ1x8" * 22
 
@@ -54,6 +59,10 @@ class Cloud:
         self.address = address_of(number)
         self.is_hanging = False
         self.delay_s = 0.0
+        self.jitter: tuple[float, float, float] | None = None
+        """Median of the seconds that an answer takes, spread of their logarithm, share that is lost."""
+        self.lost_s = 0.0
+        self.lost = 0
         self.asked_s = array("d")
         self.requests = 0
         self.logins = 0
@@ -120,7 +129,10 @@ class Connection(asyncio.Protocol):
         if cloud.is_hanging:
             return
         answer = cloud.answer(method, path)
-        if cloud.delay_s:
+        if cloud.jitter is not None:
+            if (delay_s := _jittered(cloud, cloud.jitter)) is not None:
+                asyncio.get_running_loop().call_later(delay_s, self._send, answer)
+        elif cloud.delay_s:
             delay_s = random.uniform(0, cloud.delay_s)
             asyncio.get_running_loop().call_later(delay_s, self._send, answer)
         else:
@@ -129,6 +141,17 @@ class Connection(asyncio.Protocol):
     def _send(self, answer: bytes) -> None:
         if not self._transport.is_closing():
             self._transport.write(answer)
+
+
+def _jittered(cloud: Cloud, how: tuple[float, float, float]) -> float | None:
+    """How long an answer takes; None: it is lost."""
+    median_s, spread, share = how
+    now = time.monotonic()
+    if random.random() < share and now - cloud.lost_s > _LOSS_APART_S:
+        cloud.lost_s = now
+        cloud.lost += 1
+        return None
+    return median_s * random.lognormvariate(0, spread)
 
 
 class Watch:
@@ -321,14 +344,18 @@ async def serve(count: int, pem: str, first: int, read: Callable[[], str]) -> No
             case "slow":
                 for cloud in meant:
                     cloud.delay_s = float(line[3])
+            case "jitter":
+                for cloud in meant:
+                    cloud.jitter = float(line[3]), float(line[4]), float(line[5])
+                    cloud.lost_s = time.monotonic()
             case "mend":
-                for cloud in clouds:
-                    cloud.is_hanging, cloud.delay_s = False, 0.0
+                for cloud in meant or clouds:
+                    cloud.is_hanging, cloud.delay_s, cloud.jitter = False, 0.0, None
                     if cloud.server is None:
                         await listen(cloud)
             case "begin":
                 for cloud in clouds:
-                    cloud.requests = cloud.logins = 0
+                    cloud.requests = cloud.logins = cloud.lost = 0
                     cloud.asked_s = array("d")
                 watch.is_counting = True
             case "end":
@@ -336,6 +363,7 @@ async def serve(count: int, pem: str, first: int, read: Callable[[], str]) -> No
                 told = {
                     "requests": sum(cloud.requests for cloud in clouds),
                     "logins": sum(cloud.logins for cloud in clouds),
+                    "lost": sum(cloud.lost for cloud in clouds),
                     "gaps_s": [
                         [round(after - before, 4) for before, after in itertools.pairwise(asked)]
                         for asked in (cloud.asked_s for cloud in clouds)

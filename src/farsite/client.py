@@ -130,12 +130,23 @@ class FunctionSample(TypedDict):
     labels: dict[str, str]
 
 
+class PathState(TypedDict):
+    name: str
+    address: str
+    is_up: bool
+    detail: str
+    latency_ms: float | None
+    misses: int
+    since: str
+
+
 class Evidence(TypedDict):
     misses_in_a_row: int
     misses: list[Miss]
     answered_at: str | None
     suspicion: float
     down_since: dict[str, str]
+    paths: list[PathState]
 
 
 class HourOfVim(TypedDict):

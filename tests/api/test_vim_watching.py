@@ -2,15 +2,11 @@
 another."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
+from cloud_bench import clouds, register, shown
 from farsite.settings import Settings
 from farsite.store import tables
 from service_bench import Service, running
@@ -19,54 +15,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:Support for InfluxDB"),  # told by the SDK as it is imported
 ]
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from bench.many_clouds import PORT, address_of  # noqa: E402
-
-FIRST = 62_000
-"""The clouds' addresses here are none that a benchmark uses."""
-Say = Callable[[str], Any]
-
-
-@contextmanager
-def clouds(count: int) -> Iterator[Say]:
-    """So many clouds in a process of their own, and how to tell it what to do."""
-    command = [sys.executable, "-m", "bench.many_clouds", str(count), "", str(FIRST)]
-    checkout = Path(__file__).parents[2]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=checkout
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        taken, told = process.stdin, process.stdout
-
-        def say(words: str) -> Any:
-            taken.write(f"{words}\n")
-            taken.flush()
-            return json.loads(told.readline())
-
-        try:
-            assert json.loads(told.readline())
-            yield say
-        finally:
-            process.terminate()
-
-
-def register(service: Service, number: int, **settings: object) -> str:
-    body = {
-        "name": f"cloud-{number}",
-        "type": "openstack",
-        "auth_url": f"http://{address_of(FIRST + number)}:{PORT}/v3",
-        "credentials": {"username": "nfv_user", "password": "s3cret", "project_name": "nfv"},
-        "settings": {"health_timeout_s": 1.0, "heartbeat_timeout_s": 1.5, **settings},
-    }
-    answer = service.native("POST", "/vims", json=body)
-    assert answer.status_code == 201, answer.text
-    return answer.json()["id"]
-
-
-def shown(service: Service, number: int) -> Any:
-    return service.native("GET", f"/vims/cloud-{number}").json()
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
 from command_bench import CommandLine
 
+from cloud_bench import clouds, url_of
 from farsite.cli.vim_access import AccessOptions, read
 from farsite.model.errors import Invalid
 from service_bench import Service
@@ -49,6 +51,37 @@ def test_the_standard_clients_configuration_file_is_understood(farsite: CommandL
     usage = farsite("vim", "usage")
     assert "RegionOne" in usage.out
     assert farsite("vim", "delete", "filed").code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Support for InfluxDB")  # told by the SDK as it is imported
+def test_a_second_path_is_given_shown_and_taken_away(farsite: CommandLine, tmp_path: Path) -> None:
+    """An operator who is woken by a lost path wants to see both, with what was heard."""
+    secret = tmp_path / "password"
+    secret.write_text("s3cret")
+    with clouds(2, first=63_000) as say:
+        first, second = (url_of(number, first=63_000) for number in range(2))
+        done = farsite(
+            "vim", "register", "twofold", "--auth-url", first, "--second-auth-url", second,
+            "--username", "nfv_user", "--project", "nfv", "--password-file", str(secret),
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        assert f"first ({first}" in done.out
+        say("lose 1 1")
+        shown, give_up_at = "", time.monotonic() + 30
+        while "LOST" not in shown:
+            assert time.monotonic() < give_up_at, shown
+            shown = farsite("vim", "show", "twofold").out
+        (line,) = [one for one in shown.splitlines() if "LOST" in one]
+        assert f"second ({second}" in line
+        assert "connection refused" in line
+        both = farsite("vim", "update", "twofold", "--second-proxy", "http://127.0.0.1:3128")
+        assert both.code != 0
+        assert "Give one of them" in both.err
+        changed = farsite("vim", "update", "twofold", "--second-auth-url", "", "-o", "json")
+        assert changed.code == 0, changed.err
+        assert "second_auth_url" not in json.loads(changed.out)["settings"]
+        assert "LOST" not in farsite("vim", "show", "twofold").out
 
 
 def test_a_vim_goes_into_maintenance_and_back(farsite: CommandLine, service: Service) -> None:

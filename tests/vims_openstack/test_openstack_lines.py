@@ -89,6 +89,18 @@ FRAMES: dict[str, tuple[str, Sequence[bytes], Reply, int]] = {
         Reply(status=200, reason="OK", content=b""),
         1,
     ),
+    "a head without a length": (
+        "HEAD",
+        [b"HTTP/1.1 200 OK\r\nServer: Apache\r\n\r\n"],
+        Reply(status=200, reason="OK", content=b""),
+        1,
+    ),
+    "the head of the last": (
+        "HEAD",
+        [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"],
+        Reply(status=200, reason="OK", content=b""),
+        2,
+    ),
     "nothing": (
         "GET",
         [b"HTTP/1.1 204 No Content\r\n\r\n"],
@@ -188,9 +200,17 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one() -> 
         assert server.connections == 2
 
 
-async def test_bytes_that_nobody_asked_for_answer_nothing() -> None:
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 O",
+    ],
+    ids=["whole", "empty", "begun"],
+)
+async def test_bytes_that_nobody_asked_for_answer_nothing(forged: bytes) -> None:
     """A second answer behind the first would be the answer to whatever is asked next."""
-    forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
     async with serving([PLAIN + forged], [PLAIN]) as server, lines_open() as lines:
         for _ in range(2):
             assert (await asyncio.wait_for(lines.ask(asked(server.url)), 10)).content == b"{}"

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -289,3 +290,116 @@ async def test_an_endpoint_that_is_none_is_told_as_its_service_s_trouble(
             told = await driver.pulse()
             assert down(told) == ["glance"]
             assert "htp://glance.example" in of(told)["glance"].detail
+
+
+@dataclass(slots=True)
+class Relay:
+    """A way to a server that can be cut: a port that leads there, or an HTTP proxy."""
+
+    to: int
+    port: int = 0
+    heads: list[str] = field(default_factory=list[str])
+    _server: asyncio.Server | None = None
+    _open: set[asyncio.StreamWriter] = field(default_factory=set[asyncio.StreamWriter])
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    is_proxy: bool = False
+
+    async def begin(self) -> None:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def cut(self) -> None:
+        """Nobody listens any more, and what is open is reset."""
+        assert self._server
+        self._server.close()
+        for writer in self._open:
+            writer.transport.abort()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self.to)
+        self._open |= {writer, back}
+        try:
+            if self.is_proxy:
+                head = await reader.readuntil(b"\r\n\r\n")
+                method, target, _ = head.split(b" ", 2)
+                self.heads.append(f"{method.decode()} {target.decode()}")
+                if method == b"CONNECT":
+                    writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                else:
+                    back.write(head)
+            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            for one in (writer, back):
+                self._open.discard(one)
+                one.close()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+        writer.close()
+
+
+@asynccontextmanager
+async def relay(to: str, *, is_proxy: bool = False) -> AsyncIterator[Relay]:
+    found = Relay(urlsplit(to).port or 0, is_proxy=is_proxy)
+    await found.begin()
+    try:
+        yield found
+    finally:
+        found.cut()
+
+
+@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "TLS"])
+async def test_a_vim_is_heard_through_a_proxy_while_its_first_path_is_cut(
+    is_tls: bool, tmp_path: Path
+) -> None:
+    """The network between is what breaks most often, and it says nothing of what runs there."""
+    tls, text = certificate(tmp_path) if is_tls else (None, "")
+    way = ""
+    with small_cloud(whole_cloud(lambda: way), tls=tls) as cloud:
+        async with relay(cloud.url) as direct, relay(cloud.url, is_proxy=True) as proxy:
+            way = f"{urlsplit(cloud.url).scheme}://127.0.0.1:{direct.port}"
+            reached = replace(cloud, url=way)
+            settings = {"second_proxy": f"http://127.0.0.1:{proxy.port}"}
+            credentials = PERSON | ({"ca_cert": text} if text else {})
+            async with driver_of(reached, tmp_path, credentials=credentials, **settings) as driver:
+                told = await driver.pulse()
+                assert down(told) == []
+                assert [(one.name, one.is_up, one.detail) for one in told.paths] == [
+                    ("first", True, ""), ("second", True, ""),
+                ]  # fmt: skip
+                asked = (
+                    f"CONNECT 127.0.0.1:{direct.port}" if is_tls else f"HEAD {way}/v3/auth/tokens?nocatalog"
+                )
+                assert set(proxy.heads) == {asked}
+                direct.cut()
+                told = await driver.pulse()
+                assert [one.is_up for one in told.paths] == [False, True]
+                assert "connection refused" in told.paths[0].detail
+                assert down(told) == [], "what its services said last counts"
+                assert told.asked == {"keystone"}
+                await direct.begin()
+                assert [one.is_up for one in (await driver.pulse()).paths] == [True, True]
+                proxy.cut()
+                told = await driver.pulse()
+                assert [one.is_up for one in told.paths] == [True, False]
+                assert down(told) == []
+                direct.cut()
+                told = await driver.pulse()
+                assert [one.is_up for one in told.paths] == [False, False]
+                assert set(down(told)) >= {"keystone", "heat"}
+
+
+async def test_a_service_that_fails_is_no_lost_path(changing: Changing, tmp_path: Path) -> None:
+    """Whoever answers 503 is reached."""
+    with small_cloud(changing.script) as cloud, small_cloud(whole_cloud(lambda: cloud.url)) as other:
+        changing.url = cloud.url
+        async with driver_of(cloud, tmp_path, second_auth_url=other.url) as driver:
+            await driver.pulse()
+            changing.changes.update({KEYSTONE: page("no", 503), HEAT: page("no", 503)})
+            for _ in range(2):
+                told = await driver.pulse()
+            assert [one.is_up for one in told.paths] == [True, True]
+            assert set(down(told)) >= {"keystone", "heat"}

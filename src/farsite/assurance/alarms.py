@@ -113,6 +113,16 @@ VIM_DEGRADED = AlarmType(
     effect="A service of the VIM that is not vital fails; some operations may fail there.",
     remedy="See farsite vim show VIM for the failing service and reason.",
 )
+VIM_PATH_LOST = AlarmType(
+    name="vim-path-lost",
+    object_kind="vim",
+    event_type=EventType.COMMUNICATIONS_ALARM,
+    probable_cause="Communications subsystem failure",
+    severity=PerceivedSeverity.MINOR,
+    effect="The VIM is heard over one of its two paths only. While it is the second, the VIM is watched, but "
+    "operations, which go over the first, fail there.",
+    remedy="See farsite vim show VIM for the path and its reason; look at the network that it goes over.",
+)
 LOOP_LAG = AlarmType(
     name="loop-lag",
     object_kind="farsite",
@@ -284,6 +294,7 @@ CATALOGUE: Mapping[str, AlarmType] = {
         MASS_FAILURE,
         VIM_UNREACHABLE,
         VIM_DEGRADED,
+        VIM_PATH_LOST,
         LOOP_LAG,
         NODE_LOST,
         ALERTS_TRUNCATED,

@@ -22,6 +22,7 @@ from prometheus_client import Histogram
 from farsite import telemetry
 from farsite.assurance import alarms as catalogue
 from farsite.assurance.judging import (
+    ALL_ANSWER,
     Finding,
     Rhythm,
     inventory_period_s,
@@ -30,12 +31,13 @@ from farsite.assurance.judging import (
     rhythm_of,
     weight_of,
 )
+from farsite.assurance.paths import followed, lost, with_paths, words_of
 from farsite.assurance.suspicion import Intervals, suspicion
 from farsite.model.clock import Clock
 from farsite.model.errors import FarsiteError, VimUnreachable
 from farsite.model.ids import VimId, new_id
 from farsite.model.latency import HourOfVim, Tally
-from farsite.model.vim import Evidence, Miss, ServiceHealth, VimHealth, VimState
+from farsite.model.vim import Evidence, Miss, PathState, ServiceHealth, VimHealth, VimState
 from farsite.settings import Settings
 from farsite.store import alarms, operations, vim_statistics, vims
 from farsite.store.database import Connection, Database
@@ -91,6 +93,7 @@ class _Watched:
     suspicion: float = 0.0
     missed: deque[Miss] = field(default_factory=lambda: deque[Miss](maxlen=_MISSES_KEPT))
     down_since: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    paths: tuple[PathState, ...] = ()
     recorded: tuple[VimState, str] | None = None
     """State and reason as the database has them; None: it is not known."""
     told: frozenset[tuple[str, bool, str]] | None = None
@@ -290,6 +293,9 @@ class Heartbeats:
         is_back = bool(one.misses) and not finding.misses
         one.misses = finding.misses
         at = self._clock.now()
+        if isinstance(health, VimHealth) and (health.paths or one.paths):
+            one.paths = followed(one.paths, health.paths, misses=one.rhythm.misses, at=at)
+            finding = with_paths(finding, one.paths)
         self._count(one, health, at)
         self._remember(one, health, finding, now, at)
         if is_back or (was_degraded and not one.degraded):
@@ -305,7 +311,7 @@ class Heartbeats:
         one.degraded += 1
         if one.degraded > 1 or one.recorded is None or one.recorded[0] is not VimState.ACTIVE:
             return finding
-        return replace(finding, state=VimState.ACTIVE, reason=one.recorded[1], services=None)
+        return replace(finding, state=VimState.ACTIVE, reason=ALL_ANSWER, services=None)
 
     def _health(self, driver: VimDriver) -> Awaitable[VimHealth]:
         # What a Protocol takes to be recognised is as much as some whole checks, so it is remembered.
@@ -348,6 +354,7 @@ class Heartbeats:
             answered_at=one.answered_at,
             suspicion=round(one.suspicion, 1) if one.misses else 0.0,
             down_since=dict(one.down_since),
+            paths=one.paths,
         )
 
     # -- what is written down
@@ -534,6 +541,12 @@ class Heartbeats:
                         tally.misses += 1
                     elif each.latency_ms is not None:
                         tally.answered(each.latency_ms)
+            for path in health.paths:
+                tally = one.tallies.setdefault(f"{path.name} path", Tally())
+                if not path.is_up:
+                    tally.misses += 1
+                elif path.latency_ms is not None:
+                    tally.answered(path.latency_ms)
         one.is_counted = True
 
     def _begin_hour(self, one: _Watched, at: datetime) -> None:
@@ -594,26 +607,40 @@ def _record(connection: Connection, notes: dict[VimId, _Note], clock: Clock) -> 
     for verdict in verdicts:
         vim = stands[verdict.vim_id]
         stands[verdict.vim_id] = replace(vim, state=verdict.state, reason=verdict.reason)
-        if vim.state is not verdict.state or verdict.state in _ALARM_OF:
-            log.info("vim.state", vim=vim.name, state=verdict.state.value, reason=verdict.reason)
-            _tell_alarm(connection, vim, verdict)
+        log.info("vim.state", vim=vim.name, state=verdict.state.value, reason=verdict.reason)
+        _tell_alarms(connection, vim, verdict)
     return stands
 
 
 _ALARM_OF = {VimState.ERROR: catalogue.VIM_UNREACHABLE, VimState.DEGRADED: catalogue.VIM_DEGRADED}
 
 
-def _tell_alarm(connection: Connection, vim: Standing, verdict: Verdict) -> None:
-    for state, kind in _ALARM_OF.items():
-        if verdict.state is state:
+def _tell_alarms(connection: Connection, vim: Standing, verdict: Verdict) -> None:
+    """Raise what a verdict says, and clear what it no longer says; a silence that is not confirmed clears
+    nothing."""
+    told = _alarms_of(verdict)
+    for kind in (*_ALARM_OF.values(), catalogue.VIM_PATH_LOST):
+        if kind.name in told:
             alarm = catalogue.raised(
                 kind,
                 project_id=vim.project_id,
                 object_id=vim.vim_id,
                 location=f"{vim.site}/{vim.name}",
                 at=verdict.at,
-                details=(verdict.reason,),
+                details=told[kind.name],
             )
             alarms.raise_(connection, alarm)
         elif verdict.state is not VimState.UNREACHABLE:
             alarms.clear(connection, object_id=vim.vim_id, specific_problem=kind.name, at=verdict.at)
+
+
+def _alarms_of(verdict: Verdict) -> dict[str, tuple[str, ...]]:
+    """The alarms that a verdict means, with their details. A lost path is one, whatever state comes of it."""
+    told: dict[str, tuple[str, ...]] = {}
+    gone = lost(verdict.evidence.paths) if verdict.state in (VimState.ACTIVE, VimState.DEGRADED) else ()
+    if gone:
+        told[catalogue.VIM_PATH_LOST.name] = tuple(words_of(one) for one in gone)
+    kind = _ALARM_OF.get(verdict.state)
+    if kind is not None and not (gone and not verdict.evidence.down_since):
+        told[kind.name] = (verdict.reason,)
+    return told

@@ -9,6 +9,7 @@ Source: OPNFV Doctor, inspector guidelines (one map of hosts to servers, kept be
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -22,6 +23,7 @@ from farsite.assurance.evidence import Finding, Verdict
 from farsite.assurance.graph import servers_of
 from farsite.assurance.host_health import health_of, news, out_of_sight
 from farsite.assurance.host_states import DEAD, findings
+from farsite.assurance.judging import inventory_period_s
 from farsite.model.alarm import Alarm, PerceivedSeverity
 from farsite.model.alarm_reports import Report
 from farsite.model.clock import Clock
@@ -61,7 +63,8 @@ class HostWatch:
     """Looks at the hosts of every VIM that this process watches.
 
     `stands_anything` says whether something of ours is on a VIM, `look_closer` compares what is recorded of
-    some VNFs with what stands; `on_alarm` is called when an alarm was raised.
+    some VNFs with what stands; `on_alarm` is called when an alarm was raised. Looks and readings of what
+    nothing of ours stands on are made as seldom as `how_many` VIMs need, as inventories are.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class HostWatch:
         clock: Clock,
         *,
         stands_anything: Callable[[VimId], Awaitable[bool]],
+        how_many: Callable[[], int],
         look_closer: Callable[[VimId, frozenset[str] | None], Awaitable[int]],
         on_alarm: Callable[[], None],
     ) -> None:
@@ -80,36 +84,57 @@ class HostWatch:
         self._drivers = drivers
         self._clock = clock
         self._stands_anything = stands_anything
+        self._how_many = how_many
         self._look_closer = look_closer
         self._on_alarm = on_alarm
         self._known: dict[VimId, Essence] = {}
+        self._dice = random.Random()  # noqa: S311 -- spreads readings over their period
 
     async def watch_for_ever(self, vim_id: VimId) -> None:
         """Look until cancelled. A VIM whose driver cannot tell of hosts is left alone."""
         self._known.pop(vim_id, None)
-        read_due_s = float("-inf")
-        missed = 0
+        read_due_s, missed = self._first_reading_s(), 0
         while True:
+            stands = True
             try:
                 driver = await self._drivers.of(vim_id)
                 if not isinstance(driver, ObservesHosts):
                     return
                 is_due = self._clock.monotonic_s() >= read_due_s
+                stands = await self._stands_anything(vim_id)
                 # What nothing of ours stands on is looked at as seldom as it is read.
-                if is_due or await self._stands_anything(vim_id):
+                if is_due or stands:
                     await self.look(vim_id, driver)
                     missed = 0
                 if is_due:
                     await self.read(vim_id, driver)
-                    read_due_s = self._clock.monotonic_s() + self._settings.inventory_period_s
+                    read_due_s = self._clock.monotonic_s() + self._reading_period_s()
             except FarsiteError as silence:
                 log.debug("hosts.not_seen", vim_id=vim_id, reason=silence.detail)
+                if self._are_many and not stands:
+                    # Hundreds that are lost at once would be tried by hundreds a second.
+                    read_due_s = self._clock.monotonic_s() + self._reading_period_s()
                 missed += 1
                 if missed == _LOOKS_MISSED:
                     await self._lose_sight(vim_id, silence.detail)
             except Exception:
                 log.exception("hosts.failed", vim_id=vim_id)
-            await asyncio.sleep(self._settings.host_look_period_s)
+            if stands or not self._are_many:
+                await asyncio.sleep(self._settings.host_look_period_s)
+            else:
+                await asyncio.sleep(self._settings.inventory_period_s / 2)
+
+    @property
+    def _are_many(self) -> bool:
+        return self._reading_period_s() > self._settings.inventory_period_s
+
+    def _reading_period_s(self) -> float:
+        return inventory_period_s(self._settings, self._how_many())
+
+    def _first_reading_s(self) -> float:
+        """When a VIM is read first: of a few at once, of thousands one after another."""
+        now = self._clock.monotonic_s()
+        return now + self._dice.uniform(0, self._reading_period_s()) if self._are_many else now
 
     async def read(self, vim_id: VimId, driver: ObservesHosts) -> None:
         """Read what the VIM consists of, and keep it."""

@@ -13,6 +13,7 @@ from farsite.model.errors import FarsiteError, VimFault
 from farsite.model.vim import ServiceHealth, Vim, VimHealth, VimState
 from farsite.settings import Settings
 
+ALL_ANSWER = "all services answer"
 _PATIENCE = 3
 """So many times the misses confirm a silence that is not surprising: a VIM that is often away is away,
 too."""
@@ -83,7 +84,7 @@ def judge(
         return replace(_missed(words, misses, needed), services=health.services)
     if down:
         return Finding(state=VimState.DEGRADED, reason=words, misses=0, services=health.services)
-    return Finding(state=VimState.ACTIVE, reason="all services answer", misses=0, services=health.services)
+    return Finding(state=VimState.ACTIVE, reason=ALL_ANSWER, misses=0, services=health.services)
 
 
 def _missed(reason: str, misses: int, needed: int) -> Finding:

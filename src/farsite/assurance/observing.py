@@ -83,6 +83,7 @@ class Observer:
             drivers,
             clock,
             stands_anything=self._stands_anything,
+            how_many=lambda: len(self._tasks),
             look_closer=self.audit,
             on_alarm=on_alarm,
         )

@@ -10,7 +10,7 @@ from farsite.cli import documents, printing, vim_access
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.cli.vim_access import AccessOptions
 from farsite.cli.vim_hosts import hosts
-from farsite.client import Client, ControlElement, ControlPlane, Evidence, ServiceHealth, Vim
+from farsite.client import Client, ControlElement, ControlPlane, Evidence, PathState, ServiceHealth, Vim
 from farsite.model.vim import UNLIMITED
 
 app = App(name="vim", help="VIMs: register, look at, change, forget.", help_epilogue="")
@@ -66,7 +66,9 @@ def register(
 ) -> None:
     """Register a VIM. Its driver checks that it can be used first; nothing is kept if not."""
     found = vim_access.read(access)
-    settings = documents.settings(set or [], settings_file, option="--set")
+    settings = documents.settings(set or [], settings_file, option="--set") | {
+        key: value for key, value in found.settings.items() if value != ""
+    }
     if found.region:
         settings["region"] = found.region
     body: dict[str, object] = {
@@ -221,6 +223,7 @@ def _show(vim: Vim, form: Form, plane: ControlPlane | None = None) -> None:
             ("services", "\n".join(_service(one) for one in vim["services"])),
             ("checked", printing.when(vim["checked_at"])),
             ("evidence", _evidence(vim["evidence"], vim["state"])),
+            ("paths", "\n".join(_path(one) for one in (vim["evidence"] or {}).get("paths", ()))),
             ("settings", vim["settings"]),
             ("extra", vim["extra"]),
             ("regions", "\n".join(f"{name}: {', '.join(zones)}" for name, zones in vim["regions"].items())),
@@ -273,6 +276,13 @@ def _evidence(known: Evidence | None, state: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
+def _path(one: PathState) -> str:
+    since = f" since {printing.when(one['since'])}"
+    return f"{one['name']} ({one['address']}): {'up' if one['is_up'] else 'LOST'}{since}" + (
+        f" ({one['detail']})" if one["detail"] else ""
+    )
+
+
 def _service(one: ServiceHealth) -> str:
     latency = f", {one['latency_ms']:.0f} ms" if one["latency_ms"] is not None else ""
     vital = ", vital" if one["is_vital"] else ""
@@ -316,14 +326,17 @@ def update(
             "is_in_service": in_service or None,
         }
         body = {key: value for key, value in given.items() if value is not None}
-        if set or settings_file or found.region or access.all_regions:
-            changes = documents.settings(set or [], settings_file, option="--set")
+        if set or settings_file or found.region or access.all_regions or found.settings:
+            changes = documents.settings(set or [], settings_file, option="--set") | found.settings
             if found.region:
                 changes["region"] = found.region
             before = dict(client.vim(vim)["settings"])
             if access.all_regions:
                 before.pop("region", None)
-            body["settings"] = {**before, **changes}
+            taken = {key for key, value in found.settings.items() if value == ""}
+            body["settings"] = {
+                key: value for key, value in {**before, **changes}.items() if key not in taken
+            }
         credentials = found.credentials | _credentials(credential, credentials_file)
         if credentials:
             body["credentials"] = credentials

@@ -62,6 +62,17 @@ class AccessOptions:
         bool | None, Parameter(negative="--verify", help="Do not verify its certificate.")
     ] = None
     region: Annotated[str, Parameter(help="The one region to use.")] = ""
+    second_auth_url: Annotated[
+        str | None,
+        Parameter(
+            help="Another address of the same Keystone, asked beside the first, so that a lost path is told "
+            "from a lost VIM. Empty removes it."
+        ),
+    ] = None
+    second_proxy: Annotated[
+        str | None,
+        Parameter(help="HTTP proxy (http://HOST:PORT) to ask Keystone through, in place of another address."),
+    ] = None
     all_regions: Annotated[bool, Parameter(help="Use all regions, whichever the cloud names.")] = False
 
 
@@ -77,6 +88,8 @@ class Access:
     region: str = ""
     credentials: dict[str, str] = field(default_factory=dict[str, str], repr=False)
     extra: dict[str, object] = field(default_factory=dict[str, object])
+    settings: dict[str, object] = field(default_factory=dict[str, object])
+    """Of the driver; an empty one is taken away."""
 
 
 def read(options: AccessOptions) -> Access:
@@ -101,6 +114,14 @@ def read(options: AccessOptions) -> Access:
         region=options.region or ("" if options.all_regions else region),
         credentials=credentials,
         extra=found.extra,
+        settings={
+            key: value
+            for key, value in (
+                ("second_auth_url", options.second_auth_url),
+                ("second_proxy", options.second_proxy),
+            )
+            if value is not None
+        },
     )
 
 

@@ -51,6 +51,31 @@ class ServiceHealth:
     latency_ms: float | None = None
 
 
+FIRST_PATH, SECOND_PATH = "first", "second"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathHealth:
+    """One of several paths to a VIM: whether anything was heard over it in a check."""
+
+    name: str
+    """`first`, over which everything goes, or `second`, over which only heartbeats go."""
+    address: str
+    is_up: bool
+    detail: str = ""
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathState(PathHealth):
+    """How a path stands after several checks; `is_up` is false once its loss is confirmed."""
+
+    misses: int = 0
+    """In a row."""
+    since: datetime
+    """When it was found lost, or up again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VimHealth:
     """What is known of the services after a check."""
@@ -58,6 +83,8 @@ class VimHealth:
     services: tuple[ServiceHealth, ...]
     asked: frozenset[str] | None = None
     """Names of those that this check has asked, where it left some as they were known; None: all of them."""
+    paths: tuple[PathHealth, ...] = ()
+    """The paths that this check has tried, where the registration names several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +111,8 @@ class Evidence:
     that it ends by itself."""
     down_since: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
     """Services that are down, and when that was noticed."""
+    paths: tuple[PathState, ...] = ()
+    """How each path to it stood, where the registration names several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

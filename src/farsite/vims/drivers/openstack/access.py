@@ -40,6 +40,10 @@ class Access:
     """The regions that the registration is limited to; empty: all that the VIM has."""
     connect_timeout_s: float = 5
     read_timeout_s: float = 60
+    second_auth_url: str = ""
+    """The same Keystone at another address, for heartbeats over a second path; ends in `/v3`."""
+    second_proxy: str = ""
+    """HTTP proxy through which Keystone is reached over a second path, in place of another address."""
 
 
 def read_access(connection: VimConnection) -> Access:
@@ -49,6 +53,7 @@ def read_access(connection: VimConnection) -> Access:
         VimFault: the registration is incomplete or contradicts itself; says what to give.
     """
     settings, credentials = connection.settings, connection.credentials
+    second_auth_url, second_proxy = _second_path(connection)
     region = str(settings.get("region", "") or "")
     interface = str(settings.get("interface", "") or "public").removesuffix("URL")
     if interface not in _INTERFACES:
@@ -64,6 +69,8 @@ def read_access(connection: VimConnection) -> Access:
         regions=_regions(settings.get("regions"), region),
         connect_timeout_s=seconds_of(connection, "connect_timeout_s", 5),
         read_timeout_s=seconds_of(connection, "read_timeout_s", 60),
+        second_auth_url=second_auth_url,
+        second_proxy=second_proxy,
     )
 
 
@@ -72,19 +79,51 @@ def _wrong(connection: VimConnection, fact: str, next_step: str) -> VimFault:
 
 
 def _auth_url(connection: VimConnection) -> str:
-    given = connection.auth_url.strip().rstrip("/")
-    try:
-        parts = urlsplit(given)
-        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_whole = False
-    if not is_whole:
+    return _of_keystone(connection, connection.auth_url, "auth URL")
+
+
+def _of_keystone(connection: VimConnection, url: str, what: str) -> str:
+    given = url.strip().rstrip("/")
+    if not _is_whole(given, ("http", "https")):
         raise _wrong(
             connection,
-            f'has auth URL "{connection.auth_url}", which is not a URL of a Keystone',
+            f'has {what} "{url}", which is not a URL of a Keystone',
             "Give it as https://HOST:PORT/v3, as `openstack catalog show keystone` prints it.",
         )
     return given if given.endswith("/v3") else f"{given.removesuffix('/v2.0')}/v3"
+
+
+def _is_whole(url: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _second_path(connection: VimConnection) -> tuple[str, str]:
+    url = str(connection.settings.get("second_auth_url", "") or "").strip()
+    proxy = str(connection.settings.get("second_proxy", "") or "").strip().rstrip("/")
+    if url and proxy:
+        raise _wrong(
+            connection, "has both second_auth_url and second_proxy", "Give one of them: there are two paths."
+        )
+    if url:
+        found = _of_keystone(connection, url, "second_auth_url")
+        if found == _auth_url(connection):
+            raise _wrong(
+                connection,
+                "has a second_auth_url that is its auth URL",
+                "Give the address at which the same Keystone is reached another way.",
+            )
+        return found, ""
+    if proxy and (not _is_whole(proxy, ("http",)) or not urlsplit(proxy).port or "@" in proxy):
+        raise _wrong(
+            connection,
+            f'has second_proxy "{proxy}", which is not a URL of a proxy that is used without a password',
+            "Give it as http://HOST:PORT.",
+        )
+    return "", proxy
 
 
 def _identity(connection: VimConnection, given: Mapping[str, str]) -> dict[str, str]:

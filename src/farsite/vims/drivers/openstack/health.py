@@ -11,13 +11,13 @@ import contextlib
 import json
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from farsite.model.errors import FarsiteError, VimFault, VimUnreachable
-from farsite.model.vim import ServiceHealth, VimHealth
+from farsite.model.vim import FIRST_PATH, SECOND_PATH, PathHealth, ServiceHealth, VimHealth
 from farsite.vims.drivers.openstack.access import seconds_of
 from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.lines import Lines, NoAnswer, Question, Reply, question, trust
@@ -48,6 +48,7 @@ _QUESTIONS: Mapping[str, tuple[str, str]] = {
 """Service type -> its name and what is asked below its endpoint, readable with a member's rights."""
 
 
+_LOOK_UP = "/auth/tokens?nocatalog"
 _SLACK_S = 0.5
 """By so much sooner than due a service may be asked, so that whole seconds come out."""
 _DOUBT_SHARE = 0.4
@@ -58,6 +59,7 @@ _PROBE_S = 0.5
 Key = tuple[str, str]
 """Region and type of a service; Keystone is the same in all regions."""
 _KEYSTONE: Key = ("", "identity")
+_SECOND: Key = ("", "second path")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,10 @@ class _Pass:
     token: str
     keystone: str
     """Where a token is looked up."""
+    second_keystone: str
+    """The same over the second path; empty: there is none."""
+    second_proxy: str
+    """The proxy that it goes through; empty: it has another address."""
     endpoints: Mapping[Key, str]
     """Without Keystone's."""
     verify: bool | str
@@ -85,6 +91,8 @@ class HealthCheck:
         self._refused_at = float("-inf")
         self._known: dict[Key, ServiceHealth] = {}
         """The last answers, in the order in which they are shown."""
+        self._heard: dict[Key, ServiceHealth] = {}
+        """Of those the last that the service itself gave."""
         self._asked_at: dict[Key, float] = {}
         self._was_vital = False
         """Whether the last pulse asked a vital service only."""
@@ -112,8 +120,7 @@ class HealthCheck:
         others = [key for key in keys if not _is_vital(key)]
         if not all(now - self._asked_at.get(key, float("-inf")) < _OTHERS_PERIOD_S for key in others):
             vital += others
-        await self._ask_all(vital, ends_at)
-        return self._told(vital)
+        return await self._over_both(self._ask, self._all_of(vital, ends_at), ends_at)
 
     async def pulse(self) -> VimHealth:
         """Ask one service: the vital ones in turn, and in between each other one every ten seconds. Those
@@ -127,6 +134,23 @@ class HealthCheck:
         if ask is None or not self._known or self._is_closed:
             return await self.check()
         ends_at = time.monotonic() + ask.limit_s
+        return await self._over_both(ask, self._asked(ask, ends_at), ends_at)
+
+    async def _over_both(
+        self, ask: "_Questioner", first: Coroutine[None, None, list[Key]], ends_at: float
+    ) -> VimHealth:
+        """What is told after services were asked over the first path, and Keystone beside over the second."""
+        if not ask.has_second_path:
+            return self._told(await first)
+        beside = asyncio.ensure_future(ask.over_second_path(ends_at))
+        try:
+            asked = await first
+            return self._told_of_both(ask, asked, await beside)
+        finally:
+            beside.cancel()
+
+    async def _asked(self, ask: "_Questioner", ends_at: float) -> list[Key]:
+        """Ask what a pulse asks; which services that were."""
         asked = self._due(ask.keys)
         were_up = [key for key in asked if _was_up(self._known, key)]
         if len(asked) == 1:
@@ -137,7 +161,7 @@ class HealthCheck:
             rest = [key for key in ask.keys if key not in asked]
             await self._ask_all(rest, ends_at)
             asked += rest
-        return self._told(asked)
+        return asked
 
     async def close(self) -> None:
         """Let go of the connections; later checks say that it is closed."""
@@ -190,6 +214,10 @@ class HealthCheck:
                 task.cancel()
         return others
 
+    async def _all_of(self, keys: list[Key], ends_at: float) -> list[Key]:
+        await self._ask_all(keys, ends_at)
+        return keys
+
     async def _ask_all(self, keys: Sequence[Key], ends_at: float) -> None:
         await asyncio.gather(*(self._ask_one(key, ends_at) for key in keys))
 
@@ -201,6 +229,8 @@ class HealthCheck:
         else:
             found = await self._ask.service(key, ends_at)
         self._known[key] = found
+        if key in self._ask.heard:
+            self._heard[key] = found
 
     def _told(self, asked: Sequence[Key]) -> VimHealth:
         """What is known of all services now: Keystone, the Heats, the others."""
@@ -214,6 +244,27 @@ class HealthCheck:
             services=tuple(found),
             asked=frozenset(self._known[key].name for key in asked if key in self._known),
         )
+
+    def _told_of_both(self, ask: "_Questioner", asked: Sequence[Key], second: PathHealth) -> VimHealth:
+        """What both paths tell together. While nothing at all is heard over the first, what its services said
+        last counts, as long as Keystone is heard over the second: that is a path lost, and no VIM."""
+        told = self._told(asked)
+        keystone = self._known[_KEYSTONE]
+        is_first_up = any(key in ask.heard for key in asked)
+        first = PathHealth(
+            name=FIRST_PATH,
+            address=ask.keystone,
+            is_up=is_first_up,
+            detail="" if is_first_up else keystone.detail,
+        )
+        if not is_first_up and second.is_up:
+            reached = replace(keystone, is_up=True, detail="", latency_ms=second.latency_ms)
+            services = (
+                reached if key == _KEYSTONE else self._heard.get(key, known)
+                for key, known in self._known.items()
+            )
+            told = VimHealth(services=tuple(services), asked=frozenset({keystone.name}))
+        return replace(told, paths=(first, second))
 
     def _limit_s(self) -> float:
         return seconds_of(self._cloud.registration, "health_timeout_s", _LIMIT_S)
@@ -268,6 +319,20 @@ class _Questioner:
             "Accept": "application/json",
         }
         several = len({region for region, _ in held.endpoints}) > 1
+        self.keystone = held.keystone
+        self.heard: set[Key] = set()
+        """Services that have answered the last question, whatever they answered."""
+        self.has_second_path = bool(held.second_keystone)
+        self._second: Question | None = None
+        self._second_address = held.second_proxy or held.second_keystone
+        self._second_trouble = ""
+        if held.second_keystone:
+            try:
+                self._second = question(
+                    "HEAD", held.second_keystone, headers, certificates, proxy=held.second_proxy
+                )
+            except ValueError as error:
+                self._second_trouble = str(error)
         self._names = {_KEYSTONE: "keystone"}
         self._questions: dict[Key, Question] = {}
         self._unaskable: dict[Key, str] = {}
@@ -299,25 +364,48 @@ class _Questioner:
             return ServiceHealth(name=self._names[key], is_vital=_is_vital(key), is_up=False, detail=reason)
         started = time.monotonic()
         asked = self._questions[key]
-        try:
-            async with asyncio.timeout(max(0, ends_at - started)):
-                reply = await self._lines.ask(asked)
+        reply, detail = await self._reply(key, asked, ends_at)
+        if reply is None:
+            self.heard.discard(key)
+        else:
+            self.heard.add(key)
             detail = _detail(asked, reply)
-        except TimeoutError as error:
-            # The kernel's own word for a connection that nobody takes is a TimeoutError, too.
-            detail = f"no answer within {self.limit_s:g} s from {str(asked.url).partition('?')[0]}"
-            if time.monotonic() < ends_at:
-                detail = await self._trouble(key, error, str(asked.url))
-        except (OSError, NoAnswer) as error:
-            detail = await self._trouble(key, error, str(asked.url))
-        latency_ms = round((time.monotonic() - started) * 1000, 2)
         return ServiceHealth(
             name=self._names[key],
             is_vital=_is_vital(key),
             is_up=not detail,
             detail=detail,
-            latency_ms=latency_ms,
+            latency_ms=_ms_since(started),
         )
+
+    async def over_second_path(self, ends_at: float) -> PathHealth:
+        """Ask Keystone over the second path. That it refuses our token, which may be old, is an answer."""
+        started = time.monotonic()
+        detail, reply = self._second_trouble, None
+        if self._second is not None:
+            reply, detail = await self._reply(_SECOND, self._second, ends_at)
+        if reply is not None and (reply.status >= 500 or reply.status == 407):
+            detail = f"{reply.status} {reply.reason}".strip()
+        return PathHealth(
+            name=SECOND_PATH,
+            address=self._second_address,
+            is_up=not detail,
+            detail=detail,
+            latency_ms=_ms_since(started),
+        )
+
+    async def _reply(self, key: Key, asked: Question, ends_at: float) -> tuple[Reply | None, str]:
+        """What came back, or why nothing did."""
+        try:
+            async with asyncio.timeout(max(0, ends_at - time.monotonic())):
+                return await self._lines.ask(asked), ""
+        except TimeoutError as error:
+            # The kernel's own word for a connection that nobody takes is a TimeoutError, too.
+            if time.monotonic() < ends_at:
+                return None, await self._trouble(key, error, asked.leads_to)
+            return None, f"no answer within {self.limit_s:g} s from {asked.leads_to.partition('?')[0]}"
+        except (OSError, NoAnswer) as error:
+            return None, await self._trouble(key, error, asked.leads_to)
 
     async def _trouble(self, key: Key, error: Exception, url: str) -> str:
         """A failure in words. They may take asking the server what it speaks, so they are kept while it fails
@@ -337,6 +425,10 @@ class _Questioner:
 
 _probers = OwnThreads(16, name="what-does-it-speak")
 """Beside the loop's own threads: servers that say nothing may not keep those of the program busy."""
+
+
+def _ms_since(started_s: float) -> float:
+    return round((time.monotonic() - started_s) * 1000, 2)
 
 
 def _detail(asked: Question, reply: Reply) -> str:
@@ -369,11 +461,15 @@ def _enter(sessions: "Sessions", refused: str) -> _Pass:
         for kind in _QUESTIONS:
             if url := sessions.endpoint(region, kind):
                 endpoints[region, kind] = _versioned(url, kind)
+    access = sessions.access
+    second = access.second_auth_url or (access.auth_url if access.second_proxy else "")
     return _Pass(
         token=token.auth_token or "",
-        keystone=f"{sessions.access.auth_url}/auth/tokens?nocatalog",
+        keystone=access.auth_url + _LOOK_UP,
+        second_keystone=second + _LOOK_UP if second else "",
+        second_proxy=access.second_proxy,
         endpoints=endpoints,
-        verify=sessions.access.verify,
+        verify=access.verify,
     )
 
 

@@ -5,6 +5,7 @@ makes a dozen objects per request that a question sent ten million times a day h
 """
 
 import asyncio
+import ssl
 from dataclasses import dataclass
 from typing import cast
 
@@ -70,6 +71,14 @@ class Line(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    async def start_tls(self, trusted: ssl.SSLContext, host: str) -> None:
+        """Go on over TLS with who is at the other end now."""
+        assert self._transport is not None
+        secured = await self._loop.start_tls(self._transport, self, trusted, server_hostname=host)
+        if secured is None:
+            raise LineLost(104, "connection closed without an answer")
+        self._transport = secured
+
     # -- what asyncio tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -109,17 +118,23 @@ class Line(asyncio.Protocol):
         self._reason = b""
         self._content = b""
         self._is_framed = False
+        self._is_last = False
         self._is_until_the_end = False
 
     def on_message_begin(self) -> None:
         self._begin()
+        if self._waiting is None:
+            # A second answer to one question.
+            self.close()
 
     def on_status(self, status: bytes) -> None:
         self._reason += status
 
-    def on_header(self, name: bytes, value: bytes) -> None:  # noqa: ARG002 -- the parser has the value
+    def on_header(self, name: bytes, value: bytes) -> None:
         if len(name) in (14, 17) and name.lower() in (b"content-length", b"transfer-encoding"):
             self._is_framed = True
+        elif len(name) == 10 and name.lower() == b"connection":
+            self._is_last = b"close" in value.lower()
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None
@@ -156,7 +171,12 @@ class Line(asyncio.Protocol):
                     content=self._content,
                 )
             )
-        if self._is_until_the_end or not parser.should_keep_alive():
+        if self._is_head:
+            # Without a length the parser takes it for one that ends with its connection.
+            is_last = self._is_last or parser.get_http_version() != "1.1"
+        else:
+            is_last = self._is_until_the_end or not parser.should_keep_alive()
+        if is_last:
             self.close()
 
     def _fail(self, error: Exception) -> None:

@@ -33,6 +33,8 @@ class _Server:
     port: int
     trust: ssl.SSLContext | None
     """None: not over TLS."""
+    proxy: tuple[str, int] | None = None
+    """Host and port of an HTTP proxy that it is reached through."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +46,15 @@ class Question:
     server: _Server
     request: bytes
     """As it is sent."""
+    leads_to: str
+    """URL of what is connected to: the server's own, or the proxy's."""
 
 
-def question(method: str, url: str, headers: Mapping[str, str], trust: ssl.SSLContext) -> Question:
-    """A request without content that can be sent often; what can be computed before is.
+def question(
+    method: str, url: str, headers: Mapping[str, str], trust: ssl.SSLContext, *, proxy: str = ""
+) -> Question:
+    """A request without content that can be sent often; what can be computed before is. `proxy` is the URL of
+    an HTTP proxy to send it through.
 
     Raises:
         ValueError: that is no URL, or one of them has a character that HTTP does not let pass.
@@ -55,7 +62,15 @@ def question(method: str, url: str, headers: Mapping[str, str], trust: ssl.SSLCo
     parsed = URL(url, encoded=True)
     if parsed.scheme not in ("http", "https") or not parsed.raw_host or not parsed.port:
         raise ValueError(f"{url} is not a URL of a server")
-    lines = [f"{method} {parsed.raw_path_qs} HTTP/1.1", f"Host: {_authority(parsed)}", "User-Agent: farsite"]
+    through = URL(proxy, encoded=True) if proxy else None
+    if through is not None and not (through.scheme == "http" and through.raw_host and through.port):
+        raise ValueError(f"{proxy} is not a URL of an HTTP proxy")
+    is_tls = parsed.scheme == "https"
+    # A proxy is told all of the URL, except where it only carries what is said over TLS (RFC 9112, 3.2.2).
+    target = (
+        f"http://{_authority(parsed)}{parsed.raw_path_qs}" if through and not is_tls else parsed.raw_path_qs
+    )
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {_authority(parsed)}", "User-Agent: farsite"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if not all(one.isprintable() and one.isascii() for one in lines) or lines[0].count(" ") != 2:
         raise ValueError(
@@ -65,8 +80,12 @@ def question(method: str, url: str, headers: Mapping[str, str], trust: ssl.SSLCo
         url=parsed,
         is_head=method == "HEAD",
         server=_Server(
-            host=parsed.raw_host, port=parsed.port, trust=trust if parsed.scheme == "https" else None
+            host=parsed.raw_host,
+            port=parsed.port,
+            trust=trust if is_tls else None,
+            proxy=(through.raw_host or "", through.port or 0) if through is not None else None,
         ),
+        leads_to=proxy or url,
         request="\r\n".join([*lines, "", ""]).encode("ascii"),
     )
 
@@ -152,22 +171,43 @@ class Lines:
 
 
 async def _connected(server: _Server) -> Line:
-    loop = asyncio.get_running_loop()
-    found = await addresses(server.host, server.port)
+    if server.proxy is None:
+        return await _connection(server.host, server.port, server.trust)
+    line = await _connection(*server.proxy, None)
+    if server.trust is None:
+        return line
+    try:
+        await _tunnel(line, server)
+    except BaseException:
+        line.close()
+        raise
+    return line
+
+
+async def _connection(host: str, port: int, trusted: ssl.SSLContext | None) -> Line:
     # Its types are not whole.
     start: Callable[..., Awaitable[socket.socket]] = cast("Any", aiohappyeyeballs).start_connection
-    connected = await start(found, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1)
+    connected = await start(await addresses(host, port), happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1)
     try:
-        _, line = await loop.create_connection(
-            Line,
-            sock=connected,
-            ssl=server.trust,
-            server_hostname=server.host if server.trust is not None else None,
+        _, line = await asyncio.get_running_loop().create_connection(
+            Line, sock=connected, ssl=trusted, server_hostname=host if trusted is not None else None
         )
     except BaseException:
         connected.close()
         raise
     return line
+
+
+async def _tunnel(line: Line, server: _Server) -> None:
+    """Have a proxy carry TLS to the server (RFC 9110, 9.3.6)."""
+    assert server.trust is not None
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    target = f"{host}:{server.port}"
+    # As with HEAD, what follows the head of the answer is none of its content.
+    reply = await line.ask(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode(), is_head=True)
+    if not 200 <= reply.status < 300 or not line.is_open:
+        raise NoAnswer(f"the proxy does not connect to {target}: {reply.status} {reply.reason}")
+    await line.start_tls(server.trust, server.host)
 
 
 @cache
