@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench.figures import Figure, NotMeasured, percentile
 from bench.stores import AS_IN_PRODUCTION
-from bench.strikes import Book, Field, Kind
+from bench.strikes import Book, Field, Kind, Strike
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from postgres_server import NoPostgres, PostgresServer  # pyright: ignore[reportMissingImports]
@@ -86,13 +86,16 @@ def _figures(book: Book, kind: Kind, in_flight: int) -> Iterator[Figure]:
         ("its deliveries made by others", [one.silent_s for one in strikes if one.subscriptions]),
     ):
         if values:
+            way = ""
+            if subject == "all go on elsewhere":
+                way = f"; the worst: {_way(max(strikes, key=lambda one: one.all_s))}"
             yield Figure(
                 what=f"{what}: {subject}, p99",
                 value=percentile(values, 99),
                 unit="s",
                 to_reach=to_reach_s,
                 note=f"p50 {percentile(values, 50):.2f} s, worst {max(values):.2f} s; "
-                f"{len(values):,} strikes, {load}",
+                f"{len(values):,} strikes, {load}{way}",
             )
     operations, told = sum(one.operations for one in batches), sum(one.told for one in batches)
     lost, doubled = sum(one.lost for one in batches), sum(one.doubled for one in batches)
@@ -114,6 +117,12 @@ def _figures(book: Book, kind: Kind, in_flight: int) -> Iterator[Figure]:
         f"{sum(one.gaps for one in batches)} numbers missing; "
         f"{sum(one.repeated for one in batches)} sent again under their number",
     )
+    yield Figure(
+        what=f"{what}: requests that ended without an answer",
+        value=sum(one.broken_off for one in strikes),
+        unit="",
+        note="asked again of another process, as behind a load balancer",
+    )
     minutes = sum(one.took_s for one in strikes) / 60
     yield Figure(
         what=f"{what}: living processes declared gone",
@@ -121,4 +130,12 @@ def _figures(book: Book, kind: Kind, in_flight: int) -> Iterator[Figure]:
         unit="",
         to_reach=0,
         note=f"in {minutes:.0f} minutes of this, three processes",
+    )
+
+
+def _way(one: Strike) -> str:
+    """What the time of a strike went to."""
+    return (
+        f"{one.gone_s:.2f} s until declared gone, {one.queued_s - one.gone_s:.2f} until back in the queue, "
+        f"{one.all_s - one.queued_s:.2f} until taken up"
     )

@@ -31,10 +31,14 @@ from postgres_server import PostgresServer
 T = TypeVar("T")
 
 BOUND_S = 60.0
+START_WITHIN_S = 180.0
+"""Nothing is promised of how soon a process starts on a machine that is busy with other tests."""
 ENDED = ("COMPLETED", "FAILED", "ROLLED_BACK", "FAILED_TEMP")
 GRACE_S = 3.0
 """What `lease_grace_s` is by default: so long after its start a process declares nobody gone."""
 _PR_SET_PDEATHSIG = 1
+_REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
+_ATTEMPTS = 3
 _LISTENS = re.compile(r"listens on (\S+);")
 
 
@@ -69,7 +73,7 @@ class Process:
         self.pid = self._process.pid
         self.began = time.monotonic()
 
-    def ready(self, within_s: float = BOUND_S) -> "Process":
+    def ready(self, within_s: float = START_WITHIN_S) -> "Process":
         """Wait until it wants requests."""
         until(self._is_ready, f"{self.name} is ready", within_s, lambda: self.log()[-3000:])
         return self
@@ -131,6 +135,8 @@ class Cluster:
         self.database_url = server.url(self.database)
         self.settings = settings
         self.processes: list[Process] = []
+        self.broken_off = 0
+        """Requests that ended without an answer."""
         self._http: httpx2.Client | None = None
         self._turn = 0
 
@@ -165,15 +171,31 @@ class Cluster:
         return (self.data_dir / "token").read_text().strip()
 
     def ask(self, method: str, path: str, *, of: Process | None = None, **how: Any) -> httpx2.Response:
-        """Ask one process, or each in turn."""
+        """Ask one process, or each in turn.
+
+        What may be repeated is repeated as behind a load balancer when a connection ends without an answer:
+        with whoever was asked, if that was chosen and lives, else with the next.
+
+        Raises:
+            httpx2.TransportError: it may not be repeated, or three in a row ended so.
+        """
         if self._http is None:
             self._http = httpx2.Client(
                 headers={"Authorization": f"Bearer {self.token}"}, timeout=60, trust_env=False
             )
-        running = [one for one in self.processes if one.is_running and one.url]
-        self._turn += 1
-        asked = of or running[self._turn % len(running)]
-        return self._http.request(method, f"{asked.url}/farsite/v1{path}", **how)
+        may_repeat = method in _REPEATABLE or path.endswith("/drain")
+        attempt = 1
+        while True:
+            running = [one for one in self.processes if one.is_running and one.url]
+            self._turn += 1
+            asked = of or running[self._turn % len(running)]
+            try:
+                return self._http.request(method, f"{asked.url}/farsite/v1{path}", **how)
+            except httpx2.TransportError:
+                self.broken_off += 1
+                if not may_repeat or attempt == _ATTEMPTS or not (of is None or of.is_running):
+                    raise
+            attempt += 1
 
     def done(self, method: str, path: str, *, of: Process | None = None, **how: Any) -> Any:
         """Ask for what must be granted; the answer's content."""

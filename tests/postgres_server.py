@@ -18,7 +18,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,20 @@ def binary_places() -> Iterator[Path]:
 class PostgresServer:
     """One server with its data directory; `start` after `stop` finds the data again."""
 
-    def __init__(self, *, options: Mapping[str, str] | None = None) -> None:
-        """Start a server; `options` are laid over the ones made for data that is thrown away."""
+    def __init__(
+        self,
+        *,
+        options: Mapping[str, str] | None = None,
+        enter: Callable[[], None] | None = None,
+        admits: str = "",
+    ) -> None:
+        """Start a server; `options` are laid over the ones made for data that is thrown away.
+
+        `enter` is called on the thread that starts it: to enter a network namespace, for example. `admits` is
+        a network whose hosts may connect, beside this one.
+        """
         self._options = dict(options or {})
+        self._admits = admits
         self.port = _free_port() if self._options.get("listen_addresses") else 5432
         """Its socket is named after it too."""
         self._dir = Path(tempfile.mkdtemp(prefix="fspg-", dir="/tmp"))
@@ -64,7 +75,7 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._count = 0
         # "Parent" is the thread that started the server: one that lives as long as we do.
-        self._starter = ThreadPoolExecutor(1, thread_name_prefix="postgres-starter")
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="postgres-starter", initializer=enter)
         self._account = _unprivileged_account() if os.geteuid() == 0 else None
         try:
             if self._account:
@@ -132,6 +143,13 @@ class PostgresServer:
             self._process.wait()
         self._process = None
 
+    def crash(self) -> None:
+        """Stop as by a power loss of its processes: what is not in the write-ahead log is lost."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGQUIT)  # "immediate shutdown"
+        self._process.wait(_BOUND_S)
+        self._process = None
+
     def remove(self) -> None:
         """Stop, and delete the data."""
         self.stop()
@@ -162,6 +180,9 @@ class PostgresServer:
         )
         if done.returncode:
             raise NoPostgres(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
+        if self._admits:
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {self._admits} trust\n")
 
     def _usable_binaries(self) -> Path:
         for place in binary_places():

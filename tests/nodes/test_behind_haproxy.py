@@ -9,13 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
 from cluster_bench import Cluster, Process, until
-
-GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "high-availability.md"
+from pair_bench import recipe
 
 
 def free_port() -> int:
@@ -29,15 +29,13 @@ def haproxy(directory: Path, ports: dict[str, int]) -> Iterator[str]:
     program = shutil.which("haproxy")
     if program is None:
         pytest.skip("haproxy is not there (apt-get install haproxy)")
-    found = re.search(r"^    defaults\n.*?(?=^\S)", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
-    assert found, "the guide has the recipe"
-    recipe = re.sub(r"^    ", "", found[0], flags=re.MULTILINE)
     front = free_port()
-    recipe = re.sub(r"bind .*", f"bind 127.0.0.1:{front}", recipe)
-    recipe = re.sub(r"    server .*\n", "", recipe)
-    recipe += "".join(f"    server {name} 127.0.0.1:{port} check\n" for name, port in ports.items())
+    text = re.sub(r"bind :8443 .*", f"bind 127.0.0.1:{front}", recipe("defaults"))
+    text = text.replace("bind 127.0.0.1:8404", f"bind 127.0.0.1:{free_port()}")
+    text = re.sub(r"    server .*\n", "", text)
+    text += "".join(f"    server {name} 127.0.0.1:{port} check\n" for name, port in ports.items())
     path = directory / "haproxy.cfg"
-    path.write_text(recipe)
+    path.write_text(text)
     with (directory / "haproxy.log").open("wb") as log:
         process = subprocess.Popen([program, "-db", "-f", str(path)], stdout=log, stderr=log)
     try:
@@ -138,3 +136,71 @@ def test_a_process_that_dies_fails_no_reading(nodes: Cluster, tmp_path: Path) ->
     # A creation that was under way may have happened or not: that is the client's to find out.
     assert len(clients.failed) <= 1, clients.failed
     assert clients.answered > 20
+
+
+@contextmanager
+def answers_lost_of(port: int) -> Iterator[int]:
+    """A way to a process on which every request arrives and no answer but those to /readyz; its port."""
+
+    def carry(client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", port)) as process:
+            request = client.recv(65536)
+            process.sendall(request)
+            answer = process.recv(65536)
+            if b"/readyz" in request:
+                client.sendall(answer)
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=carry, args=(client,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+    serving.join()
+
+
+@pytest.mark.slow
+def test_a_creation_whose_answer_is_lost_is_not_made_twice(nodes: Cluster, tmp_path: Path) -> None:
+    """Who creates and gets 502 can look; whoever got two for one would have to notice first."""
+    a, b = nodes.started("a", "b")
+    vnfd_id = nodes.onboard()
+    with (
+        answers_lost_of(int(a.url.rpartition(":")[2])) as lossy,
+        haproxy(tmp_path, {"a": lossy, "b": int(b.url.rpartition(":")[2])}) as url,
+    ):
+        up_in_haproxy(url, [a, b])
+
+        def ask(method: str, **what: Any) -> int:
+            # On a connection that has had an answer haproxy would end it instead of saying 502.
+            with httpx2.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as http:
+                return http.request(method, "/farsite/v1/vnfs", **what).status_code
+
+        headers = {"Authorization": f"Bearer {nodes.token}"}
+        created = [ask("POST", json={"package": vnfd_id}) for _ in range(4)]
+        assert set(created) == {201, 502}, "each of the two was asked"
+        assert nodes.sql("SELECT count(*) FROM vnf_instances") == [(4,)]
+        assert {ask("GET") for _ in range(4)} == {200}, "what was merely read is asked of the other"
+
+
+@pytest.mark.slow
+def test_an_idle_connection_is_kept_for_longer_than_clients_keep_theirs(nodes: Cluster) -> None:
+    """A request on a connection that is being closed has no answer, and a creation is not repeated."""
+    process = nodes.start("a").ready()
+    host, _, port = process.url.removeprefix("http://").partition(":")
+    request = b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        for _ in range(2):
+            connection.sendall(request)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            time.sleep(6.5)  # most keep theirs for five seconds
+        connection.sendall(request)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")

@@ -66,6 +66,16 @@ def test_operations_of_a_killed_process_go_on_in_another_and_nothing_is_doubled(
     until(lambda: not nodes.open_alarms("node-lost"), "the return clears it", 5.0)
 
 
+def test_a_process_that_ends_beside_another_is_gone_before_its_next_look(nodes: Cluster) -> None:
+    """An end is certain: it needs neither a second look, nor a judge who has been there for a while."""
+    a, b = nodes.started("a", "b")
+    until(lambda: nodes.vims_of("b") == 0 and len(nodes.done("GET", "/nodes", of=b)) == 2, "b knows a")
+    a.kill()
+    until(lambda: nodes.node("a")["state"] == "gone", "a is gone", 5.0)
+    assert nodes.node("a")["reason"] == "its process has ended"
+    assert "its process has ended" in b.log()
+
+
 @pytest.mark.slow
 def test_a_frozen_process_is_taken_over_and_does_nothing_when_it_thaws(nodes: Cluster) -> None:
     """A zombie that goes on where it stood would do what another has long been doing."""

@@ -24,6 +24,9 @@ from farsite.settings import Settings, read_settings
 
 _MOST_FILES = 100_000
 _STOP_WITHIN_S = 30.0
+_IDLE_S = 75
+"""Longer than clients and load balancers keep idle connections (5 s in most): whoever closes second may be
+sending a request at that moment, and cannot know whether it was done."""
 _SWITCH_S = 0.0005
 _LOOPBACK = ("127.", "::1", "localhost")
 
@@ -126,6 +129,7 @@ async def _run(farsite: Farsite, app: Callable[..., Any], listener: socket.socke
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=3,
+            timeout_keep_alive=_IDLE_S,
         )
     )
     await farsite.start()
@@ -144,6 +148,8 @@ def _ask_to_stop(farsite: Farsite, server: uvicorn.Server) -> None:
     """Tell load balancers first, and go on serving until they have heard; the second time stop at once."""
     notice_s = 0.0 if farsite.is_stopping else farsite.settings.stop_notice_s
     farsite.is_stopping = True
+    # For the same reason connections end with an answer from now on, as long as the notice lasts.
+    server.config.encoded_headers.append((b"connection", b"close"))
     # Threads that wait for a database that is away would keep the process for as long as that is.
     deadline = threading.Timer(notice_s + _STOP_WITHIN_S, _give_up_stopping)
     deadline.daemon = True

@@ -10,6 +10,7 @@ node's own renewal finds nothing to renew. So there is one moment at which a nod
 PostgreSQL only: a SQLite file has one process.
 """
 
+import select
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -91,15 +92,23 @@ def listen(connection: sa.Connection) -> None:
     connection.exec_driver_sql(f"LISTEN {CHANNEL}")
 
 
-def hear(connection: sa.Connection, *, within_s: float) -> list[str]:
-    """What was told meanwhile, or the first that is told within so many seconds.
+def hear(connection: sa.Connection, *, within_s: float, or_readable: Sequence[int] = ()) -> list[str]:
+    """What was told meanwhile, or the first that is told within so many seconds; nothing as soon as one of
+    the given file descriptors is readable.
 
     A connection that is cut is noticed at once, as an error.
     """
     raw = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
     try:
         # All of them first: the connection is theirs until they are read.
-        return [notice.payload for notice in raw.notifies(timeout=within_s, stop_after=1)]
+        notices = list(raw.notifies(timeout=0, stop_after=1))
+        if not notices:
+            poll = select.poll()  # not select(), which knows no file descriptor above 1,023
+            for descriptor in (raw.fileno(), *or_readable):
+                poll.register(descriptor, select.POLLIN)
+            poll.poll(round(within_s * 1000))
+            notices = list(raw.notifies(timeout=0, stop_after=1))
+        return [notice.payload for notice in notices]
     except psycopg.OperationalError as error:
         raise OperationalError("LISTEN", None, error) from error
 

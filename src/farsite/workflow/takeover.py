@@ -4,7 +4,8 @@ A thread of its own with a database connection of its own, so that neither a bus
 makes a living process look dead. Twice a second it renews its lease and looks at the others:
 
 - A lock that nobody holds belongs to a process whose connection is gone. It is looked at once more a moment
-  later, because a process whose connection was merely cut comes back at once.
+  later, because a process whose connection was merely cut comes back at once. A process of this host whose
+  end the kernel has told does not: it is looked at in that moment, and its lock decides.
 - A lease that is over belongs to a process that is frozen, cut off, or whose host is gone.
 
 Either way the row is declared gone in one statement, and what it ran is put back into the queue. The process
@@ -37,6 +38,8 @@ from farsite.model.errors import Conflict
 from farsite.model.node import Node, NodeState
 from farsite.settings import Settings
 from farsite.store import nodes, subscriptions
+from farsite.workflow.neighbours import Neighbours
+from farsite.workflow.standstill import Standstill
 
 log = structlog.get_logger()
 
@@ -46,6 +49,8 @@ EXIT_STALLED = 76
 """Exit code of a process whose event loop stood still."""
 
 _SECOND_LOOK_S = 0.3
+_SOON_S = 0.02
+"""Between looks at the lock of a process that has ended: its session is about to."""
 _RECONNECT_S = 0.1
 _AGAIN_S = 2.0
 _STRANGERS_S = 10.0
@@ -113,13 +118,14 @@ class Takeover:
         """What was asked for at the last renewal: a host on which we come late asks for more."""
         self._due_at = time.monotonic()
         self._suspects: dict[str, float] = {}
+        self._neighbours = Neighbours(me)
         self._recovering: dict[str, float] = {}
         self._recovered: set[str] = set()
         self._strangers_at = time.monotonic()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._recovery = ThreadPoolExecutor(1, thread_name_prefix="takeover")
-        self._alive_at = self._turn_at = time.monotonic()
+        self._recovery = ThreadPoolExecutor(1, thread_name_prefix="takeover", initializer=_go_first)
+        self._standstill = Standstill()
         self.state = NodeState.UP
         """As the operators want it."""
         self.members: tuple[Node, ...] = ()
@@ -140,8 +146,8 @@ class Takeover:
         return self._me
 
     def heard(self) -> None:
-        """The event loop is alive; it says so every so often."""
-        self._alive_at = time.monotonic()
+        """The event loop is alive; it says so every so often, on its own thread."""
+        self._standstill.heard()
 
     def register(self) -> None:
         """Take the lock and the lease.
@@ -168,12 +174,12 @@ class Takeover:
 
     def look_after(self, workflows: Workflows) -> None:
         """Begin to judge the others, and our own event loop."""
-        self._alive_at = time.monotonic()
+        self._standstill.heard()
         self._workflows = workflows
 
     def start(self) -> None:
         """Keep the lease from now on: the rest of a start may take longer than it lasts."""
-        self._turn_at = time.monotonic()
+        self._standstill.turn()
         self._thread = threading.Thread(target=self._work, name="takeover", daemon=True)
         self._thread.start()
 
@@ -190,6 +196,7 @@ class Takeover:
         except DBAPIError as error:
             log.info("node.left_unsaid", reason=_words(error))
         self._disconnect()
+        self._neighbours.close()
         self._engine.dispose()
 
     # -- the agent's thread
@@ -216,13 +223,16 @@ class Takeover:
         self._lateness.noted(now - self._due_at)
         if now - self._renewed_at >= self._settings.lease_renew_s:
             self._renew()
-        if now - self._looked_at >= self._settings.lease_renew_s or self._is_second_look_due():
+        is_over = now - self._looked_at >= self._settings.lease_renew_s
+        if is_over or self._neighbours.ended() or self._is_second_look_due():
             self._look()
         self._due_at = self._next_turn()
         self._hear(until=self._due_at)
 
     def _next_turn(self) -> float:
         due = min(self._renewed_at, self._looked_at) + self._settings.lease_renew_s
+        if self._neighbours.ended():
+            due = min(due, time.monotonic() + _SOON_S)
         return min([due, *(seen + _SECOND_LOOK_S for seen in self._suspects.values())])
 
     def _is_second_look_due(self) -> bool:
@@ -232,8 +242,9 @@ class Takeover:
     def _hear(self, *, until: float) -> None:
         """Wait for what others say; a connection that is cut is noticed at once."""
         assert self._connection is not None
-        heard = nodes.hear(self._connection, within_s=max(until - time.monotonic(), 0.01))
-        if heard:
+        within_s = max(until - time.monotonic(), 0.01)
+        heard = nodes.hear(self._connection, within_s=within_s, or_readable=self._neighbours.descriptors)
+        if heard or self._neighbours.ended():
             self._due_at = time.monotonic()
         for what in heard:
             if what == "nodes":
@@ -317,11 +328,16 @@ class Takeover:
         known = nodes.all_of(self._connection)
         self.members = tuple(known)
         self._listener.members(self.members)
+        self._neighbours.watch(known)
+        if self._workflows is None:
+            return
         others = [one for one in known if one.id != self._me.id]
-        if self._workflows is None or not self._may_judge():
+        standing = [one for one in others if one.state is not NodeState.GONE]
+        self._declare_ended(standing)
+        if not self._may_judge():
             self._suspects.clear()
             return
-        standing = [one for one in others if one.state is not NodeState.GONE]
+        standing = [one for one in standing if one.boot not in self._neighbours.ended()]
         free = nodes.unlocked(self._connection, [one.id for one in standing])
         now = time.monotonic()
         for node in standing:
@@ -342,6 +358,16 @@ class Takeover:
             if node.state is NodeState.GONE and not node.is_recovered:
                 self._recover(node)
         self._look_for_strangers()
+
+    def _declare_ended(self, standing: Sequence[Node]) -> None:
+        """Declare those gone that have ended on this host and whose session has ended with them.
+
+        That needs no second look and no grace: nothing that holds others up ends a process.
+        """
+        ended = {one.id: one for one in standing if one.boot in self._neighbours.ended()}
+        assert self._connection is not None
+        for node_id in nodes.unlocked(self._connection, list(ended)):
+            self._declare(ended[node_id], "its process has ended")
 
     def _may_judge(self) -> bool:
         """Whether we have kept our own lease long enough, up to this moment: what has just been read may have
@@ -445,17 +471,9 @@ class Takeover:
             log.exception("node.not_recovered", node=node.name)
 
     def _look_at_the_loop(self) -> None:
-        """A process whose event loop stands still renews its lease and does nothing: worse than a dead one.
-
-        After a freeze of the whole process the loop has had no chance either, so only time that this thread
-        saw pass in small pieces counts.
-        """
-        now = time.monotonic()
-        seen, self._turn_at = self._turn_at, now
-        if now - seen > 1.0:
-            self._alive_at += now - seen
-        if self._workflows is not None and now - self._alive_at > self._settings.loop_stall_s:
-            _exit(EXIT_STALLED, "node.stalled", node=self._me.name, for_s=round(now - self._alive_at, 1))
+        stood_s = self._standstill.lasts_s()
+        if self._workflows is not None and stood_s > self._settings.loop_stall_s:
+            _exit(EXIT_STALLED, "node.stalled", node=self._me.name, for_s=round(stood_s, 1))
 
 
 class Lateness:
