@@ -39,8 +39,13 @@ put() { # which of old, new; by renaming, so that nobody reads half a file
     done <"$change/files"
 }
 
+disarm() { # end the switch; after a restart of the device its number may be somebody else's
+    switch=$(cat "$change/switch" 2>/dev/null) || return 0
+    if tr '\0' '\n' <"/proc/$switch/cmdline" 2>/dev/null | grep -qxF "$id"; then kill -- "-$switch" 2>/dev/null; fi
+}
+
 take_back() { # the change in $change; whoever calls holds the lock
-    kill -- "-$(cat "$change/switch" 2>/dev/null)" 2>/dev/null
+    disarm
     if put old && sh "$change/activate" </dev/null >"$change/said" 2>&1 9>&-; then
         enter "$id" REVERTED
         rm -f "$dir/pending"
@@ -126,7 +131,7 @@ confirm)
     PENDING)
         enter "$id" CONFIRMED
         rm -f "$dir/pending"
-        kill -- "-$(cat "$change/switch")" 2>/dev/null
+        disarm
         # Only the newest changes are kept: enough to answer who asks again.
         for old in $(ls -t "$dir/changes" | tail -n +20); do rm -rf "${dir:?}/changes/$old"; done
         ;;
