@@ -11,7 +11,7 @@ from bench_parts import applied, document
 
 from farsite.model.configuration import Configuration
 from farsite.model.errors import Failed, FarsiteError
-from farsite.vnfs.adapter import ErrorCode, Outcome
+from farsite.vnfs.adapter import ErrorCode, Outcome, Wanted
 from farsite.vnfs.dictionary import read
 from farsite.vnfs.new_adapter import begin
 from farsite.vnfs.shell_adapter import ShellAdapter
@@ -24,11 +24,11 @@ class Device:
     def __init__(self, directory: Path) -> None:
         self.config = directory / "farsite.conf"
         self.kept = directory / "kept"
-        self._folder = begin("names", directory / "adapters")
+        self.folder = begin("names", directory / "adapters")
 
     def adapter(self, **parameters: str) -> ShellAdapter:
         return ShellAdapter(
-            read(self._folder),
+            read(self.folder),
             LocalShell(),
             device="names-1",
             parameters={"config": str(self.config), **parameters},
@@ -148,3 +148,21 @@ async def test_a_full_device_refuses_and_changes_nothing(device: Device) -> None
 
     assert refused.value.about["code"] is ErrorCode.FULL
     assert device.config.read_text() == before
+
+
+async def test_a_device_that_cannot_say_what_it_runs_any_more_is_left_as_it_is(tmp_path: Path) -> None:
+    """Between plan and change its daemon died; "somebody else changed it" would send people looking."""
+    device = Device(tmp_path)
+    place = device.folder / "adapter.yaml"
+    running = tmp_path / "running"
+    running.write_text("")
+    place.write_text(place.read_text().replace('mode: "0644"', f'mode: "0644", fetch: "cat {running}"'))
+    adapter = device.adapter()
+    wanted = Wanted(document=naming("www.example.org"))
+    plan = await adapter.plan(wanted, await adapter.fetch())
+    running.unlink()
+    with pytest.raises(Failed, match=r"cannot say what it runs.*No such file"):
+        await adapter.apply(wanted, plan, change_id="first", confirm_within_s=60)
+
+    assert await adapter.outcome("first") is Outcome.NONE
+    assert not device.config.exists()
