@@ -11,6 +11,8 @@ from bench_frr import frr_router
 from bench_haproxy import haproxy
 from bench_keepalived import keepalived_group
 from bench_linux import linux
+from bench_openvswitch import openvswitch_switch
+from bench_strongswan import strongswan_gateway
 
 from farsite.vnfs.conformance import Subject
 
@@ -31,5 +33,11 @@ BENCHES: Mapping[str, Bench] = {
     "haproxy": Bench(start=haproxy, programs=("haproxy", "socat")),
     "keepalived": Bench(start=keepalived_group, programs=("keepalived", "ip"), is_for_root=True),
     "linux": Bench(start=linux, programs=("nft", "ip", "unshare"), is_for_root=True),
+    "openvswitch": Bench(
+        start=openvswitch_switch, programs=("ovs-vsctl", "ovs-vswitchd", "ip"), is_for_root=True
+    ),
+    "strongswan": Bench(
+        start=strongswan_gateway, programs=("swanctl", "charon-systemd", "ip"), is_for_root=True
+    ),
 }
 """By the name of the adapter."""

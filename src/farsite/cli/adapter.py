@@ -13,6 +13,7 @@ from farsite.cli.printing import Output
 from farsite.vnfs import adapters
 from farsite.vnfs.conformance import CHECKS, Checked, Subject, Verdict, verify
 from farsite.vnfs.dictionary import FILE, read
+from farsite.vnfs.new_adapter import begin
 from farsite.vnfs.trial import read_trial
 
 app = App(name="adapter", help="Adapters: what manages the inside of functions.", help_epilogue="")
@@ -45,6 +46,18 @@ def list_(*, output: Output = "table") -> None:
         printing.write("\n".join(printing.aligned(headings, cells)))
     else:
         printing.document(rows, output)
+
+
+@app.command(name="new")
+def new_(
+    name: Annotated[str, Parameter(help="Of the adapter: small letters, digits and dashes.")],
+    /,
+    *,
+    directory: Annotated[Path, Parameter(help="Where its folder goes.")] = Path(),
+) -> None:
+    """Begin an adapter: write a folder that passes the conformance kit as it stands, to be changed."""
+    folder = begin(name, directory)
+    printing.write(f"{folder} written. Next: docs/guide/write-an-adapter.md")
 
 
 @app.command(name="verify")

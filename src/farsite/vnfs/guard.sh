@@ -5,12 +5,14 @@
 #   guard.sh DIR apply ID SECONDS DIGEST < ARCHIVE   install, activate; taken back after SECONDS unless confirmed
 #   guard.sh DIR confirm|revert|outcome ID
 #
-# ARCHIVE holds: fetch, check, activate (shell scripts), files (lines "N MODE PATH") and new/N (contents), and for what
-# is no file in truth was/N, a script that prints what runs, as a file that brings it back.
+# ARCHIVE holds: fetch, check, activate (shell scripts), files (lines "N MODE PATH") and new/N (contents); and was (lines
+# "N NAME") for what is no file in truth: what `fetch` prints of it after "=== NAME", each line after a blank, is what a
+# revert installs.
 # DIR/changes/ID holds the same with old/N (contents from before), state, deadline and said (words of the device).
 # Exits: 0 done; 65 the device finds it wrong, nothing was changed; 66 it could not be activated, what was before is
 # in place; 67 taken back already; 68 kept already; 69 it could not be taken back, `said` tells; 70 what runs is not
-# what the plan was made against; 73 no room; 75 another change is pending (its id is printed) or at work.
+# what the plan was made against; 73 no room; 74 it cannot say what it runs; 75 another change is pending (its id is
+# printed) or at work.
 set -u
 umask 077
 # Vendors translate their words where they can; ours are matched.
@@ -39,8 +41,13 @@ put() { # which of old, new; by renaming, so that nobody reads half a file
     done <"$change/files"
 }
 
+disarm() { # end the switch; after a restart of the device its number may be somebody else's
+    switch=$(cat "$change/switch" 2>/dev/null) || return 0
+    if tr '\0' '\n' <"/proc/$switch/cmdline" 2>/dev/null | grep -qxF "$id"; then kill -- "-$switch" 2>/dev/null; fi
+}
+
 take_back() { # the change in $change; whoever calls holds the lock
-    kill -- "-$(cat "$change/switch" 2>/dev/null)" 2>/dev/null
+    disarm
     if put old && sh "$change/activate" </dev/null >"$change/said" 2>&1 9>&-; then
         enter "$id" REVERTED
         rm -f "$dir/pending"
@@ -78,7 +85,12 @@ apply() {
         rm -rf "$change"
         return 73
     fi
-    if [ "$(sh "$change/fetch" 2>/dev/null | sha256sum | cut -d ' ' -f 1)" != "$digest" ]; then
+    if ! sh "$change/fetch" >"$change/fetched" 2>"$change/said"; then
+        cat "$change/said" "$change/fetched"
+        rm -rf "$change"
+        return 74
+    fi
+    if [ "$(sha256sum <"$change/fetched" | cut -d ' ' -f 1)" != "$digest" ]; then
         rm -rf "$change"
         return 70
     fi
@@ -88,14 +100,17 @@ apply() {
         return 65
     fi
     while read -r n _ path; do
-        if [ -e "$change/was/$n" ]; then
-            sh "$change/was/$n" </dev/null >"$change/old/$n" || { rm -rf "$change"; return 73; }
+        name=$(sed -n "s/^$n //p" "$change/was")
+        if [ -n "$name" ]; then
+            sed -n "/^=== $name\$/,/^=== /s/^ //p" "$change/fetched" >"$change/old/$n" ||
+                { rm -rf "$change"; return 73; }
         elif [ -e "$path" ]; then
             cp -p "$path" "$change/old/$n" || { rm -rf "$change"; return 73; }
         else
             : >"$change/old/$n.absent" || { rm -rf "$change"; return 73; }
         fi
     done <"$change/files"
+    rm -f "$change/fetched"
     cp "$dir/guard" "$change/guard"
     echo $(($(date +%s) + seconds)) >"$change/deadline"
     enter "$id" APPLYING
@@ -126,7 +141,7 @@ confirm)
     PENDING)
         enter "$id" CONFIRMED
         rm -f "$dir/pending"
-        kill -- "-$(cat "$change/switch")" 2>/dev/null
+        disarm
         # Only the newest changes are kept: enough to answer who asks again.
         for old in $(ls -t "$dir/changes" | tail -n +20); do rm -rf "${dir:?}/changes/$old"; done
         ;;

@@ -252,7 +252,7 @@ class ShellAdapter:
             "check": f"{named}{self._command(dictionary.check) or ':'}\n",
             "activate": self._command(dictionary.activate) + "\n",
             "files": "".join(f"{numbered[p.name]} {p.mode} {self._path(p)}\n" for p in places),
-            **{f"was/{numbered[p.name]}": self._command(p.fetch) + "\n" for p in places if p.fetch},
+            "was": "".join(f"{numbered[p.name]} {p.name}\n" for p in places if p.fetch),
             **{
                 f"new/{place.name if by_name else numbered[place.name]}": texts[place.name]
                 for place in places
@@ -301,6 +301,8 @@ class ShellAdapter:
                     f"Make room.",
                     about={"code": ErrorCode.FULL},
                 )
+            case 74:
+                return self._fault("cannot say what it runs; nothing was changed", words)
             case 75:
                 return Conflict(
                     f"{self._device} has another change at work ({words or 'just now'}). Confirm or "
