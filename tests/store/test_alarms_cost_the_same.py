@@ -4,16 +4,22 @@ Work is counted and not timed: by the instructions of SQLite's machine, and by t
 PostgreSQL read.
 """
 
+import json
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from records import an_alarm, later
 
+from farsite.api.intake.told import Source, report_of
+from farsite.api.intake.webhook import told
 from farsite.model.alarm_reports import Outcome, Report
-from farsite.model.ids import AlarmId, new_id
-from farsite.store import alarms
+from farsite.model.ids import DEFAULT_PROJECT, AlarmId, id_in_time
+from farsite.settings import Settings
+from farsite.store import alarms, migrations
 from farsite.store.database import Database
 
 _FEW, _MANY = 200, 6_000
@@ -26,7 +32,7 @@ def reports(first: int, count: int, *, second: float = 0, silent_after_s: float 
         Report(
             alarm=replace(
                 an_alarm(f"host-{number}", "psu"),
-                id=AlarmId(new_id()),
+                id=AlarmId(id_in_time()),
                 source="webhook",
                 raised_at=later(0),
                 event_at=later(second),
@@ -95,3 +101,45 @@ def test_alarms_that_stand_do_not_make_others_dearer(
         work.append(work_of(database, do))
     few, many = work
     assert many < few * 2 + _FEW, f"{few} with {_FEW:,} alarms, {many} with {_MANY:,}"
+
+
+def test_a_batch_writes_few_pages_however_many_alarms_stand(tmp_path: Path) -> None:
+    """With random ids each alarm would change a page of its own in every index of ids: many times its own
+    weight to be written, and to be read first where the indexes are larger than memory."""
+    database = Database(Settings(data_dir=tmp_path))
+    migrations.upgrade(database.engine)
+    source = Source(format="webhook", project_id=DEFAULT_PROJECT, who="x")
+
+    def enter(first: int) -> None:
+        posted = [
+            {
+                "time": "2026-01-31T12:00:00Z",
+                "object": f"host-{number}",
+                "location": f"turin/{number}",
+                "type": "EQUIPMENT_ALARM",
+                "severity": "MAJOR",
+                "problem": "psu",
+            }
+            for number in range(first, first + 500)
+        ]
+        reports = [report_of(one, source) for one in told(json.dumps(posted).encode())]
+        with database.transaction() as connection:
+            alarms.take_in(connection, reports, now=later(0))
+
+    for first in range(0, 10_000, 500):
+        enter(first)
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.exec_driver_sql("PRAGMA wal_autocheckpoint=0")
+        enter(10_000)
+        pages = int(connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()[1])
+    database.close()
+    assert pages < 900, f"500 alarms wrote {pages} pages"
+
+
+def test_ids_in_time_are_uuids_that_sort_by_when_they_were_made() -> None:
+    made = [id_in_time() for _ in range(2000)]
+    assert len(set(made)) == len(made)
+    assert {(uuid.UUID(one).version, uuid.UUID(one).variant) for one in made} == {(7, uuid.RFC_4122)}
+    milliseconds = [uuid.UUID(one).int >> 80 for one in made]
+    assert milliseconds == sorted(milliseconds)

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from farsite.model.alarm import Alarm, EventType, PerceivedSeverity
-from farsite.model.ids import AlarmId, ProjectId, new_id
+from farsite.model.ids import AlarmId, ProjectId, id_in_time
 
 
 class Impact(StrEnum):
@@ -332,7 +332,7 @@ def raised(
     """
     assert location, f"alarm {kind.name} of {object_id} without a location"
     return Alarm(
-        id=AlarmId(new_id()),
+        id=AlarmId(id_in_time()),
         project_id=project_id,
         managed_object_id=object_id,
         object_kind=kind.object_kind,

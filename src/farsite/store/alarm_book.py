@@ -366,7 +366,7 @@ class Book:
         """Suppress or release open alarms as the project's silences and maintenance stand now, in order of
         id; the last id looked at, empty when there are no more."""
         query = sa.select(alarms).where(
-            alarms.c.project_id == project_id, alarms.c.is_open, alarms.c.is_latest, alarms.c.id > after
+            alarms.c.project_id == project_id, STANDING, LATEST, alarms.c.id > after
         )
         query = query.where(alarms.c.suppressed_by != "" if suppressed else alarms.c.suppressed_by == "")
         found = self._read(query.order_by(alarms.c.id).limit(limit))

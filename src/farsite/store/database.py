@@ -39,6 +39,9 @@ Connection = sa.Connection
 """For those who pass a connection on without speaking SQL themselves."""
 
 _BUSY_TIMEOUT_MS = 30_000
+_SQLITE_CACHE_KIB = 16_384
+"""Pages that a connection keeps, as far as it touches so many. A transaction that changes more of them than
+fit writes some twice; a batch of alarms changes hundreds."""
 _TOLD = "farsite_told"
 _RETRY_FOR_S = 60.0
 _OVERTAKEN_AT_MOST = 50
@@ -99,6 +102,7 @@ def make_engine(
             "journal_mode=WAL",
             f"synchronous={synchronous}",
             f"busy_timeout={_BUSY_TIMEOUT_MS}",
+            f"cache_size=-{_SQLITE_CACHE_KIB}",
             "foreign_keys=ON",
         ):
             connection.execute(f"PRAGMA {pragma}")

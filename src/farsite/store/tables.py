@@ -366,7 +366,6 @@ alarms = sa.Table(
     # When its source last told of it, and when that is too long ago to be believed.
     sa.Column("refreshed_at", UtcTime, nullable=True),
     sa.Column("silent_at", UtcTime, nullable=True),
-    sa.Index("ix_alarms_project", "project_id", "id"),
     sa.Index("ix_alarms_newest", "project_id", "raised_at", "id"),
     sa.Index("ix_alarms_open", "is_open", "fault_type"),
     sa.Index("ix_alarms_identity", "object_id", "specific_problem", "is_open"),

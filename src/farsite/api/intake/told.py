@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from farsite.model.alarm import Alarm, EventType, PerceivedSeverity
 from farsite.model.alarm_reports import AlarmRule, Naming, Report, fit
 from farsite.model.errors import Invalid
-from farsite.model.ids import AlarmId, ProjectId, new_id
+from farsite.model.ids import AlarmId, ProjectId, id_in_time
 
 ALARMS_MAX = 10_000
 """Alarms in one request."""
@@ -167,10 +167,12 @@ class _Names:
 
 
 def _habits(told: Told, source: Source) -> _Names:
-    label = next((one for one in _OBJECT_LABELS if told.labels.get(one)), "")
+    label = place = ""
+    if told.labels:
+        label = next((one for one in _OBJECT_LABELS if told.labels.get(one)), "")
+        place = "/".join(told.labels[one] for one in _PLACE_LABELS if told.labels.get(one))
     found = told.object or (told.labels[label] if label else "") or told.name
     kind = told.kind or ("vnf" if label == "vnf_instance_id" else "host" if label in _HOSTS else "object")
-    place = "/".join(told.labels[one] for one in _PLACE_LABELS if told.labels.get(one))
     return _Names(
         object=found,
         kind=kind,
@@ -216,7 +218,7 @@ def _report(told: Told, source: Source, names: _Names, rule: AlarmRule | None) -
     if rule is not None and rule.silent_after_s is not None:
         silent_after_s = rule.silent_after_s
     alarm = Alarm(
-        id=AlarmId(new_id()),
+        id=AlarmId(id_in_time()),
         project_id=source.project_id,
         managed_object_id=names.object[:OBJECT_MAX],
         object_kind=names.kind[:16],
