@@ -138,6 +138,7 @@ def test_a_batch_writes_few_pages_however_many_alarms_stand(tmp_path: Path) -> N
 
 
 def test_ids_in_time_are_uuids_that_sort_by_when_they_were_made() -> None:
+    """Rows that are written one after another lie one after another in their index."""
     made = [id_in_time() for _ in range(2000)]
     assert len(set(made)) == len(made)
     assert {(uuid.UUID(one).version, uuid.UUID(one).variant) for one in made} == {(7, uuid.RFC_4122)}
