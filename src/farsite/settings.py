@@ -172,7 +172,7 @@ class Settings:
     minus the decimal logarithm of the probability that it is a false alarm."""
     inventory_rate: float = 10.0
     """Inventories read per second at most: of thousands of VIMs each is read more seldom, but for those that
-    something is being placed on."""
+    something is being placed on. What VIMs consist of is read as seldom."""
     vim_opening_rate: float = 100.0
     """VIMs that are opened (login and first check) per second when many are to be watched at once."""
     metrics_vims: int = 200

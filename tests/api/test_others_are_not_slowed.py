@@ -26,9 +26,10 @@ pytestmark = [
 ]
 
 COUNT = 200
+VICTIM = 7
 FIRST = 62_500
 """Addresses of their own, so that tests may run beside others."""
-LOOK_S = 6.0
+LOOK_S = 4.0
 PERIOD_S = 1.0
 PERCENT = 20.0
 SLACK_S = 0.2
@@ -110,18 +111,21 @@ async def states(database: Database) -> dict[str, VimState]:
     return {vim_id: one.state for vim_id, one in standing.items()}
 
 
-@pytest.mark.parametrize("fault", ["hang 7 1", "slow 7 1 1.4", "lose 7 1"])
-async def test_a_vim_that_is_slow_hangs_or_is_gone_slows_none_of_199_others(
-    settings: Settings, fault: str
-) -> None:
+async def test_a_vim_that_is_slow_hangs_or_is_gone_slows_none_of_199_others(settings: Settings) -> None:
     """Bulkheads: the longest waits of the others grow by no fifth, and their states stay as they were."""
     with clouds(COUNT, first=FIRST) as say:
         async with watching(settings) as database:
-            before = ninety_ninth(await waits(say, but=7))
-            say(fault)
-            after = ninety_ninth(await waits(say, but=7))
-            assert after <= before * (1 + PERCENT / 100) + SLACK_S
-            found = await states(database)
-            assert {state for vim_id, state in found.items() if vim_id != "7"} == {VimState.ACTIVE}
-            if not fault.startswith("slow"):
-                assert found["7"] in (VimState.UNREACHABLE, VimState.ERROR)
+            well = [ninety_ninth(await waits(say, but=VICTIM))]
+            ill: dict[str, float] = {}
+            for fault in (f"hang {VICTIM} 1", f"slow {VICTIM} 1 1.4", f"lose {VICTIM} 1"):
+                say(fault)
+                ill[fault] = ninety_ninth(await waits(say, but=VICTIM))
+                found = await states(database)
+                others = {state for vim_id, state in found.items() if vim_id != str(VICTIM)}
+                assert others == {VimState.ACTIVE}
+                if not fault.startswith("slow"):
+                    assert found[VimId(str(VICTIM))] in (VimState.UNREACHABLE, VimState.ERROR)
+                say("mend")
+                # Both before and after, because the machine may have begun other work meanwhile.
+                well.append(ninety_ninth(await waits(say, but=VICTIM)))
+            assert max(ill.values()) <= max(well) * (1 + PERCENT / 100) + SLACK_S, (well, ill)

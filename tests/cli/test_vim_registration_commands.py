@@ -66,13 +66,9 @@ def test_a_second_path_is_given_shown_and_taken_away(farsite: CommandLine, tmp_p
             "--username", "nfv_user", "--project", "nfv", "--password-file", str(secret),
         )  # fmt: skip
         assert done.code == 0, done.err
-        assert f"first ({first}" in done.out
+        assert f"first ({first}" in _shown_with(farsite, "second (")
         say("lose 1 1")
-        shown, give_up_at = "", time.monotonic() + 30
-        while "LOST" not in shown:
-            assert time.monotonic() < give_up_at, shown
-            shown = farsite("vim", "show", "twofold").out
-        (line,) = [one for one in shown.splitlines() if "LOST" in one]
+        (line,) = [one for one in _shown_with(farsite, "LOST").splitlines() if "LOST" in one]
         assert f"second ({second}" in line
         assert "connection refused" in line
         both = farsite("vim", "update", "twofold", "--second-proxy", "http://127.0.0.1:3128")
@@ -82,6 +78,15 @@ def test_a_second_path_is_given_shown_and_taken_away(farsite: CommandLine, tmp_p
         assert changed.code == 0, changed.err
         assert "second_auth_url" not in json.loads(changed.out)["settings"]
         assert "LOST" not in farsite("vim", "show", "twofold").out
+
+
+def _shown_with(farsite: CommandLine, words: str) -> str:
+    """What is shown of the VIM as soon as that is in it."""
+    shown, give_up_at = "", time.monotonic() + 30
+    while words not in shown:
+        assert time.monotonic() < give_up_at, shown
+        shown = farsite("vim", "show", "twofold").out
+    return shown
 
 
 def test_a_vim_goes_into_maintenance_and_back(farsite: CommandLine, service: Service) -> None:

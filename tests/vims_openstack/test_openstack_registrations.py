@@ -290,6 +290,25 @@ def test_an_incomplete_registration_says_what_is_missing(credentials: dict[str, 
         access(credentials)
 
 
+WRONG_SECOND: dict[str, tuple[dict[str, object], str]] = {
+    "both kinds": (
+        {"second_auth_url": "http://b:5000", "second_proxy": "http://10.0.0.1:3128"},
+        "Give one of them",
+    ),
+    "no URL": ({"second_auth_url": "keystone.example"}, "second_auth_url .* not a URL of a Keystone"),
+    "the first": ({"second_auth_url": "http://keystone:5000/"}, "that is its auth URL"),
+    "a proxy with a password": ({"second_proxy": "http://u:p@10.0.0.1:3128"}, "without a password"),
+    "a proxy of another kind": ({"second_proxy": "socks5://10.0.0.1:1080"}, "Give it as http://HOST:PORT"),
+}
+
+
+@pytest.mark.parametrize(("settings", "words"), WRONG_SECOND.values(), ids=WRONG_SECOND.keys())
+def test_a_second_path_that_is_none_is_refused(settings: dict[str, object], words: str) -> None:
+    """A spare that was never there would be found when it is needed."""
+    with pytest.raises(VimFault, match=words):
+        read_access(registered("http://keystone:5000/v3", **settings))
+
+
 @pytest.mark.parametrize(
     "url", ["", "keystone", "ftp://keystone/v3", "http://", "http://[::1", "http://a:99999"]
 )
