@@ -62,6 +62,8 @@ ROLES: Mapping[tuple[str, str], Role] = {
     ("GET", "/farsite/v1/brokers"): ADMINISTER,
     ("POST", "/farsite/v1/brokers"): ADMINISTER,
     ("DELETE", "/farsite/v1/brokers/{broker}"): ADMINISTER,
+    ("POST", "/farsite/v1/brokers/{broker}/jobs/next"): Role.BROKER,
+    ("PUT", "/farsite/v1/brokers/{broker}/jobs/{job}/answer"): Role.BROKER,
     ("POST", "/farsite/v1/intake/alertmanager"): TELL,
     ("POST", "/farsite/v1/intake/collectd"): TELL,
     ("POST", "/farsite/v1/intake/webhook"): TELL,
@@ -78,15 +80,6 @@ _OF_ITSELF: Mapping[tuple[str, str], str] = {
     for task in ("scale", "heal")
 }
 """All that a VNF's own credential may do -> which part of the path says of whom."""
-
-
-_OF_A_BROKER = frozenset(
-    {
-        ("POST", "/farsite/v1/brokers/{broker}/jobs/next"),
-        ("PUT", "/farsite/v1/brokers/{broker}/jobs/{job}/answer"),
-    }
-)
-"""All that a broker may do, and nobody else: jobs carry the secrets of functions."""
 
 
 def role_needed(method: str, route: str) -> Role:
@@ -231,27 +224,14 @@ async def permitted(request: Request) -> Caller:
     if caller.vnf_id is not None and route != _WHO_AM_I:
         _refuse_others(request, route, caller)
         return caller
-    if route != _WHO_AM_I and (caller.role is Role.BROKER or (request.method, route) in _OF_A_BROKER):
-        _refuse_other_brokers(request, route, caller)
-        return caller
     # Whoever has a token may ask whose it is.
     if route != _WHO_AM_I and not caller.may(needed):
         raise Forbidden(
             f'{request.method} {route} needs the role {needed}; token "{caller.name}" has {caller.role}.'
         )
-    return caller
-
-
-def _refuse_other_brokers(request: Request, route: str, caller: Caller) -> None:
-    if caller.role is not Role.BROKER:
-        raise Forbidden(f"{request.method} {route} is for the broker itself, with its own token.")
-    if (request.method, route) not in _OF_A_BROKER:
-        raise Forbidden(
-            f'"{caller.name}" is the token of a broker: it fetches and answers its jobs, and may not '
-            f"{request.method} {route}."
-        )
-    if caller.name != broker_token(request.path_params["broker"]):
+    if caller.role is Role.BROKER and caller.name != broker_token(request.path_params.get("broker", "")):
         raise Forbidden(f'"{caller.name}" is the token of another broker.')
+    return caller
 
 
 def broker_token(broker: str) -> str:

@@ -317,11 +317,13 @@ def list_versions(
 
 
 @router.get("/vnfs/{vnf}/configuration/versions/{number}")
-def get_version(vnf: str, number: int, context: Here, caller: Asker) -> VersionDocumentView:
+def get_version(vnf: str, number: str, context: Here, caller: Asker) -> VersionDocumentView:
     """One version with its document and what it changed."""
     with context.database.transaction() as connection:
         found = instances.get_vnf(connection, caller.project_id, vnf)
-        return _document_view(managements.version(connection, found.id, number))
+        if not number.isascii() or not number.isdecimal() or len(number) > 9:
+            raise NotFound(f'VNF instance {found.id} has no configuration version "{number}".')
+        return _document_view(managements.version(connection, found.id, int(number)))
 
 
 @router.get("/vnfs/{vnf}/configuration/drift")
