@@ -125,3 +125,18 @@ async def test_a_vnf_without_any_living_vnfc_is_down_until_one_lives(lab: Lab) -
         return all(one.cleared_at is not None for one in found)
 
     await until(is_up, "vnf-down cleared")
+
+
+async def test_what_runs_in_a_silent_vim_is_not_told_to_be_down(lab: Lab) -> None:
+    """Its management is cut, not the traffic: an operator who hears that every function is down would believe
+    it. Nobody knows, and the alarm of the VIM says that."""
+    await some_vnfs(lab, 2)
+    await inject(lab.settings, "north", "partition")
+
+    async def is_told() -> bool:
+        return any(one.fault_type == "vim-unreachable" for one in await every_alarm(lab))
+
+    await until(is_told, "vim-unreachable")
+    await lab.farsite.correlator.look()
+    assert {one.fault_type for one in await every_alarm(lab)} - {"site-down"} == {"vim-unreachable"}
+    await clear_faults(lab.settings)

@@ -234,11 +234,12 @@ class Correlator:
                 self._clear(connection, alarm, now)
 
     def _conditions_without_derived(self, found: Iterable[Alarm]) -> list[Condition]:
-        """What is dead by itself: an alarm that was derived must not keep itself standing."""
+        """What is dead by itself: an alarm that was derived must not keep itself standing. A VIM that is
+        silent is not dead, nor is what runs in it; nobody knows, and its own alarm says so."""
         return [
             Condition(key=one.id, node=node)
             for one in found
-            if _is_open(one) and _OWN.get(one.fault_type) not in _DERIVED
+            if _is_open(one) and one.fault_type in (*_DEATHS, catalogue.HOST_DOWN.name)
             if (node := self._node_of(one)) is not None
         ]
 
