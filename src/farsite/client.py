@@ -46,6 +46,14 @@ class NotReachable(Exception):
     """Nobody answers at the address, or not in our language."""
 
 
+class Rack(TypedDict):
+    name: str
+    hosts: int
+    vcpus_free: int
+    memory_mib_free: int
+    disk_gib_free: int
+
+
 class Zone(TypedDict):
     region: str
     name: str
@@ -56,6 +64,7 @@ class Zone(TypedDict):
     disk_gib: int
     disk_gib_used: int
     hosts: int
+    racks: list[Rack]
 
 
 class ServiceHealth(TypedDict):

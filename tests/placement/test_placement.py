@@ -13,7 +13,17 @@ from farsite.model.ids import VimId
 from farsite.model.vim import VimState
 from farsite.model.vnfd import AffinityScope
 from farsite.placement.greedy import place
-from farsite.placement.problem import Candidate, Demand, Placement, Problem, Room, Rule, Unit, Verdict
+from farsite.placement.problem import (
+    Candidate,
+    Demand,
+    Placement,
+    Problem,
+    RackRoom,
+    Room,
+    Rule,
+    Unit,
+    Verdict,
+)
 
 NAMES = ("north", "south", "east", "west")
 
@@ -355,3 +365,75 @@ def test_a_vim_without_a_past_is_neither_shunned_nor_preferred() -> None:
         known = vim("east", availability=share)
         placed = place(Problem(demands=(demand("fw"),), candidates=(known, new), availability_weight=0.2))
         assert placed.of("fw").vim_id == wins
+
+
+def racks(*free: int) -> tuple[RackRoom, ...]:
+    """Racks r0, r1 ... with so many free vCPUs each."""
+    return tuple(
+        RackRoom(name=f"r{index}", vcpus=vcpus, memory_mib=1024, disk_gib=10)
+        for index, vcpus in enumerate(free)
+    )
+
+
+def racked(name: str, *free: int, site: str = "", zones: int = 1) -> Candidate:
+    """A VIM of which each zone has such racks."""
+    made = vim(name, site=site, vcpus=sum(free), hosts=len(free), zones=zones)
+    return replace(made, rooms=tuple(replace(room, racks=racks(*free)) for room in made.rooms))
+
+
+def in_racks(name: str, units: int, **more: object) -> Demand:
+    made = demand(name, units=units)
+    return replace(
+        made,
+        units=tuple(replace(one, rack_group="g", **more) for one in made.units),  # type: ignore[arg-type]
+    )
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=5), st.integers(1, 5), st.integers(1, 2))
+def test_units_of_a_rack_group_never_share_a_rack_and_are_placed_where_that_can_be(
+    free: list[int], units: int, zones: int
+) -> None:
+    """Two in one rack die together. Racks of one name are one rack, also when zones share it."""
+    problem = Problem(demands=(in_racks("vnf", units),), candidates=(racked("north", *free, zones=zones),))
+    found = answer(problem)
+    assert (found is not None) is (units <= sum(one >= 1 for one in free))
+    if found is not None:
+        given_ = found.of("vnf").racks
+        assert len(set(given_)) == units
+        assert all(free[int(rack[1:])] >= 1 for rack in given_)
+
+
+def test_what_stands_counts_where_it_stands_and_not_where_it_was_to_be() -> None:
+    """A VIM moves servers; the next one keeps away from where they are now."""
+    stands = Unit(
+        id="old", vcpus=1, memory_mib=16, disk_gib=0, rack_group="g", stands_in="z0", stands_in_rack="r1"
+    )
+    comes = replace(in_racks("vnf", 1), units=(stands, *in_racks("vnf", 1).units))
+    found = place(Problem(demands=(comes,), candidates=(racked("north", 1, 9, 2),)))
+    assert found.of("vnf").racks == ("r1", "r2")
+
+
+def test_functions_stand_in_different_racks_of_a_site_also_on_different_vims() -> None:
+    """Two VIMs of one site may share a rack; a rack of another site is another one, whatever its name."""
+    rule = (apart("a", "b", scope=AffinityScope.ZONE_GROUP),)
+    demands = (demand("a", is_racked=True), demand("b", is_racked=True))
+    twins = (racked("north", 4, site="s"), racked("south", 4, site="s"))
+    with pytest.raises(NotEnough, match="rack"):
+        place(Problem(demands=demands, candidates=twins, rules=rule))
+    found = place(Problem(demands=demands, candidates=(*twins, racked("east", 4, site="t")), rules=rule))
+    assert {found.of("a").vim_id, found.of("b").vim_id} > {"id-east"}
+    two = place(Problem(demands=demands, candidates=(racked("north", 4, 4),), rules=rule))
+    assert {two.of("a").racks, two.of("b").racks} == {("r0",), ("r1",)}
+
+
+def test_where_racks_are_not_told_apart_a_rule_about_racks_is_refused_within_a_site() -> None:
+    """Not knowing is no reason to hope."""
+    rule = (apart("a", "b", scope=AffinityScope.ZONE_GROUP),)
+    demands = (demand("a", is_racked=True), demand("b", is_racked=True))
+    with pytest.raises(NotEnough, match="a rack that is not known"):
+        place(Problem(demands=demands, candidates=(vim("north", hosts=4),), rules=rule))
+    # On another site nothing need be known.
+    place(Problem(demands=demands, candidates=(vim("north"), vim("south")), rules=rule))
+    barred = replace(demand("a", is_racked=True), barred_racks=frozenset({("north", "r0")}))
+    found = place(Problem(demands=(barred,), candidates=(racked("north", 9, 1),)))
+    assert found.of("a").racks == ("r1",)

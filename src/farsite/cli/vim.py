@@ -204,6 +204,7 @@ def _show(vim: Vim, form: Form, plane: ControlPlane | None = None) -> None:
         f"{zone['region']}/{zone['name']}: vCPU {_share_of(zone, 'vcpus')}, "
         f"memory {_share_of(zone, 'memory_mib')} MiB, "
         f"disk {_share_of(zone, 'disk_gib')} GiB, {zone['hosts']} host(s)"
+        + (f", racks {', '.join(rack['name'] for rack in zone['racks'])}" if zone["racks"] else "")
         for zone in vim["zones"]
     ]
     age_s = vim["inventory_age_s"]

@@ -182,6 +182,7 @@ def _derived(
             replace(
                 newer,
                 zone=one.zone,
+                rack=one.rack,
                 is_stopped=one.is_stopped,
                 incarnation=one.incarnation + 1 if newer.id == one.id else 0,
             )

@@ -3,13 +3,21 @@ recorded for a VNF, and wait until it does."""
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from farsite.lifecycle import changes
 from farsite.lifecycle.changes import Stand
 from farsite.lifecycle.waiting import REMOVED
 from farsite.lifecycle.world import Op, World
-from farsite.model.deployment import Deployment, DeploymentState, DeploymentStatus, Resource, ResourceKind
+from farsite.model.deployment import (
+    Deployment,
+    DeploymentState,
+    DeploymentStatus,
+    Resource,
+    ResourceKind,
+    WantedVnfc,
+)
 from farsite.model.errors import VimFault
 from farsite.model.ids import VimId, VnfcId, VnfInstanceId
 from farsite.model.vnf import InstantiationState, VnfInstance
@@ -182,18 +190,28 @@ async def _replace_failed(op: Op) -> None:
 
 
 def renew(
-    connection: Connection, vnf_id: VnfInstanceId, vnfc_ids: frozenset[str], *, revision: str
+    connection: Connection,
+    vnf_id: VnfInstanceId,
+    vnfc_ids: frozenset[str],
+    *,
+    revision: str,
+    places: Mapping[VnfcId, tuple[str, str]] | None = None,
 ) -> VnfInstance:
-    """Record that these VNFCs shall be replaced by new ones in their recorded initial state."""
+    """Record that these VNFCs shall be replaced by new ones in their recorded initial state, some of them in
+    another zone and rack (`places`)."""
     vnf = instances.get_vnf(connection, None, vnf_id)
     assert vnf.deployment is not None
     vnfcs = tuple(
-        replace(one, incarnation=one.incarnation + 1) if one.id in vnfc_ids else one
-        for one in vnf.deployment.vnfcs
+        _anew(one, (places or {}).get(one.id)) if one.id in vnfc_ids else one for one in vnf.deployment.vnfcs
     )
     return instances.save_vnf(
         connection, replace(vnf, deployment=replace(vnf.deployment, vnfcs=vnfcs, revision=revision))
     )
+
+
+def _anew(vnfc: WantedVnfc, place: tuple[str, str] | None) -> WantedVnfc:
+    zone, rack = place or (vnfc.zone, vnfc.rack)
+    return replace(vnfc, incarnation=vnfc.incarnation + 1, zone=zone, rack=rack)
 
 
 async def undeploy(op: Op) -> None:
@@ -273,20 +291,26 @@ def _wish_again(connection: Connection, op: Op, before: Deployment, held: Deploy
         standing = _standing_incarnations(held)
         alive = _alive(held)
         is_broken = op.attempt > 1 and held.state is DeploymentState.FAILED
+        vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+        asked = {one.id: one for one in vnf.deployment.vnfcs} if vnf.deployment else {}
         vnfcs = tuple(
             replace(
-                one,
+                # One that stands anew stands where it was asked for last.
+                _where(one, asked.get(one.id, one)) if standing.get(one.id, 0) > one.incarnation else one,
                 incarnation=max(one.incarnation, standing.get(one.id, 0))
                 + (is_broken and one.id not in alive),
             )
             for one in before.vnfcs
         )
         wanted = replace(before, vnfcs=vnfcs)
-        vnf = instances.get_vnf(connection, None, op.operation.instance_id)
         instances.save_vnf(connection, replace(vnf, deployment=wanted))
         return encode(wanted)
 
     return decode(Deployment, operations.once(connection, op.operation, f"wish again#{op.attempt}", do))
+
+
+def _where(vnfc: WantedVnfc, asked: WantedVnfc) -> WantedVnfc:
+    return replace(vnfc, zone=asked.zone, rack=asked.rack)
 
 
 def _keep_standing(connection: Connection, vnf_id: VnfInstanceId, status: DeploymentStatus) -> None:

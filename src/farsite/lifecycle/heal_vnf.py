@@ -9,7 +9,7 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.9; which VNFCs, as in NFV-SOL 002.
 
 from dataclasses import dataclass
 
-from farsite.lifecycle import deploying, repairing
+from farsite.lifecycle import deploying, placing, repairing, separating, sizing
 from farsite.lifecycle.world import Op, World
 from farsite.model.deployment import Deployment
 from farsite.model.errors import Conflict, Invalid
@@ -17,7 +17,7 @@ from farsite.model.healing import LADDER_MOST_S, Fencing, LadderRung, Rung
 from farsite.model.ids import VnfcId, VnfInstanceId
 from farsite.model.operation import InstanceKind
 from farsite.model.vnf import InstantiationState
-from farsite.store import alarms, instances
+from farsite.store import alarms, capacity, instances
 from farsite.store.database import Connection
 from farsite.store.encoding import decode, encode
 from farsite.workflow.saga import Saga, step
@@ -44,9 +44,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mended:
-    """VNFCs that a repair cured where they stand."""
+    """VNFCs that a repair cured where they stand, and what was seen of the VIM after that."""
 
     cured: tuple[VnfcId, ...]
+    seen: separating.Seen = separating.NOT_LOOKED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,22 +78,28 @@ def decide(connection: Connection, op: Op) -> object:
 
 
 async def mend(op: Op) -> object:
-    """Climb the ladder with each of them; what is not cured is fenced."""
+    """Climb the ladder with each of them; what is not cured is fenced. Then look where the others stand."""
     want = decode(HealVnf, op.operation.parameters)
     chosen = op.result_of(decide, Decision).chosen
     is_plain = all(one.kind is Rung.RESPAWN for one in want.ladder)
-    if is_plain and want.fencing is None:
-        return encode(Mended(cured=()))
-    ladder = want.ladder or (LadderRung(kind=Rung.RESPAWN),)
-    return encode(Mended(cured=await repairing.climb_all(op, chosen, ladder, want.fencing)))
+    cured: tuple[VnfcId, ...] = ()
+    if not is_plain or want.fencing is not None:
+        ladder = want.ladder or (LadderRung(kind=Rung.RESPAWN),)
+        cured = await repairing.climb_all(op, chosen, ladder, want.fencing)
+    if set(chosen) <= set(cured):
+        return encode(Mended(cured=cured))
+    return encode(Mended(cured=cured, seen=await separating.look(op)))
 
 
 def replace(connection: Connection, op: Op) -> object:
-    """Wish a new one, of the next incarnation, for each that was not cured."""
-    cured = op.result_of(mend, Mended).cured
-    left = tuple(one for one in op.result_of(decide, Decision).chosen if one not in cured)
+    """Wish a new one, of the next incarnation, for each that was not cured; elsewhere, where its own place is
+    lost or no longer apart from the others of its group."""
+    mended = op.result_of(mend, Mended)
+    left = tuple(one for one in op.result_of(decide, Decision).chosen if one not in mended.cured)
     if left:
-        deploying.renew(connection, VnfInstanceId(op.operation.instance_id), frozenset(left), revision=op.id)
+        vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+        places = separating.placed_anew(connection, op, vnf, frozenset(left), mended.seen)
+        deploying.renew(connection, VnfInstanceId(vnf.id), frozenset(left), revision=op.id, places=places)
     return encode(Replaced(vnfc_ids=left))
 
 
@@ -105,6 +112,16 @@ async def deploy(op: Op) -> None:
 async def deploy_before(op: Op) -> None:
     """Undo: what was not replaced yet stays as it is, dead or alive; a replaced VNFC cannot come back."""
     await deploying.previous_again(op, op.result_of(decide, Decision).before, may_lack=True)
+    await op.world.database.run(_hold_again, op)
+
+
+def _hold_again(connection: Connection, op: Op) -> None:
+    """Room is held where the VNFCs are wished now: one that was placed anew may not have come to that."""
+    vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+    if vnf.deployment is None or vnf.vim_id is None:
+        return
+    held = sizing.held_per_zone(vnf.deployment)
+    capacity.claim(connection, [placing.unchecked(vnf.project_id, vnf.id, vnf.vim_id, held)])
 
 
 async def wait(op: Op) -> object:

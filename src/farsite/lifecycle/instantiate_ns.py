@@ -6,7 +6,7 @@ Source: ETSI GS NFV-SOL 005 clause 6.4.4.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from farsite.lifecycle import chaining, members, placing, sizing
+from farsite.lifecycle import chaining, members, placing, separating, sizing
 from farsite.lifecycle.create_vnf import instance_of
 from farsite.lifecycle.instantiate_vnf import INSTANTIATE_VNF, InstantiateVnf
 from farsite.lifecycle.terminate_vnf import TERMINATE_VNF, TerminateVnf
@@ -139,9 +139,11 @@ def _members(
             name = f"{ns.name or ns.id[:8]}-{profile.id}-{index + 1}"
             vnf = instance_of(package, vnf_id, clock=op.clock, name=name)
             vnf = replace(vnf, ns_id=ns.id, profile=profile.id)
+            rules = separating.spreading(flavour.affinity, profile.id)
             demand = _demand(
                 vnf, vnfd.flavour(profile.flavour_id), profile, package, want, profile.id in on_paths
             )
+            demand = replace(demand, is_racked=separating.is_racked(rules))
             found.append(_Member(vnf=vnf, profile=profile, demand=demand))
     return found
 

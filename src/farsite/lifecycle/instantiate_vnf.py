@@ -6,7 +6,7 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.4.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from farsite.lifecycle import binding, deploying, placing, sizing
+from farsite.lifecycle import binding, deploying, placing, separating, sizing
 from farsite.lifecycle.addressing import Prefixes, with_addresses
 from farsite.lifecycle.artefacts import with_artefacts
 from farsite.lifecycle.world import Op, World
@@ -79,13 +79,13 @@ def place(connection: Connection, op: Op) -> object:
     vnfcs = sizing.wanted_vnfcs(vnf, package, flavour, flavour.vnfc_counts(want.level_id))
     demand = placing.demand_of(
         vnf.name or vnf.id, vnfcs, flavour, vim=vnf.vim_id or want.vim, region=want.region, zone=want.zone,
-        features=frozenset(want.features),
+        features=frozenset(want.features), apart=separating.apart_from(connection, vnf),
     )  # fmt: skip
     placing.check_place(connection, vnf.project_id, replace(want.place, vim=vnf.vim_id or want.vim))
     assignment = placing.decide(
         connection, op, (demand,), replacing=vnf.id, granted=want.vim if op.operation.parent_id else ""
     ).of(demand.id)
-    vnfcs = sizing.with_zones(vnfcs, assignment.zones)
+    vnfcs = sizing.with_places(vnfcs, assignment.zones, assignment.racks)
     vnfcs = tuple(replace(one, incarnation=remains.get(one.id, 0)) for one in vnfcs)
     vnfcs = with_addresses(connection, vnfcs, owner=vnf, networks=prefixes_of(vnf, flavour))
     deployment = with_artefacts(

@@ -1,7 +1,7 @@
 """Brings what the store knows of VIMs into the form placement decides on, and keeps its answer."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from farsite.lifecycle import requirements
@@ -9,15 +9,31 @@ from farsite.lifecycle.sizing import group_of, place_of
 from farsite.lifecycle.world import Op
 from farsite.model.deployment import WantedVnfc
 from farsite.model.errors import Invalid
-from farsite.model.ids import ProjectId, VimId, VnfInstanceId
-from farsite.model.vim import Vim, VimState, Zone, endpoint_of
-from farsite.model.vnf import Place
+from farsite.model.ids import ProjectId, VimId, VnfcId, VnfInstanceId
+from farsite.model.vim import Rack, Vim, VimState, Zone, endpoint_of
+from farsite.model.vnf import Place as Asked
 from farsite.model.vnfd import AffinityScope, DeploymentFlavour
-from farsite.placement.problem import Candidate, Demand, Placement, Problem, Room, Rule, Unit
+from farsite.placement.problem import Candidate, Demand, Placement, Problem, RackRoom, Room, Rule, Unit
 from farsite.store import capacity, operations, vims
 from farsite.store.capacity import NOTHING, Amount, Hold, Holding
 from farsite.store.database import Connection
 from farsite.store.vims import Inventory
+
+Place = tuple[str, str]
+"""Zone and rack; an empty rack is whichever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apart:
+    """What a VNF is to be kept out of for the sake of others: zones of VIMs, and racks of sites. `is_racked`:
+    a rule among functions is about racks, so each is given one."""
+
+    zones: frozenset[tuple[VimId, str]] = frozenset()
+    racks: frozenset[tuple[str, str]] = frozenset()
+    is_racked: bool = False
+
+
+APART_NOWHERE = Apart()
 
 
 def demand_of(
@@ -30,31 +46,40 @@ def demand_of(
     zone: str = "",
     features: frozenset[str] = frozenset(),
     standing: tuple[WantedVnfc, ...] = (),
+    places: Mapping[VnfcId, Place] | None = None,
+    apart: Apart = APART_NOWHERE,
     is_growth: bool = False,
 ) -> Demand:
     """What one VNF asks of placement for `vnfcs`; those of it that stand already count in its groups.
 
-    The units of what stands come first in the demand, and so do their zones in the answer. With
-    `is_growth`, `vnfcs` are what standing ones grow by, each in its own zone.
+    The units of what stands come first in the demand, and so do their zones in the answer. `places` is where
+    they stand by the VIM's word. With `is_growth`, `vnfcs` are what standing ones grow by, each in its own
+    zone.
     """
+    units = [_standing(one, flavour, (places or {}).get(one.id)) for one in standing]
+    for one in vnfcs:
+        unit = _unit(one, flavour)
+        units.append(replace(unit, grows_in=one.zone, zone_group="", rack_group="") if is_growth else unit)
+    features |= requirements.features_of(vnfcs)
+    features |= {f"images:{one.image.partition(':')[0]}" for one in vnfcs if _is_site_image(one.image)}
+    if any(one.rack_group for one in units):
+        features |= {"racks"}
     return Demand(
         id=demand_id,
-        units=(
-            *(replace(_unit(one, flavour), stands_in=one.zone) for one in standing),
-            *(
-                replace(_unit(one, flavour), grows_in=one.zone, zone_group="")
-                if is_growth
-                else _unit(one, flavour)
-                for one in vnfcs
-            ),
-        ),
-        features=features
-        | requirements.features_of(vnfcs)
-        | {f"images:{one.image.partition(':')[0]}" for one in vnfcs if _is_site_image(one.image)},
+        units=tuple(units),
+        features=features,
         vim=vim,
         region=region,
         zone=zone,
+        is_racked=apart.is_racked,
+        barred_zones=apart.zones,
+        barred_racks=apart.racks,
     )
+
+
+def _standing(vnfc: WantedVnfc, flavour: DeploymentFlavour, place: Place | None) -> Unit:
+    zone, rack = place or ("", "")
+    return replace(_unit(vnfc, flavour), stands_in=zone or vnfc.zone, stands_in_rack=rack or vnfc.rack)
 
 
 def _unit(vnfc: WantedVnfc, flavour: DeploymentFlavour) -> Unit:
@@ -65,6 +90,7 @@ def _unit(vnfc: WantedVnfc, flavour: DeploymentFlavour) -> Unit:
         disk_gib=int(-(-vnfc.disk_gib // 1)),
         host_group=vnfc.anti_affinity_group,
         zone_group=group_of(flavour, vnfc.vdu, AffinityScope.ZONE),
+        rack_group=group_of(flavour, vnfc.vdu, AffinityScope.ZONE_GROUP),
     )
 
 
@@ -72,7 +98,7 @@ def _is_site_image(image: str) -> bool:
     return image.startswith(("builtin:", "host:"))
 
 
-def check_place(connection: Connection, project_id: ProjectId, place: Place) -> None:
+def check_place(connection: Connection, project_id: ProjectId, place: Asked) -> None:
     """Name a wrong VIM, region or zone before placement only says that nothing fits.
 
     Where no inventory was read yet, anything may be right.
@@ -106,10 +132,12 @@ def decide(
     rules: tuple[Rule, ...] = (),
     replacing: VnfInstanceId | None = None,
     granted: str = "",
+    leaving: tuple[VimId, Mapping[str, Amount]] | None = None,
 ) -> Placement:
     """Place the demands on the project's VIMs and keep the explanation beside the operation.
 
-    What `replacing` holds by our books counts as free: it asked before and is asking again. A VIM (name or
+    What `replacing` holds by our books counts as free: it asked before and is asking again. So does what is
+    `leaving` a VIM, by region and zone. A VIM (name or
     id) that was `granted` before, by the service, is not refused for being silent now: that is waited out.
 
     Raises:
@@ -119,7 +147,7 @@ def decide(
         replace(one, state=VimState.ACTIVE)
         if granted in (one.vim_id, one.name) and one.state in (VimState.UNREACHABLE, VimState.ERROR)
         else one
-        for one in _candidates(connection, op.operation.project_id, replacing, op.clock.now())
+        for one in _candidates(connection, op.operation.project_id, replacing, leaving, op.clock.now())
     )
     placement = op.world.place(
         Problem(
@@ -134,12 +162,21 @@ def decide(
 
 
 def _candidates(
-    connection: Connection, project_id: ProjectId, replacing: VnfInstanceId | None, now: datetime
+    connection: Connection,
+    project_id: ProjectId,
+    replacing: VnfInstanceId | None,
+    leaving: tuple[VimId, Mapping[str, Amount]] | None,
+    now: datetime,
 ) -> tuple[Candidate, ...]:
     known = [(vim, vims.inventory_of(connection, vim.id)) for vim in vims.of_project(connection, project_id)]
     pools = {pool_of(vim, zone) for vim, inventory in known if inventory for zone in inventory.zones}
     claimed = capacity.claimed(connection, pools, but_not=replacing or "")
-    return tuple(_candidate(vim, inventory, claimed, now) for vim, inventory in known)
+    nothing: Mapping[str, Amount] = {}
+    of_vim, going = leaving or (VimId(""), nothing)
+    return tuple(
+        _candidate(vim, inventory, claimed, going if vim.id == of_vim else nothing, now)
+        for vim, inventory in known
+    )
 
 
 def pool_of(vim: Vim, zone: Zone) -> str:
@@ -152,8 +189,13 @@ def _candidate(
     vim: Vim,
     inventory: Inventory | None,
     claimed: Mapping[tuple[str, str], Amount],
+    going: Mapping[str, Amount],
     now: datetime,
 ) -> Candidate:
+    def held(zone: Zone) -> Amount:
+        place = place_of(zone.region, zone.name)
+        return capacity.less(claimed.get((pool_of(vim, zone), place), NOTHING), going.get(place, NOTHING))
+
     return Candidate(
         vim_id=vim.id,
         name=vim.name,
@@ -161,12 +203,7 @@ def _candidate(
         state=vim.state,
         is_default=vim.is_default,
         features=inventory.capabilities.features if inventory else frozenset(),
-        rooms=tuple(
-            _room(zone, claimed.get((pool_of(vim, zone), place_of(zone.region, zone.name)), NOTHING))
-            for zone in inventory.zones
-        )
-        if inventory
-        else (),
+        rooms=tuple(_room(zone, held(zone)) for zone in inventory.zones) if inventory else (),
         availability=vim.availability,
         age_s=(now - inventory.read_at).total_seconds() if inventory else 0,
     )
@@ -227,4 +264,14 @@ def _room(zone: Zone, held: Amount) -> Room:
         disk_gib=zone.disk_gib - max(zone.disk_gib_used, disk_gib),
         vcpus_total=zone.vcpus,
         hosts=zone.hosts,
+        racks=tuple(_rack_room(one) for one in zone.racks),
+    )
+
+
+def _rack_room(rack: Rack) -> RackRoom:
+    return RackRoom(
+        name=rack.name,
+        vcpus=rack.vcpus_free,
+        memory_mib=rack.memory_mib_free,
+        disk_gib=rack.disk_gib_free,
     )

@@ -9,7 +9,7 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.5.
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from farsite.lifecycle import chaining, deploying, placing, sizing
+from farsite.lifecycle import chaining, deploying, placing, separating, sizing
 from farsite.lifecycle.addressing import with_addresses
 from farsite.lifecycle.instantiate_vnf import prefixes_of
 from farsite.lifecycle.world import Op, World
@@ -75,9 +75,12 @@ def decide(connection: Connection, op: Op) -> object:
             vim=vnf.vim_id,
             region=vnf.deployment.region,
             standing=standing,
+            places=separating.places_of(vnf.resources),
+            apart=separating.apart_from(connection, vnf),
         )
         assignment = placing.decide(connection, op, (demand,)).of(demand.id)
-        added = sizing.with_zones(added, assignment.zones[len(standing) :])
+        first = len(standing)
+        added = sizing.with_places(added, assignment.zones[first:], assignment.racks[first:])
         if vnf.vnf_state is VnfState.STOPPED:
             added = tuple(replace(one, is_stopped=True) for one in added)
         added = with_addresses(connection, added, owner=vnf, networks=prefixes_of(vnf, flavour))

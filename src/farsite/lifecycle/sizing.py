@@ -134,9 +134,13 @@ def merged(standing: tuple[WantedVnfc, ...], wanted: tuple[WantedVnfc, ...]) -> 
     return tuple(known.get(one.id, one) for one in wanted)
 
 
-def with_zones(vnfcs: tuple[WantedVnfc, ...], zones: tuple[str, ...]) -> tuple[WantedVnfc, ...]:
-    """The VNFCs with their zones, in the same order."""
-    return tuple(replace(one, zone=zone) for one, zone in zip(vnfcs, zones, strict=True))
+def with_places(
+    vnfcs: tuple[WantedVnfc, ...], zones: tuple[str, ...], racks: tuple[str, ...]
+) -> tuple[WantedVnfc, ...]:
+    """The VNFCs with their zones and racks, in the same order."""
+    return tuple(
+        replace(one, zone=zone, rack=rack) for one, zone, rack in zip(vnfcs, zones, racks, strict=True)
+    )
 
 
 def place_of(region: str, zone: str) -> str:

@@ -98,6 +98,8 @@ class WantedVnfc:
     configuration: Mapping[str, object] = field(default_factory=dict[str, object])
     """Initial configuration document of the function (its recorded initial state)."""
     zone: str = ""
+    rack: str = ""
+    """The rack in which it shall stand (a name of `Zone.racks`); empty: whichever."""
     anti_affinity_group: str = ""
     """VNFCs of one group stand on different hosts."""
     affinity_group: str = ""
@@ -201,6 +203,8 @@ class Resource:
     incarnation: int = 0
     host: str = ""
     zone: str = ""
+    rack: str = ""
+    """Rack of its host; empty where the VIM tells of none."""
     is_alive: bool = True
     """Whether it is as it shall be. What was stopped on purpose is; what stopped by itself is not."""
     is_stopped: bool = False

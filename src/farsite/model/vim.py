@@ -200,6 +200,21 @@ UNLIMITED = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rack:
+    """Hosts of a zone that fail together, as the VIM's operator has grouped them: they share a rack, a power
+    feed, a switch. A descriptor names it by the scope `zone_group`.
+
+    `hosts` are those that take new servers now; free vCPUs are threads, memory MiB, disk GiB.
+    """
+
+    name: str
+    hosts: int = 1
+    vcpus_free: int = 0
+    memory_mib_free: int = 0
+    disk_gib_free: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Zone:
     """An availability zone of a region, with what it has and what is used.
 
@@ -216,6 +231,8 @@ class Zone:
     disk_gib: int
     disk_gib_used: int = 0
     hosts: int = 1
+    racks: tuple[Rack, ...] = ()
+    """Those with a host that takes new servers; empty where the VIM tells of none."""
     is_shared: bool = False
     """Whether these are figures of hosts that every registration at the same address draws on, rather than
     of what is this one's own (a quota)."""

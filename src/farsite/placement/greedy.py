@@ -21,9 +21,9 @@ from farsite.placement.problem import (
     Problem,
     Room,
     Rule,
-    Unit,
     Verdict,
 )
+from farsite.placement.spreading import Barred, Refusal, spread
 
 _SEARCH_LIMIT = 20_000
 _USABLE = frozenset({VimState.ACTIVE, VimState.DEGRADED})
@@ -37,15 +37,10 @@ class _Fit:
 
     candidate: Candidate
     zones: tuple[str, ...]
+    racks: tuple[str, ...]
     region: str
     rooms_left: tuple[Room, ...]
     score: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    filter: str
-    reason: str
 
 
 class _Budget:
@@ -76,6 +71,7 @@ def place(problem: Problem) -> Placement:
                 vim_id=found[one.id].candidate.vim_id,
                 region=found[one.id].region,
                 zones=found[one.id].zones,
+                racks=found[one.id].racks,
             )
             for one in problem.demands
         ),
@@ -117,7 +113,7 @@ def _rank(fit: _Fit, problem: Problem) -> tuple[bool, float, str]:
 
 def _fit(
     demand: Demand, candidate: Candidate, rooms: Rooms, problem: Problem, placed: Mapping[str, _Fit]
-) -> _Fit | _Refusal:
+) -> _Fit | Refusal:
     """Put one demand on one VIM, or say which constraint forbids it."""
     rules = problem.rules
     refusal = _plain_refusal(demand, candidate) or _rule_refusal(demand, candidate, rules, placed)
@@ -131,8 +127,11 @@ def _fit(
     if not offered:
         wanted = "/".join(part for part in (demand.region, demand.zone) if part) or "any zone"
         known = ", ".join(f"{room.region}/{room.zone}" for room in rooms[candidate.vim_id]) or "none"
-        return _Refusal("zone", f"has no {wanted}; its zones: {known}")
-    barred = _barred_zones(demand, candidate, rules, placed)
+        return Refusal("zone", f"has no {wanted}; its zones: {known}")
+    barred = _barred(demand, candidate, rules, placed)
+    if "" in barred.racks:
+        reason = "what it must be kept apart from stands on the site, in a rack that is not known"
+        return Refusal("racks", reason)
     return _into_a_region(demand, candidate, offered, rooms[candidate.vim_id], barred, problem)
 
 
@@ -141,14 +140,14 @@ def _into_a_region(
     candidate: Candidate,
     offered: list[Room],
     all_rooms: tuple[Room, ...],
-    barred: frozenset[str],
+    barred: Barred,
     problem: Problem,
-) -> _Fit | _Refusal:
+) -> _Fit | Refusal:
     """Put the demand into the first region that holds all of it, the one with most room first."""
     free: dict[str, int] = {}
     for room in offered:
         free[room.region] = free.get(room.region, 0) + room.vcpus
-    refusals: dict[str, _Refusal] = {}
+    refusals: dict[str, Refusal] = {}
     for region in sorted(free, key=lambda name: (-free[name], name)):
         inside = [room for room in offered if room.region == region]
         fit = _into_zones(demand, candidate, inside, all_rooms, barred, problem)
@@ -158,25 +157,25 @@ def _into_a_region(
     first = next(iter(refusals.values()))
     if len(refusals) == 1:
         return first
-    return _Refusal(
+    return Refusal(
         first.filter, "; ".join(f"region {region}: {one.reason}" for region, one in refusals.items())
     )
 
 
-def _plain_refusal(demand: Demand, candidate: Candidate) -> _Refusal | None:
+def _plain_refusal(demand: Demand, candidate: Candidate) -> Refusal | None:
     if demand.vim and demand.vim not in (candidate.vim_id, candidate.name):
-        return _Refusal("vim", f'the request asks for VIM "{demand.vim}"')
+        return Refusal("vim", f'the request asks for VIM "{demand.vim}"')
     if candidate.state not in _USABLE:
-        return _Refusal("state", f"is {candidate.state}")
+        return Refusal("state", f"is {candidate.state}")
     missing = demand.features - candidate.features
     if missing:
-        return _Refusal("capability", f"does not offer {', '.join(sorted(missing))}")
+        return Refusal("capability", f"does not offer {', '.join(sorted(missing))}")
     return None
 
 
 def _rule_refusal(
     demand: Demand, candidate: Candidate, rules: tuple[Rule, ...], placed: Mapping[str, _Fit]
-) -> _Refusal | None:
+) -> Refusal | None:
     for rule in rules:
         if demand.id not in rule.members:
             continue
@@ -185,9 +184,9 @@ def _rule_refusal(
                 continue
             is_same = _same_place(rule.scope, candidate, placed[other].candidate)
             if rule.is_anti and is_same is True:
-                return _Refusal("anti-affinity", f"{other} is there already (scope {rule.scope})")
+                return Refusal("anti-affinity", f"{other} is there already (scope {rule.scope})")
             if not rule.is_anti and is_same is False:
-                return _Refusal("affinity", f"{other} is elsewhere (scope {rule.scope})")
+                return Refusal("affinity", f"{other} is elsewhere (scope {rule.scope})")
     return None
 
 
@@ -202,16 +201,21 @@ def _same_place(scope: AffinityScope, one: Candidate, other: Candidate) -> bool 
     return None
 
 
-def _barred_zones(
+def _barred(
     demand: Demand, candidate: Candidate, rules: tuple[Rule, ...], placed: Mapping[str, _Fit]
-) -> frozenset[str]:
-    barred: set[str] = set()
+) -> Barred:
+    """Zones and racks of a VIM that hold a member of the same rule."""
+    zones = {zone for vim_id, zone in demand.barred_zones if vim_id == candidate.vim_id}
+    racks = {rack for site, rack in demand.barred_racks if site == candidate.site}
     for rule in rules:
-        if demand.id in rule.members and rule.is_anti and rule.scope is AffinityScope.ZONE:
-            for other in rule.members - {demand.id}:
-                if other in placed and placed[other].candidate.vim_id == candidate.vim_id:
-                    barred.update(placed[other].zones)
-    return frozenset(barred)
+        if demand.id not in rule.members or not rule.is_anti:
+            continue
+        for other in (placed[name] for name in rule.members - {demand.id} if name in placed):
+            if rule.scope is AffinityScope.ZONE and other.candidate.vim_id == candidate.vim_id:
+                zones.update(other.zones)
+            if rule.scope is AffinityScope.ZONE_GROUP and other.candidate.site == candidate.site:
+                racks.update(other.racks)
+    return Barred(frozenset(zones), frozenset(racks))
 
 
 def _into_zones(
@@ -219,81 +223,18 @@ def _into_zones(
     candidate: Candidate,
     offered: list[Room],
     all_rooms: tuple[Room, ...],
-    barred: frozenset[str],
+    barred: Barred,
     problem: Problem,
-) -> _Fit | _Refusal:
-    """Give every unit a zone: together where nothing forbids it, apart where a zone group demands it."""
+) -> _Fit | Refusal:
+    """Put the units of a demand into the zones of one region."""
     region = offered[0].region
-    left = {room.zone: room for room in offered if room.region == region and room.zone not in barred}
-    if not left:
-        return _Refusal("anti-affinity", "all its zones hold a member of the same rule")
-    used_hosts: dict[tuple[str, str], int] = {}
-    used_zones: dict[str, set[str]] = {}
-    zones: list[str] = []
-    for unit in demand.units:
-        choice = _zone_for(unit, left, zones, used_hosts, used_zones)
-        if isinstance(choice, _Refusal):
-            return choice
-        if not unit.stands_in:
-            room = left[choice]
-            left[choice] = replace(
-                room,
-                vcpus=room.vcpus - unit.vcpus,
-                memory_mib=room.memory_mib - unit.memory_mib,
-                disk_gib=room.disk_gib - unit.disk_gib,
-            )
-        zones.append(choice)
-        if unit.host_group:
-            used_hosts[choice, unit.host_group] = used_hosts.get((choice, unit.host_group), 0) + 1
-        if unit.zone_group:
-            used_zones.setdefault(unit.zone_group, set()).add(choice)
+    spread_ = spread(demand.units, offered, barred, is_racked=demand.is_racked)
+    if isinstance(spread_, Refusal):
+        return spread_
+    left = spread_.left
     rooms_left = tuple(left.get(room.zone, room) if room.region == region else room for room in all_rooms)
     score = _score(candidate, rooms_left, problem)
-    return _Fit(candidate, tuple(zones), region, rooms_left, score)
-
-
-def _zone_for(
-    unit: Unit,
-    left: Mapping[str, Room],
-    zones: list[str],
-    used_hosts: Mapping[tuple[str, str], int],
-    used_zones: Mapping[str, set[str]],
-) -> str | _Refusal:
-    if unit.stands_in:
-        return unit.stands_in
-    refusals: list[_Refusal] = []
-    # The zone of the units before first, then the one with most room.
-    open_ = [room for room in left.values() if unit.grows_in in ("", room.zone)]
-    if not open_:
-        return _Refusal("zone", f"has no zone {unit.grows_in} any more")
-    preferred = sorted(open_, key=lambda room: (room.zone not in zones[-1:], -room.vcpus, room.zone))
-    for room in preferred:
-        if unit.zone_group and room.zone in used_zones.get(unit.zone_group, set()):
-            refusals.append(_Refusal("anti-affinity", f"fewer zones than {unit.zone_group} needs"))
-        elif unit.host_group and used_hosts.get((room.zone, unit.host_group), 0) >= room.hosts:
-            refusals.append(
-                _Refusal(
-                    "hosts", f"zone {room.zone} has {room.hosts} host(s), too few to keep the group apart"
-                )
-            )
-        elif shortfall := _shortfall(unit, room):
-            refusals.append(_Refusal("capacity", f"zone {room.zone}: {shortfall}"))
-        else:
-            return room.zone
-    return refusals[0]
-
-
-def _shortfall(unit: Unit, room: Room) -> str:
-    short = [
-        f"{wanted} {what} asked for, {max(free, 0)} free"
-        for what, wanted, free in (
-            ("vCPU", unit.vcpus, room.vcpus),
-            ("MiB memory", unit.memory_mib, room.memory_mib),
-            ("GiB disk", unit.disk_gib, room.disk_gib),
-        )
-        if wanted > free
-    ]
-    return "; ".join(short)
+    return _Fit(candidate, spread_.zones, spread_.racks, region, rooms_left, score)
 
 
 def _free(rooms: tuple[Room, ...]) -> float:
@@ -365,7 +306,7 @@ def _no_place(order: list[Demand], problem: Problem, rooms: Rooms, *, exhausted:
         reasons = [
             f"{candidate.name}: {fit.filter}: {fit.reason}"
             for candidate in problem.candidates
-            if isinstance(fit := _fit(demand, candidate, rooms, alone, {}), _Refusal)
+            if isinstance(fit := _fit(demand, candidate, rooms, alone, {}), Refusal)
         ]
         if len(reasons) == len(problem.candidates):
             return NotEnough(f"No VIM can hold {demand.id}. " + "; ".join(reasons) + ".")
@@ -378,7 +319,7 @@ def _no_place(order: list[Demand], problem: Problem, rooms: Rooms, *, exhausted:
             reasons = [
                 f"{candidate.name}: {fit.filter}: {fit.reason}"
                 for candidate, fit in zip(problem.candidates, fits, strict=True)
-                if isinstance(fit, _Refusal)
+                if isinstance(fit, Refusal)
             ]
             return NotEnough(
                 f"No VIM can hold {demand.id} beside the other functions. " + "; ".join(reasons) + "."
@@ -398,12 +339,14 @@ def _explain(problem: Problem, order: list[Demand], found: Mapping[str, _Fit]) -
         chosen = found[demand.id]
         for candidate in problem.candidates:
             fit = _fit(demand, candidate, rooms, problem, placed)
-            if isinstance(fit, _Refusal):
+            if isinstance(fit, Refusal):
                 verdict, score, reason, by = Verdict.REJECTED, 0.0, fit.reason, fit.filter
             elif candidate.vim_id == chosen.candidate.vim_id:
                 verdict, score, by = Verdict.CHOSEN, fit.score, ""
                 where = ", ".join(f"{fit.region}/{zone}" for zone in sorted(set(fit.zones)))
-                reason = f"zone {where}; {_free(fit.rooms_left):.0%} free afterwards"
+                racks = ", ".join(sorted(set(fit.racks) - {""}))
+                reason = f"zone {where}{f'; rack {racks}' if racks else ''}"
+                reason += f"; {_free(fit.rooms_left):.0%} free afterwards"
             else:
                 verdict, score, by = Verdict.POSSIBLE, fit.score, ""
                 reason = (

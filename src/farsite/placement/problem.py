@@ -15,7 +15,7 @@ from farsite.model.vnfd import AffinityScope
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
     """One VNFC to be placed. Units of one `host_group` stand on different hosts, of one `zone_group`
-    in different zones."""
+    in different zones, of one `rack_group` in different racks."""
 
     id: str
     vcpus: int
@@ -23,10 +23,12 @@ class Unit:
     disk_gib: int
     host_group: str = ""
     zone_group: str = ""
+    rack_group: str = ""
     grows_in: str = ""
     """The only zone it can be in, because it makes larger what stands there."""
     stands_in: str = ""
     """Zone it stands in already: it takes nothing more there, but its groups count it."""
+    stands_in_rack: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,22 @@ class Demand:
     """Name or id of the VIM the user asked for; empty: free choice."""
     region: str = ""
     zone: str = ""
+    is_racked: bool = False
+    """Whether its units are given racks though no `rack_group` asks for it: a rule among demands does."""
+    barred_zones: frozenset[tuple[VimId, str]] = frozenset()
+    """VIM and zone of what it must stand apart from and that is not part of the problem."""
+    barred_racks: frozenset[tuple[str, str]] = frozenset()
+    """Site and rack of the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RackRoom:
+    """What is free in one rack of a zone."""
+
+    name: str
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +72,7 @@ class Room:
     disk_gib: int
     vcpus_total: int
     hosts: int = 1
+    racks: tuple[RackRoom, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,18 +133,20 @@ class Consideration:
     score: float = 0.0
     reason: str = ""
     filter: str = ""
-    """Which constraint rejected it: `vim`, `state`, `capability`, `zone`, `capacity`, `hosts`,
+    """Which constraint rejected it: `vim`, `state`, `capability`, `zone`, `capacity`, `hosts`, `racks`,
     `affinity`, `anti-affinity`; empty when none did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """Where one demand goes; `zones` is in the order of its units."""
+    """Where one demand goes; `zones` and `racks` are in the order of its units. A unit that may stand in any
+    rack has an empty one."""
 
     demand: str
     vim_id: VimId
     region: str
     zones: tuple[str, ...]
+    racks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,7 @@ def claimed(
         query = sa.select(allocations).where(allocations.c.vnf_id == but_not)
         for row in connection.execute(query):
             key = (row.pool, row.zone)
-            found[key] = _minus(found.get(key, NOTHING), (row.vcpus, row.memory_mib, row.disk_gib))
+            found[key] = less(found.get(key, NOTHING), (row.vcpus, row.memory_mib, row.disk_gib))
     return found
 
 
@@ -77,7 +77,7 @@ def claim(connection: sa.Connection, holdings: Sequence[Holding]) -> None:
     for one in holdings:
         before = _forget(connection, one.vnf_id)
         for key, amount in before.items():
-            changes[key] = _minus(changes.get(key, NOTHING), amount)
+            changes[key] = less(changes.get(key, NOTHING), amount)
         for zone, hold in one.zones.items():
             # An undo that gives a VNF back what it had finds the pool from which it had it.
             known = next((pool for pool, held in before if held == zone), one.vim_id)
@@ -160,5 +160,6 @@ def _plus(one: Amount, other: Amount) -> Amount:
     return (one[0] + other[0], one[1] + other[1], one[2] + other[2])
 
 
-def _minus(one: Amount, other: Amount) -> Amount:
+def less(one: Amount, other: Amount) -> Amount:
+    """An amount without another."""
     return (one[0] - other[0], one[1] - other[1], one[2] - other[2])

@@ -29,12 +29,13 @@ from farsite.model.deployment import (
     HopCounters,
     NetworkSpec,
     Resource,
+    ResourceKind,
     VimEvent,
 )
 from farsite.model.errors import NotSupported, VimFault, VimUnreachable
 from farsite.model.healing import Fence, Rung
 from farsite.model.ids import VnfcId
-from farsite.model.vim import Capabilities, ServiceHealth, VimHealth, Zone
+from farsite.model.vim import Capabilities, Rack, ServiceHealth, VimHealth, Zone
 from farsite.vims.driver import VimConnection
 from farsite.vims.drivers.linux import paths, repairs, rpc, wire
 from farsite.vims.drivers.linux.agent import daemon, remove
@@ -59,6 +60,7 @@ class LinuxDriver:
         self._directory = paths.site_directory(connection.run_dir, connection.vim_id)
         self._socket = paths.agent_socket(self._directory)
         self._host = SiteHost(connection)
+        self._rack = str(connection.settings.get("rack") or "")
         self._is_configured = False
         self._starting = asyncio.Lock()
         self._silent_since: float | None = None
@@ -73,7 +75,10 @@ class LinuxDriver:
     async def capabilities(self) -> Capabilities:
         """What the agent found by trying."""
         found = wire.from_document(Capabilities, await self._call("capabilities"))
-        return replace(found, features=found.features | repairs.FEATURES)
+        if self._rack:
+            return replace(found, features=found.features | repairs.FEATURES | {"racks"})
+        missing = {**found.missing, "racks": "The registration names none (setting rack)."}
+        return replace(found, features=found.features | repairs.FEATURES, missing=missing)
 
     async def health(self) -> VimHealth:
         """The agent (vital) and the data path through its chains.
@@ -135,8 +140,23 @@ class LinuxDriver:
                 await asyncio.sleep(0.02)
 
     async def zones(self) -> Sequence[Zone]:
-        """The site's zones: capacity as registered, usage as wanted."""
-        return [wire.from_document(Zone, each) for each in cast(list[object], await self._call("zones"))]
+        """The site's zones: capacity as registered, usage as wanted. A site is one host, in one rack."""
+        zones = [wire.from_document(Zone, each) for each in cast(list[object], await self._call("zones"))]
+        return [self._racked(zone) for zone in zones] if self._rack else zones
+
+    def _racked(self, zone: Zone) -> Zone:
+        rack = Rack(
+            name=self._rack,
+            hosts=zone.hosts,
+            vcpus_free=zone.vcpus - zone.vcpus_used,
+            memory_mib_free=zone.memory_mib - zone.memory_mib_used,
+            disk_gib_free=zone.disk_gib - zone.disk_gib_used,
+        )
+        return replace(zone, racks=(rack,))
+
+    def _placed(self, resource: Resource) -> Resource:
+        is_on_a_host = self._rack and resource.kind is ResourceKind.COMPUTE
+        return replace(resource, rack=self._rack) if is_on_a_host else resource
 
     async def deploy(self, wanted: Deployment) -> None:
         """State what a deployment shall be; returns once the agent has stored the statement."""
@@ -145,7 +165,8 @@ class LinuxDriver:
     async def watch(self, names: Sequence[str]) -> Sequence[DeploymentStatus]:
         """State of many deployments in one request."""
         answer = await self._call("watch", names=list(names))
-        return [wire.from_document(DeploymentStatus, each) for each in cast(list[object], answer)]
+        found = [wire.from_document(DeploymentStatus, each) for each in cast(list[object], answer)]
+        return [replace(one, resources=tuple(map(self._placed, one.resources))) for one in found]
 
     async def undeploy(self, name: str) -> None:
         """Remove a deployment; returns when it is gone."""
@@ -154,7 +175,7 @@ class LinuxDriver:
     async def find(self, owner: str) -> Sequence[Resource]:
         """Resources of an owner; of an empty owner all, after the site's orphans were swept."""
         answer = await self._call("find", owner=owner)
-        return [wire.from_document(Resource, each) for each in cast(list[object], answer)]
+        return [self._placed(wire.from_document(Resource, each)) for each in cast(list[object], answer)]
 
     async def reach(self, vnfc_id: VnfcId, port: int) -> socket:
         """A stream that the agent has connected inside the VNFC's network namespace."""

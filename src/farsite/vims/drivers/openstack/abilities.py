@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from farsite.model.vim import Capabilities
+from farsite.vims.drivers.openstack import racks
 from farsite.vims.drivers.openstack.capacity import provider_summaries
 from farsite.vims.drivers.openstack.cloud import Cloud
 
@@ -44,6 +45,8 @@ class Sight:
     sriov_agents: int = 0
     physical_networks: frozenset[str] | None = None
     """Physical networks that networks without NAT are on."""
+    racks: int = 0
+    """How many racks its hosts stand in."""
     has_volumes: bool = False
     has_images: bool = False
     details: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -75,6 +78,8 @@ def evidence(seen: Sight) -> Evidence:
         found["volumes"] = "Cinder is in the catalogue"
     if seen.has_images:
         found["images:upload"] = "Glance takes images of the project"
+    if seen.racks:
+        found["racks"] = f"its hosts stand in {seen.racks} rack(s)"
     for feature, needed in _NEUTRON.items():
         if seen.extensions.issuperset(needed):
             found[feature] = f"Neutron has {' and '.join(needed)}"
@@ -120,6 +125,8 @@ _WHY_MISSING: Mapping[str, str] = {
     "sfc": "Neutron has no networking-sfc (extensions sfc and flow_classifier)",
     "trunk": "Neutron has no extension trunk",
     "qos": "Neutron has no extension qos",
+    "racks": "no host has a trait CUSTOM_RACK_* and no host aggregate has metadata that name a rack (setting "
+    "rack_key)",
     "epa:cpu-pinning": "no host has PCPU inventory in Placement and no flavour has hw:cpu_policy=dedicated",
     "epa:numa": "no host and no flavour shows NUMA placement (hw:numa_nodes)",
     "epa:hugepages": "no flavour asks for huge pages (hw:mem_page_size), and only flavours show them",
@@ -130,7 +137,7 @@ _WHY_MISSING: Mapping[str, str] = {
 }
 FEATURES = tuple(_WHY_MISSING)
 """Everything that is looked for."""
-_NEEDS_RIGHTS = frozenset(one for one in FEATURES if one.startswith("epa:"))
+_NEEDS_RIGHTS = frozenset(one for one in FEATURES if one.startswith("epa:") or one == "racks")
 
 
 def judge(sights: Sequence[Sight], asserted: Iterable[str] = ()) -> Capabilities:
@@ -201,9 +208,10 @@ class Abilities:
     async def _look(self) -> Capabilities:
         regions = await self._cloud.regions()
         what = "show what it offers"
+        key = racks.key_of(self._cloud.registration.settings)
         sights = await asyncio.gather(
             *(
-                self._cloud.call(region, lambda sdk, region=region: look(sdk, region), what=what)
+                self._cloud.call(region, lambda sdk, region=region: look(sdk, region, key), what=what)
                 for region in regions
             )
         )
@@ -231,8 +239,8 @@ def _asserted(given: object) -> list[str]:
 # -- in a thread --------------------------------------------------------------------------------------------
 
 
-def look(sdk: "Connection", region: str) -> Sight:
-    """What a region shows us."""
+def look(sdk: "Connection", region: str, rack_key: str) -> Sight:
+    """What a region shows us; `rack_key` is the key of aggregates' metadata that names racks."""
     from farsite.vims.drivers.openstack.session import endpoint_of, readable_json
 
     extensions = readable_json(sdk.network, "/extensions") or {}
@@ -246,6 +254,7 @@ def look(sdk: "Connection", region: str) -> Sight:
         hypervisor_types=_hypervisor_types(sdk),
         sriov_agents=_agents(sdk),
         physical_networks=_physical_networks(sdk),
+        racks=len(set(racks.read(sdk, rack_key).values())),
         has_volumes=bool(endpoint_of(sdk.block_storage)),
         has_images=bool(endpoint_of(sdk.image)),
         details=_details(sdk),

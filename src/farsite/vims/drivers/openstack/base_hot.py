@@ -250,6 +250,12 @@ def _tree(
         _add(vdus, cps, pattern, "", vdu, chosen)
         _map(vdus[vdu]).update(dict.fromkeys(_COUNTS, 0))
     for vdu, vnfcs in by_vdu.items():
+        if len({one.rack for one in vnfcs if servers.get(one.id, vdu) == vdu}) > 1:
+            raise VimFault(
+                f'The base HOT makes VDU "{vdu}" a scaling group, whose members have one flavour, so they '
+                f"cannot be held in different racks. Use a nested template per VNFC, or no anti-affinity of "
+                f"scope zone_group."
+            )
         _add(vdus, cps, vnfcs[0], "", vdu, chosen)
         _map(vdus[vdu]).update(dict.fromkeys(_COUNTS, len(vnfcs)))
         for vnfc in vnfcs:

@@ -7,14 +7,16 @@ the quota, which is one for the whole region: every zone then has what is left o
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from farsite.model.errors import FarsiteError
-from farsite.model.vim import UNLIMITED, Zone
+from farsite.model.vim import UNLIMITED, Rack, Zone
+from farsite.vims.drivers.openstack import racks
 from farsite.vims.drivers.openstack.cloud import Cloud
+from farsite.vims.drivers.openstack.racks import KnownRacks
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -51,6 +53,7 @@ class Host:
     zone: str
     has: Room = field(default_factory=Room)
     used: Room = field(default_factory=Room)
+    rack: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ class Capacity:
         self._counting = asyncio.Lock()
         self._counted: dict[str, tuple[Zone, ...]] = {}
         self._counted_at: dict[str, float] = {}
+        self.racks = KnownRacks({})
 
     async def zones(self) -> Sequence[Zone]:
         """Zones of all regions; `counted_at` says how old each count is.
@@ -90,27 +94,33 @@ class Capacity:
     async def _count(self, region: str) -> None:
         if time.monotonic() - self._counted_at.get(region, float("-inf")) < _KEPT_FOR_S:
             return
-        zones = await self._cloud.call(region, lambda sdk: _zones(sdk, region), what="tell its capacity")
+        key = racks.key_of(self._cloud.registration.settings)
+        rack_of, zones = await self._cloud.call(
+            region, lambda sdk: _zones(sdk, region, key), what="tell its capacity"
+        )
+        self.racks.of_region[region] = rack_of
         self._counted[region], self._counted_at[region] = zones, time.monotonic()
 
 
 # -- in a thread --------------------------------------------------------------------------------------------
 
 
-def _zones(sdk: "Connection", region: str) -> tuple[Zone, ...]:
+def _zones(sdk: "Connection", region: str, rack_key: str) -> tuple[dict[str, str], tuple[Zone, ...]]:
+    """Host -> rack, and the zones."""
     from farsite.vims.drivers.openstack.session import readable_json
 
     quota = _quota(readable_json(sdk.compute, "/limits") or {})
     detailed = readable_json(sdk.compute, "/os-availability-zone/detail")
     plain = detailed or readable_json(sdk.compute, "/os-availability-zone") or {}
     zone_of, names = _hosts_by_zone(plain)
-    hosts = _hosts(sdk, zone_of) if detailed else None
+    rack_of = racks.read(sdk, rack_key) if detailed else {}
+    hosts = _hosts(sdk, zone_of, rack_of) if detailed else None
     now = datetime.now(UTC)
     counted = (
         as_member(region, name, quota) if hosts is None else as_admin(region, name, hosts, quota)
         for name in names
     )
-    return tuple(replace(zone, counted_at=now) for zone in counted)
+    return rack_of, tuple(replace(zone, counted_at=now) for zone in counted)
 
 
 def _hosts_by_zone(document: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
@@ -129,15 +139,15 @@ def _hosts_by_zone(document: Mapping[str, Any]) -> tuple[dict[str, str], list[st
     return zone_of, names
 
 
-def _hosts(sdk: "Connection", zone_of: Mapping[str, str]) -> list[Host] | None:
+def _hosts(sdk: "Connection", zone_of: Mapping[str, str], rack_of: Mapping[str, str]) -> list[Host] | None:
     hypervisors = _hypervisors(sdk)
     if hypervisors is None:
         return None
     summaries = provider_summaries(sdk) or {}
     return [
-        counted_host(one, zone_of[one["service"]["host"]], summaries)
+        replace(counted_host(one, zone_of[host], summaries), rack=rack_of.get(host, ""))
         for one in hypervisors
-        if one["service"]["host"] in zone_of
+        if (host := one["service"]["host"]) in zone_of
     ]
 
 
@@ -225,8 +235,21 @@ def as_admin(region: str, zone: str, hosts: Sequence[Host], quota: Quota) -> Zon
         disk_gib=has.disk_gib,
         disk_gib_used=used.disk_gib,
         hosts=len(mine),
+        racks=tuple(_racks(mine)),
         is_shared=True,
     )
+
+
+def _racks(hosts: Sequence[Host]) -> Iterator[Rack]:
+    for name in sorted({one.rack for one in hosts} - {""}):
+        mine = [one for one in hosts if one.rack == name]
+        yield Rack(
+            name=name,
+            hosts=len(mine),
+            vcpus_free=sum(max(one.has.vcpus - one.used.vcpus, 0) for one in mine),
+            memory_mib_free=sum(max(one.has.memory_mib - one.used.memory_mib, 0) for one in mine),
+            disk_gib_free=sum(max(one.has.disk_gib - one.used.disk_gib, 0) for one in mine),
+        )
 
 
 def as_member(region: str, zone: str, quota: Quota) -> Zone:

@@ -24,6 +24,7 @@ from farsite.vims.drivers.openstack.flight import Flight
 from farsite.vims.drivers.openstack.hot import Chosen, Json
 from farsite.vims.drivers.openstack.images import Images
 from farsite.vims.drivers.openstack.lists import Lists
+from farsite.vims.drivers.openstack.racks import KnownRacks
 from farsite.vims.drivers.openstack.stacks import Stack, text
 from farsite.vims.drivers.openstack.standing import Record, Server, Standing
 
@@ -121,8 +122,9 @@ class _Silence:
 class Deployments:
     """All deployments on one VIM."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, racks: KnownRacks) -> None:
         self._cloud = cloud
+        self._racks = racks
         self._limits = read_limits(cloud.registration.settings)
         self._flavours = Flavours(cloud)
         self._images = Images(cloud)
@@ -418,6 +420,7 @@ class Deployments:
             if stack is None or stack.status != "IN_PROGRESS":
                 self._land(region, name)
         statuses = await asyncio.gather(*(self._status(region, stack) for stack in by_name.values()))
+        statuses = [self._racks.on(region, one) for one in statuses]
         # While a second stack of the name is on its way out, neither presence nor absence is settled.
         return [
             replace(one, state=DeploymentState.IN_PROGRESS) if one.name in several else one

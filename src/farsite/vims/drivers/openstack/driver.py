@@ -40,7 +40,7 @@ class OpenStackDriver:
         self._health = HealthCheck(self._cloud)
         self._capacity = Capacity(self._cloud)
         self._abilities = Abilities(self._cloud)
-        self._deployments = Deployments(self._cloud)
+        self._deployments = Deployments(self._cloud, self._capacity.racks)
         self._networks = OwnNetworks(self._cloud)
         self._hosts = Hosts(self._cloud)
         self._repairs = ServerRepairs(self._cloud, self._deployments)

@@ -13,11 +13,12 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from farsite.model.deployment import WantedVnfc
 from farsite.model.errors import VimFault
+from farsite.vims.drivers.openstack import racks
 from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.hot import Json
 from farsite.vims.drivers.openstack.stacks import answer, entries, get, inner, text
@@ -124,6 +125,8 @@ class Flavours:
         return {vnfc.id: await self._choose(region, vnfc) for vnfc in vnfcs}
 
     async def _choose(self, region: str, vnfc: WantedVnfc) -> str:
+        if vnfc.rack:
+            return await self._of_size(region, await self._in_rack(region, vnfc), vnfc)
         if vnfc.flavour:
             return vnfc.flavour
         # What the descriptor demands beyond a name must hold, whatever the name promises.
@@ -133,6 +136,18 @@ class Flavours:
             if hinted:
                 return hinted[0]
         return await self._of_size(region, needed(vnfc), vnfc)
+
+    async def _in_rack(self, region: str, vnfc: WantedVnfc) -> Flavour:
+        """What a VNFC needs that is held in a rack: its own flavour, or one like that which it names, and the
+        rack."""
+        hints = () if vnfc.requirements else vnfc.flavour_hints
+        names = {vnfc.flavour} if vnfc.flavour else set(hints)
+        named = [one for one in await self._list(region) if {one.id, one.name} & names] if names else []
+        if vnfc.flavour and not named:
+            raise VimFault(f'VIM "{self._cloud.name}" has no flavour "{vnfc.flavour}".')
+        base = named[0] if named else needed(vnfc)
+        spec = racks.extra_spec(vnfc.rack, racks.key_of(self._cloud.registration.settings))
+        return replace(base, id="", name="", extra_specs={**base.extra_specs, **spec})
 
     def forget(self, region: str) -> None:
         """Ask the VIM again next time: what we believed was wrong."""

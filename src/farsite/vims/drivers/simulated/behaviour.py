@@ -6,7 +6,7 @@ fit left standing.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import cast
 
@@ -14,9 +14,9 @@ from farsite.model.deployment import Chain, Deployment, DeploymentState, Network
 from farsite.model.errors import VimFault
 from farsite.model.healing import Fence, FenceResult, Rung
 from farsite.model.ids import derived_id
-from farsite.model.vim import Zone
+from farsite.model.vim import Rack, Zone
 from farsite.vims.drivers.simulated.faults import CURES, Fault
-from farsite.vims.drivers.simulated.knobs import Knobs, ZoneSize, host_names, matches, zone_size
+from farsite.vims.drivers.simulated.knobs import Knobs, ZoneSize, host_names, matches, racks_of, zone_size
 from farsite.vims.drivers.simulated.state import HeldNetwork, HeldVnfc, State, Usage
 from farsite.vims.drivers.simulated.world import Transaction
 
@@ -190,6 +190,7 @@ def _create(
             "region": region,
             "zone": zone.name,
             "host": host,
+            "rack": racks_of(zone).get(host, ""),
             "vcpus": vnfc.vcpus,
             "memory_mib": vnfc.memory_mib,
             "disk_gib": vnfc.disk_gib,
@@ -220,7 +221,8 @@ def _key(vnfc_id: str, incarnation: int) -> str:
 def choose_host(
     vnfc: WantedVnfc, zones: Sequence[ZoneSize], state: State, now: float
 ) -> tuple[ZoneSize, str] | None:
-    """The host that works with the most free vCPUs, holds the VNFC and none of its anti-affinity group.
+    """The host that works with the most free vCPUs, in the rack asked for, holds the VNFC and none of its
+    anti-affinity group.
 
     A group is one over the whole VIM, whichever deployments its members belong to.
     """
@@ -234,7 +236,10 @@ def choose_host(
         vcpus = zone.vcpus / zone.hosts
         memory_mib = zone.memory_mib / zone.hosts
         disk_gib = zone.disk_gib / zone.hosts
+        racks = racks_of(zone)
         for host in host_names(zone):
+            if vnfc.rack and racks.get(host) != vnfc.rack:
+                continue
             used = state.used.get(host, nothing)
             free = vcpus - used.vcpus - vnfc.vcpus
             has_room = (
@@ -262,8 +267,9 @@ def sizes(knobs: Knobs, capacity_faults: Sequence[Fault]) -> tuple[ZoneSize, ...
     return tuple(changed)
 
 
-def zones(state: State, sized: Sequence[ZoneSize]) -> list[Zone]:
+def zones(state: State, sized: Sequence[ZoneSize], now: float) -> list[Zone]:
     found: list[Zone] = []
+    down = {fault.target for fault in state.standing("host_down", now)}
     for size in sized:
         used = state.used.get(f"{size.region}/{size.name}", Usage())
         found.append(
@@ -277,9 +283,29 @@ def zones(state: State, sized: Sequence[ZoneSize]) -> list[Zone]:
                 disk_gib=size.disk_gib,
                 disk_gib_used=round(used.disk_gib),
                 hosts=size.hosts,
+                racks=tuple(_racks(state, size, down)),
             )
         )
     return found
+
+
+def _racks(state: State, size: ZoneSize, down: set[str]) -> Iterator[Rack]:
+    """The racks of a zone in which a host works, with what is free on those hosts."""
+    of_host = racks_of(size)
+    for name in size.racks:
+        hosts = [host for host, rack in of_host.items() if rack == name and host not in down]
+        used = [state.used.get(host, Usage()) for host in hosts]
+        if hosts:
+            yield Rack(
+                name=name,
+                hosts=len(hosts),
+                vcpus_free=int(len(hosts) * size.vcpus / size.hosts) - sum(one.vcpus for one in used),
+                memory_mib_free=int(len(hosts) * size.memory_mib / size.hosts)
+                - sum(one.memory_mib for one in used),
+                disk_gib_free=int(
+                    len(hosts) * size.disk_gib / size.hosts - sum(one.disk_gib for one in used)
+                ),
+            )
 
 
 # -- networks and chains
@@ -406,7 +432,8 @@ def repair(
         place = choose_host(asked, [zone for zone in zones if zone.region == held.region], tx.state, tx.now)
         if place is None:
             raise VimFault(NO_HOST)
-        body |= {"zone": place[0].name, "host": place[1], "is_cured": not held.hung}
+        rack = racks_of(place[0]).get(place[1], "")
+        body |= {"zone": place[0].name, "host": place[1], "rack": rack, "is_cured": not held.hung}
     elif is_down:
         raise VimFault(f"Host {held.host} is down; server {vnfc_id} cannot be reached there.")
     else:

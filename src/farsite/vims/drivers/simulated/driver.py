@@ -124,9 +124,11 @@ class SimulatedDriver:
     async def capabilities(self) -> Capabilities:
         def answer(_: Transaction) -> Capabilities:
             world = "memory" if self._knobs.is_in_memory else "file"
+            has_racks = any(zone.racks for zone in self._knobs.zones)
             return Capabilities(
-                features=FEATURES - self._knobs.lacks,
+                features=(FEATURES | frozenset({"racks"} if has_racks else ())) - self._knobs.lacks,
                 missing={"limits": "A simulated VIM runs nothing that could be limited."}
+                | ({} if has_racks else {"racks": "No zone has any (setting racks)."})
                 | dict.fromkeys(self._knobs.lacks, "The registration says so (lacks)."),
                 tunnel_endpoint=_endpoint(self._vim_id),
                 details={"simulated": "yes", "world": world, "agent": f"simulated:{self._vim_id}"},
@@ -149,7 +151,7 @@ class SimulatedDriver:
         return VimHealth(services=(service,))
 
     async def zones(self) -> Sequence[Zone]:
-        return await self._call("zones", lambda tx: behaviour.zones(tx.state, self._sizes(tx)))
+        return await self._call("zones", lambda tx: behaviour.zones(tx.state, self._sizes(tx), tx.now))
 
     async def deploy(self, wanted: Deployment) -> None:
         def make(tx: Transaction) -> None:

@@ -23,6 +23,7 @@ SETTINGS: Mapping[str, str] = {
     "memory_mib": "Memory of each zone in MiB (default 64 TiB).",
     "disk_gib": "Disk of each zone in GiB (default 4000000).",
     "hosts": "Compute hosts of each zone, which share its size evenly (default one per 512 vCPUs).",
+    "racks": "Racks of each zone: how many, or their names; its hosts stand in them in turn (default none).",
     "zones": "Names of the availability zones of each region (default nova), or name -> size.",
     "tells_of_hosts": "True: it tells how its compute hosts are, as to an administrator (default false).",
     "lacks": "Features that this VIM does not offer (default none).",
@@ -42,6 +43,15 @@ class ZoneSize:
     memory_mib: int = 64 * 1024 * 1024
     disk_gib: int = 4_000_000
     hosts: int = 32
+    racks: tuple[str, ...] = ()
+
+
+@cache
+def racks_of(size: ZoneSize) -> Mapping[str, str]:
+    """Host -> rack, of a zone that has racks."""
+    if not size.racks:
+        return {}
+    return {host: size.racks[number % len(size.racks)] for number, host in enumerate(host_names(size))}
 
 
 @cache
@@ -162,7 +172,17 @@ def zone_size(region: str, name: str, size: Mapping[str, object], wrong: list[st
         memory_mib=int(_number(size, "memory_mib", usual.memory_mib, wrong)),
         disk_gib=int(_number(size, "disk_gib", usual.disk_gib, wrong)),
         hosts=max(1, int(_number(size, "hosts", vcpus // 512, wrong))),
+        racks=_racks(size.get("racks", ()), name, wrong),
     )
+
+
+def _racks(stated: object, zone: str, wrong: list[str]) -> tuple[str, ...]:
+    if isinstance(stated, list | tuple):
+        return tuple(str(one) for one in cast("Sequence[object]", stated))
+    if isinstance(stated, int) and not isinstance(stated, bool) and stated >= 0:
+        return tuple(f"{zone}-rack-{number}" for number in range(1, stated + 1))
+    wrong.append(f"racks is {stated!r}; expected a number, 0 or more, or a list of names.")
+    return ()
 
 
 def _number(settings: Mapping[str, object], key: str, default: float, wrong: list[str]) -> float:

@@ -59,6 +59,7 @@ class HeldVnfc:
     configuration: Mapping[str, object]
     created_at: float
     ready_at: float
+    rack: str = ""
     fails: str = ""
     fails_resource: str = ""
     died: str = ""
@@ -88,6 +89,7 @@ class HeldVnfc:
                 incarnation=self.incarnation,
                 host=self.host,
                 zone=self.zone,
+                rack=self.rack,
                 is_alive=is_alive,
                 is_stopped=self.is_stopped,
                 addresses=tuple(address for port in self.ports for address in port.addresses),
@@ -474,13 +476,13 @@ class State:
         self._tell_of_vnfc(effect, VimEventKind.DATAPATH_LOST, vnfc, detail="It answers nothing.")
 
     def vnfc_repaired(self, effect: Effect, body: Body) -> None:
-        """`vnfc.repaired`: resource_id, repair, ready_at, is_cured, and where they change configuration, host
-        and zone."""
+        """`vnfc.repaired`: resource_id, repair, ready_at, is_cured, and where they change configuration,
+        host, zone and rack."""
         vnfc = self.vnfcs[body["resource_id"]]
         vnfc.repaired[body["repair"]] = effect.at
         if "host" in body:
             self._account(vnfc, -1)
-            vnfc.host, vnfc.zone = body["host"], body["zone"]
+            vnfc.host, vnfc.zone, vnfc.rack = body["host"], body["zone"], body.get("rack", "")
             self._account(vnfc, 1)
         vnfc.configuration = body.get("configuration", vnfc.configuration)
         if body["is_cured"]:

@@ -1,0 +1,173 @@
+"""What must not fail together stands in different racks, after whatever happens to it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from farsite.model.ids import VimId
+from farsite.vims.driver import VimConnection
+from farsite.vims.drivers.simulated.driver import SimulatedDriver
+from next_package import changed
+from service_bench import Service
+
+VNFD = "1d23a86f-0001-5e6a-bb28-3a524899d1c0"
+PRODUCT = "Farsite inspector in racks"
+NSD = "2d9226d8-0001-5d95-999b-0b872585f058"
+APART = b"""    - apart:
+        type: tosca.policies.nfv.AntiAffinityRule
+        properties: {scope: zone_group}
+        targets: [ worker ]
+
+    - instantiation_levels:"""
+HOSTS = {"vcpus": 64, "memory_mib": 1_000_000, "disk_gib": 100_000}
+pytestmark = pytest.mark.slow
+
+
+def onboarded(service: Service, kind: str, archive: bytes) -> None:
+    created = service.native("POST", f"/{kind}").json()
+    answer = service.native(
+        "PUT", f"/{kind}/{created['id']}/content", content=archive,
+        headers={"Content-Type": "application/zip"},
+    )  # fmt: skip
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture(scope="module")
+def racked(service: Service) -> Service:
+    """The service with a VNF whose workers, and an NS whose inspectors, stand in different racks."""
+    onboarded(
+        service,
+        "packages",
+        changed(
+            "inspector",
+            (b"1d23a86f-9d31-5e6a-bb28-3a524899d1c0", VNFD.encode()),
+            (b"Farsite inspector", PRODUCT.encode()),
+            (b"    - instantiation_levels:", APART),
+        ),
+    )
+    return service
+
+
+def workers(service: Service, vnf_id: str) -> dict[str, Any]:
+    """The VNFCs that stand, by their id."""
+    found = service.native("GET", f"/vnfs/{vnf_id}").json()["resources"]
+    return {one["vnfc_id"]: one for one in found if one["kind"] == "COMPUTE"}
+
+
+def racks(service: Service, vnf_id: str) -> list[str]:
+    return sorted(one["rack"] for one in workers(service, vnf_id).values())
+
+
+def inject(service: Service, vim: str, kind: str, target: str, **fault: object) -> None:
+    vim_id = VimId(service.native("GET", f"/vims/{vim}").json()["id"])
+    connection = VimConnection(
+        vim_id=vim_id, name=vim, site=vim, settings={}, run_dir=service.settings.run_dir
+    )
+
+    async def do() -> None:
+        driver = SimulatedDriver(connection)
+        await driver.inject(kind, target, fault)
+        await driver.close()
+
+    asyncio.run(do())
+
+
+def scaled(service: Service, vnf_id: str) -> Any:
+    body = {"type": "SCALE_OUT", "aspect_id": "workers", "steps": 1}
+    answer = service.native("POST", f"/vnfs/{vnf_id}/scale", json=body)
+    assert answer.status_code == 202, answer.text
+    return service.ended(answer.json()["id"])
+
+
+def healed(service: Service, vnf_id: str, *vnfc_ids: str) -> Any:
+    """The heal that the death of these VNFCs brought about, once it has ended."""
+
+    def is_meant(one: Any) -> bool:
+        return one["type"] == "HEAL" and set(vnfc_ids) <= set(one["parameters"]["vnfc_ids"])
+
+    def heals() -> list[Any]:
+        told = service.native("GET", "/operations", params={"filter": f"(eq,instance_id,{vnf_id})"}).json()
+        return [one for one in told if is_meant(one)]
+
+    return service.ended(service.until(heals, bool)[0]["id"])
+
+
+def test_workers_stand_in_different_racks_when_made_when_scaled_and_when_healed(racked: Service) -> None:
+    """A rack that is lost takes one worker along at most; also one that was healed or added since."""
+    racked.register("halls", world="file", capacity={**HOSTS, "hosts": 8, "racks": 4})
+    vnf_id = racked.create_vnf(PRODUCT)
+    answer = racked.native("POST", f"/vnfs/{vnf_id}/instantiate", json={"vim": "halls", "level_id": "pair"})
+    assert racked.ended(answer.json()["id"])["state"] == "COMPLETED"
+    assert len(set(racks(racked, vnf_id))) == 2
+    assert scaled(racked, vnf_id)["state"] == "COMPLETED"
+    before = workers(racked, vnf_id)
+    assert len({one["rack"] for one in before.values()}) == 3
+    # A rack is lost with both its hosts: its worker is made anew in the only rack that holds none.
+    victim = min(before)
+    lost = before[victim]["rack"]
+    hosts = [f"RegionOne-nova-host-{number}" for number in range(1, 9)]
+    of_rack = [host for number, host in enumerate(hosts) if f"nova-rack-{number % 4 + 1}" == lost]
+    assert before[victim]["host"] in of_rack
+    for host in of_rack:
+        if host != before[victim]["host"]:
+            inject(racked, "halls", "host_down", host)
+    inject(racked, "halls", "host_down", before[victim]["host"])
+    assert healed(racked, vnf_id, victim)["state"] == "COMPLETED"
+    after = workers(racked, vnf_id)
+    assert len({one["rack"] for one in after.values()}) == 3
+    assert lost not in {one["rack"] for one in after.values()}
+    assert {key: one["host"] for key, one in after.items() if key != victim} == {
+        key: one["host"] for key, one in before.items() if key != victim
+    }
+    # No rack is left that holds none of them: a fourth is refused, and the reason says why.
+    refused = scaled(racked, vnf_id)
+    assert refused["state"] == "ROLLED_BACK"
+    assert "racks: zone nova has 3 rack(s)" in refused["error"]["detail"]
+    assert racks(racked, vnf_id) == sorted(one["rack"] for one in after.values())
+
+
+def test_a_vim_that_tells_of_no_racks_is_refused_by_name(racked: Service) -> None:
+    """A wish that a VIM cannot keep must not be forgotten there."""
+    racked.register("flat", world="memory", capacity={**HOSTS, "hosts": 8})
+    vnf_id = racked.create_vnf(PRODUCT)
+    answer = racked.native("POST", f"/vnfs/{vnf_id}/instantiate", json={"vim": "flat"})
+    ended = racked.ended(answer.json()["id"])
+    assert ended["state"] == "ROLLED_BACK"
+    assert "flat: capability: does not offer racks" in ended["error"]["detail"]
+    told = racked.native("GET", "/vims/flat").json()
+    assert told["missing"]["racks"] == "No zone has any (setting racks)."
+
+
+def test_functions_of_a_service_stand_in_different_racks_and_stay_so_when_healed(racked: Service) -> None:
+    """Each function of a service is placed by an operation of its own, which must know of the others."""
+    onboarded(
+        racked,
+        "nsds",
+        changed(
+            "chain-demo",
+            (b"2d9226d8-eadb-5d95-999b-0b872585f058", NSD.encode()),
+            (b"scope: nfvi_pop", b"scope: zone_group"),
+        ),
+    )
+    racked.register("tower", world="file", capacity={**HOSTS, "hosts": 6, "racks": ["low", "mid", "top"]})
+    ns = racked.native("POST", "/ns", json={"nsd": NSD, "name": "in-racks"})
+    assert ns.status_code == 201, ns.text
+    profiles = ("client", "firewall", "inspector", "server")
+    answer = racked.native(
+        "POST", "/ns/in-racks/instantiate", json={"vims": dict.fromkeys(profiles, "tower")}
+    )
+    done = racked.ended(answer.json()["id"])
+    assert done["state"] == "COMPLETED", done["error"]
+    members = racked.native("GET", "/ns/in-racks").json()["vnfs"]
+    pair = [one["vnf_id"] for one in members if one["profile"] == "inspector"]
+    (first,), (second,) = (workers(racked, one).values() for one in pair)
+    assert first["rack"] != second["rack"]
+    numbers = range(1, 7)
+    names = {f"RegionOne-nova-host-{number}": ("low", "mid", "top")[(number - 1) % 3] for number in numbers}
+    for host in (one for one, rack in names.items() if rack == first["rack"] and one != first["host"]):
+        inject(racked, "tower", "host_down", host)
+    inject(racked, "tower", "host_down", first["host"])
+    assert healed(racked, pair[0], first["vnfc_id"])["state"] == "COMPLETED"
+    (now,) = workers(racked, pair[0]).values()
+    assert now["rack"] not in (first["rack"], second["rack"])
