@@ -1,8 +1,10 @@
 """One story of watching, told over one site and over three: what is told of a site does not depend on how
 many there are."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +14,14 @@ from service_bench import Service, running
 
 pytestmark = pytest.mark.slow
 
-Row = tuple[str, str, str]
+Told = frozenset[tuple[str, str, str]]
 """Alarm type, kind of its object, probable cause."""
-TOLD: list[Row] = [
-    ("vnfc-died", "vnf", "Software program abnormally terminated"),
-    ("vim-unreachable", "vim", "Connection establishment error"),
-]
+AT_LEAST: Told = frozenset(
+    {
+        ("vnfc-died", "vnf", "Software program abnormally terminated"),
+        ("vim-unreachable", "vim", "Connection establishment error"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,24 +56,15 @@ class Sites:
             (one for one in found if one["managed_object_id"] in objects), key=lambda one: one["raised_at"]
         )
 
-    def open_at(self, name: str) -> list[str]:
-        return [one["specific_problem"] for one in self.alarms_of(name) if not one["cleared_at"]]
-
-    def until(self, look: Callable[[], Any], wanted: object) -> None:
-        self.service.until(look, lambda seen: seen == wanted)
+    def open_at(self, name: str) -> set[str]:
+        return {one["fault_type"] for one in self.alarms_of(name) if not one["cleared_at"]}
 
 
-@pytest.fixture(params=[1, 3], ids=["one site", "three sites"])
-def sites(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Sites]:
-    changed = Settings(
-        data_dir=settings.data_dir,
-        database_url=settings.database_url,
-        heartbeat_period_s=0.2,
-        heartbeat_timeout_s=0.4,
-    )
-    with running(changed) as service:
+@contextmanager
+def standing(data_dir: Path, names: Sequence[str]) -> Iterator[Sites]:
+    settings = Settings(data_dir=data_dir, heartbeat_period_s=0.2, heartbeat_timeout_s=0.4)
+    with running(settings) as service:
         service.onboard("webserver")
-        names = ["turin", "ghent", "oslo"][: request.param]
         for name in names:
             service.register(name)
         yield Sites(
@@ -77,36 +72,38 @@ def sites(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Sites]
         )
 
 
-def story(sites: Sites, name: str) -> list[Row]:
+def story(sites: Sites, name: str) -> Told:
     """What is told while, at one site, a VNFC dies and is healed, and the VIM falls silent and is back."""
+    until = sites.service.until
     seen = len(sites.alarms_of(name))
-    victim = sites.vnfc_of(name)
-    sites.fault(name, "kill_vnfc", victim)
-    sites.service.until(lambda: len(sites.alarms_of(name)), lambda count: count > seen)
-    sites.until(lambda: sites.open_at(name), [])
-    heals = sites.service.native("GET", "/operations").json()
-    assert [
-        one["state"] for one in heals if one["verb"] == "heal_vnf" and one["instance_id"] == sites.vnfs[name]
-    ]
+    sites.fault(name, "kill_vnfc", sites.vnfc_of(name))
+    until(lambda: len(sites.alarms_of(name)), lambda count: count > seen)
+    until(lambda: sites.open_at(name), lambda left: not left)
+    asked = sites.service.native("GET", "/operations").json()
+    assert [one for one in asked if one["verb"] == "heal_vnf" and one["instance_id"] == sites.vnfs[name]]
 
     sites.fault(name, "answer_delay_s", seconds=60)
-    sites.until(lambda: sites.vim(name)["state"], "ERROR")
-    assert sites.vim(name)["state_reason"] == "no answer in time"
+    until(lambda: sites.vim(name)["state"], lambda state: state == "ERROR")
     assert sites.vim(name)["evidence"]["misses_in_a_row"] >= 3
-    sites.until(lambda: sites.open_at(name), ["vim-unreachable"])
+    until(lambda: sites.open_at(name), lambda found: "vim-unreachable" in found)
     sites.mend(name)
-    sites.until(lambda: sites.vim(name)["state"], "ACTIVE")
-    sites.until(lambda: sites.open_at(name), [])
-    return [
-        (one["specific_problem"].partition("/")[0], one["object_kind"], one["probable_cause"])
-        for one in sites.alarms_of(name)[seen:]
-    ]
+    until(lambda: sites.vim(name)["state"], lambda state: state == "ACTIVE")
+    until(lambda: sites.open_at(name), lambda left: not left)
+    return frozenset(
+        (one["fault_type"], one["object_kind"], one["probable_cause"]) for one in sites.alarms_of(name)[seen:]
+    )
 
 
-def test_a_site_is_watched_the_same_alone_and_among_others(sites: Sites) -> None:
+def test_a_site_is_watched_the_same_alone_and_among_others(tmp_path: Path) -> None:
     """One pipeline: whoever adds a second site must not learn a second way in which the first is watched."""
-    for name in sites.vnfs:
-        others = {other: sites.alarms_of(other) for other in sites.vnfs if other != name}
-        assert story(sites, name) == TOLD
-        assert {other: sites.alarms_of(other) for other in others} == others, "nothing is told of the others"
-        assert {sites.vim(other)["state"] for other in sites.vnfs} == {"ACTIVE"}
+    (tmp_path / "one").mkdir()
+    (tmp_path / "three").mkdir()
+    with standing(tmp_path / "one", ["turin"]) as sites:
+        alone = story(sites, "turin")
+    assert alone >= AT_LEAST
+    with standing(tmp_path / "three", ["turin", "ghent", "oslo"]) as sites:
+        for name in sites.vnfs:
+            others = {other: len(sites.alarms_of(other)) for other in sites.vnfs if other != name}
+            assert story(sites, name) == alone
+            assert {other: len(sites.alarms_of(other)) for other in others} == others, "none of theirs"
+            assert {sites.vim(other)["state"] for other in sites.vnfs} == {"ACTIVE"}
