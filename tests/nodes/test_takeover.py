@@ -16,8 +16,11 @@ def in_flight(
     nodes: Cluster, count: int, *, on: Process, others: list[Process], deploy_s: float
 ) -> tuple[str, list[str]]:
     """So many instantiations in flight, all on one process; the VIM and the operations."""
-    vim_id = nodes.register("north", deploy_delay_s=deploy_s)
+    began = time.monotonic()
     vnf_ids = nodes.vnfs(nodes.onboard(), count)
+    # On a busy machine it takes a while to ask for all: the first must not have ended by then.
+    asking_s = time.monotonic() - began
+    vim_id = nodes.register("north", deploy_delay_s=deploy_s + 2 * asking_s)
     for other in others:
         nodes.done("POST", f"/nodes/{other.name}/drain")
         until(lambda other=other: other.readiness()[0] == 503, f"{other.name} drains")
@@ -74,6 +77,31 @@ def test_a_process_that_ends_beside_another_is_gone_before_its_next_look(nodes: 
     until(lambda: nodes.node("a")["state"] == "gone", "a is gone", 5.0)
     assert nodes.node("a")["reason"] == "its process has ended"
     assert "its process has ended" in b.log()
+
+
+@pytest.mark.slow
+def test_two_of_three_that_are_lost_together_leave_everything_to_the_third(nodes: Cluster) -> None:
+    """A rack that loses its power takes more than one process with it."""
+    a, b, c = nodes.started("a", "b", "c")
+    vnf_ids = nodes.vnfs(nodes.onboard(), 12)
+    vim_id = nodes.register("north", deploy_delay_s=6.0)
+    operation_ids = [
+        operation_id
+        for process, mine in zip((a, b, c), (vnf_ids[:4], vnf_ids[4:8], vnf_ids[8:]), strict=True)
+        for operation_id in nodes.instantiate(mine, "north", of=process)
+    ]
+    after_grace(c)
+    for one in (a, b):
+        one.send(signal.SIGKILL)
+    for one in (a, b):
+        one.kill()
+    moved_to(nodes, operation_ids, "c")
+    nodes.all_completed(operation_ids)
+    assert nodes.doubled(vim_id) == []
+    assert nodes.deployments(vim_id) == 12
+    until(lambda: nodes.vims_of("c") == 1, "the third watches every VIM", 5.0)
+    until(lambda: nodes.open_alarms("node-lost") == {"a", "b"}, "both losses are alarms", 5.0)
+    until(lambda: not nodes.unrest(), "all is at rest", 10.0, lambda: str(nodes.unrest()))
 
 
 @pytest.mark.slow

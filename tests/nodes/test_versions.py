@@ -2,23 +2,27 @@
 
 import sys
 import time
+from typing import Any
 
 import pytest
 
 from cluster_bench import GRACE_S, Cluster, Process, until
+from farsite.workflow.engine import REPLAYED_VERSIONS, WORKFLOW_VERSION
 
 _NEWER = """
 import sys
 from farsite.workflow import engine
-engine.WORKFLOW_VERSION, engine.REPLAYED_VERSIONS = "2", ("1",)
+replayed = (engine.WORKFLOW_VERSION, *engine.REPLAYED_VERSIONS)
+engine.WORKFLOW_VERSION, engine.REPLAYED_VERSIONS = "newer", replayed
 from farsite.cli.app import main
 sys.exit(main())
 """
-"""This release as if its workflow body had changed, in a way that replays the histories of version 1."""
+"""This release as if its workflow body had changed, in a way that replays the histories of ours."""
+OURS, NEWER = WORKFLOW_VERSION, "newer"
 
 
-def start_newer(nodes: Cluster, name: str) -> Process:
-    return nodes.start(name, program=(sys.executable, "-c", _NEWER)).ready()
+def start_newer(nodes: Cluster, name: str, **settings: Any) -> Process:
+    return nodes.start(name, program=(sys.executable, "-c", _NEWER), **settings).ready()
 
 
 def versions(nodes: Cluster, operation_ids: list[str]) -> set[str]:
@@ -38,7 +42,7 @@ def test_in_a_mixed_cluster_each_process_runs_and_takes_over_only_what_it_can(no
     old = nodes.start("old").ready()
     new = start_newer(nodes, "new")
     listed = {one["name"]: one["workflow_versions"] for one in nodes.done("GET", "/nodes")}
-    assert listed == {"old": ["1"], "new": ["2", "1"]}
+    assert listed == {"old": [OURS, *REPLAYED_VERSIONS], "new": [NEWER, OURS, *REPLAYED_VERSIONS]}
 
     vim_id = nodes.register("north", deploy_delay_s=25.0)
     vnfd_id = nodes.onboard()
@@ -61,7 +65,7 @@ def test_in_a_mixed_cluster_each_process_runs_and_takes_over_only_what_it_can(no
 
     old.kill()
     until(lambda: set(nodes.runners(of_old).values()) == {"newer"}, "it takes over older ones too", 10.0)
-    assert versions(nodes, of_old) == {"2"}
+    assert versions(nodes, of_old) == {NEWER}
     nodes.all_completed(of_old + of_new)
     assert again.is_running
     assert nodes.doubled(vim_id) == []
@@ -76,8 +80,8 @@ def test_queued_work_of_an_older_release_is_adopted_when_that_is_gone(nodes: Clu
     nodes.done("POST", "/nodes/old/drain")
     until(lambda: old.readiness()[0] == 503, "the old one drains")
     operation_ids = nodes.instantiate(nodes.vnfs(vnfd_id, 2), "north", of=old)
-    assert versions(nodes, operation_ids) == {"1"}
+    assert versions(nodes, operation_ids) == {OURS}
     assert old.stop() == 0
     nodes.all_completed(operation_ids, 40.0)
-    assert versions(nodes, operation_ids) == {"2"}
+    assert versions(nodes, operation_ids) == {NEWER}
     assert new.is_running
