@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo clean-demo test check bench docs lock takeout lab lab-down test-openstack test-openstack-full bench-openstack
+.PHONY: help setup demo clean-demo test check bench docs lock takeout lab lab-down test-openstack test-openstack-full bench-openstack test-mixed
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ test: setup  ## All tests, under every supported Python that is installed
 
 check: setup  ## Format, lint, types, import contracts, dependencies, fast tests, in under a minute
 	@.venv/bin/python tools/check.py
+
+test-mixed: setup  ## Kill an old and a new process of a mixed cluster at every step of every verb
+	@.venv/bin/pytest -q tests/faults/test_mixed_cluster.py --every-step
 
 bench: setup  ## Measure what DESIGN promises, and say by how much a figure is missed
 	@.venv/bin/python -m bench

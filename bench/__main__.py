@@ -22,6 +22,7 @@ from bench import (
     jitter,
     linux_sites,
     lists,
+    peers,
     takeover,
     told,
 )
@@ -35,6 +36,7 @@ PARTS = {
     "footprint": footprint.measure,
     "lists": lists.measure,
     "takeover": takeover.measure,
+    "peers": peers.measure,
     "told": told.measure,
     "heartbeats": heartbeats.measure,
     "jitter": jitter.measure,
@@ -58,7 +60,16 @@ def main() -> int:
         metavar="N",
         help="how many VIMs heartbeats watches (1,000 and 5,000), and jitter (200)",
     )
-    parser.add_argument("--minutes", type=float, metavar="N", help="how long jitter lasts (60)")
+    parser.add_argument(
+        "--minutes", type=float, metavar="N", help="how long jitter lasts (60), and peers (3)"
+    )
+    parser.add_argument(
+        "--in-flight",
+        type=int,
+        metavar="N",
+        default=takeover.IN_FLIGHT,
+        help="operations at each strike (50)",
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
     for kind in ("freezes", "cuts"):
         parser.add_argument(f"--{kind}", type=int, metavar="N", help=f"the same for {kind}")
@@ -70,7 +81,13 @@ def main() -> int:
         help="takeover keeps its results there, and goes on from those that are there",
     )
     given = parser.parse_args()
-    wanted = takeover.Wanted(kills=given.kills, freezes=given.freezes, cuts=given.cuts, results=given.results)
+    wanted = takeover.Wanted(
+        kills=given.kills,
+        freezes=given.freezes,
+        cuts=given.cuts,
+        in_flight=given.in_flight,
+        results=given.results,
+    )
     unknown = set(given.parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
@@ -79,6 +96,7 @@ def main() -> int:
         "takeover": functools.partial(takeover.measure, wanted=wanted),
         "heartbeats": functools.partial(heartbeats.measure, counts=counts),
         "jitter": functools.partial(jitter.measure, minutes=given.minutes, count=given.vims),
+        "peers": functools.partial(peers.measure, minutes=given.minutes),
     }
     figures: list[Figure] = []
     is_whole = True

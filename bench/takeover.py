@@ -10,7 +10,7 @@ may have stood twice in the VIM's journal, and real consumers must have every no
 without a gap.
 
 `python -m bench takeover --kills 1000 --continue FILE` writes each strike to the file at once; stopped and
-started again it goes on where it was.
+started again it goes on where it was. `--in-flight 1000` strikes at so many operations instead of 50.
 """
 
 import sys
@@ -31,11 +31,12 @@ MANY = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """How many strikes of each kind, and where their results are kept between two runs."""
+    """How many strikes of each kind, at how many operations, and where results are kept between two runs."""
 
     kills: int | None = None
     freezes: int | None = None
     cuts: int | None = None
+    in_flight: int = IN_FLIGHT
     results: Path | None = None
 
 
@@ -57,11 +58,11 @@ def measure(*, is_quick: bool, wanted: Wanted | None = None) -> Iterator[Figure]
         raise NotMeasured(str(error)) from error
     try:
         for kind, count in counts.items():
-            missing = (count or 0) - len(book.strikes_of(kind, IN_FLIGHT))
+            missing = (count or 0) - len(book.strikes_of(kind, wanted.in_flight))
             if missing > 0:
-                Field.strike(server, book, kind, missing, IN_FLIGHT)
+                Field.strike(server, book, kind, missing, wanted.in_flight)
             if count:
-                yield from _figures(book, kind, IN_FLIGHT)
+                yield from _figures(book, kind, wanted.in_flight)
         if not has_chosen:
             many = 200 if is_quick else MANY
             Field.strike(server, book, Kind.KILL, 1, many)

@@ -37,6 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail on a skip that tests/skips.txt does not list, on a machine where nothing is missing",
     )
+    parser.addoption(
+        "--every-step",
+        action="store_true",
+        help="kill either process of a mixed cluster at each step of each verb, not at a few",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

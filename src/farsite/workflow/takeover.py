@@ -126,6 +126,7 @@ class Takeover:
         self._thread: threading.Thread | None = None
         self._recovery = ThreadPoolExecutor(1, thread_name_prefix="takeover", initializer=_go_first)
         self._standstill = Standstill()
+        self._is_away = False
         self.state = NodeState.UP
         """As the operators want it."""
         self.members: tuple[Node, ...] = ()
@@ -204,14 +205,20 @@ class Takeover:
     def _work(self) -> None:
         _go_first()
         while not self._stopping.is_set():
+            was_connected = self._connection is not None
             try:
                 if self._connection is None and not self._come_back():
                     self._stopping.wait(_RECONNECT_S)
                     continue
                 self._one_turn()
             except DBAPIError as error:
-                log.warning("node.database_away", reason=_words(error))
+                # Told once an outage: a connection that is refused fails within a millisecond, time and again.
+                if not self._is_away:
+                    log.warning("node.database_away", reason=_words(error))
+                self._is_away = True
                 self._disconnect()
+                if not was_connected:
+                    self._stopping.wait(_RECONNECT_S)
             except Exception:
                 log.exception("node.agent_failed")
                 self._disconnect()
@@ -273,6 +280,7 @@ class Takeover:
         # Whatever cut us off may have cut off the others too, and they may be slower to come back.
         self._steady_since = time.monotonic()
         log.info("node.database_back", held=self.is_held)
+        self._is_away = False
         # What was said meanwhile was not heard.
         self._listener.told("everything")
         return True
