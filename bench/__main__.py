@@ -15,6 +15,7 @@ from pathlib import Path
 from bench import (
     alarm_history,
     demonstration,
+    fault_schedules,
     footprint,
     heartbeats,
     instantiation,
@@ -40,6 +41,7 @@ PARTS = {
     "jitter": jitter.measure,
     "intake": intake.measure,
     "alarm-history": alarm_history.measure,
+    "histories": fault_schedules.measure,
 }
 
 
@@ -59,6 +61,9 @@ def main() -> int:
         help="how many VIMs heartbeats watches (1,000 and 5,000), and jitter (200)",
     )
     parser.add_argument("--minutes", type=float, metavar="N", help="how long jitter lasts (60)")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="how many schedules of faults histories runs (3)"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
     for kind in ("freezes", "cuts"):
         parser.add_argument(f"--{kind}", type=int, metavar="N", help=f"the same for {kind}")
@@ -79,6 +84,7 @@ def main() -> int:
         "takeover": functools.partial(takeover.measure, wanted=wanted),
         "heartbeats": functools.partial(heartbeats.measure, counts=counts),
         "jitter": functools.partial(jitter.measure, minutes=given.minutes, count=given.vims),
+        "histories": functools.partial(fault_schedules.measure, seeds=given.seeds),
     }
     figures: list[Figure] = []
     is_whole = True

@@ -163,6 +163,21 @@ def causes(entries: Entries, bounds: Bounds) -> list[str]:
     return wrong
 
 
+def delays(entries: Entries, bounds: Bounds) -> dict[str, list[float]]:
+    """Seconds from each condition to the record of its alarm, by type, where we could know at once."""
+    blind = blindness(entries)
+    stood = standings(entries)
+    found: dict[str, list[float]] = {}
+    for one in conditions(entries):
+        due = known_by(one.began, bounds.told_s, blind.get(one.vim, blind[""]), 0.0)
+        if one.type not in OF_VNFCS or due > one.began + bounds.told_s:
+            continue
+        recorded = [alarm.raised_recorded for alarm in stood if _tells_of(alarm, one, bounds)]
+        if recorded:
+            found.setdefault(one.type, []).append(max(0.0, min(recorded) - one.began))
+    return found
+
+
 # -- what an alarm may tell of
 
 
