@@ -239,21 +239,32 @@ def _running_from(life: Life, told_at: float) -> float:
 
 def _vnfs_down(entries: Entries, known: Iterable[Condition]) -> list[Condition]:
     """Stretches in which every VNFC of a VNF was in a condition."""
-    members: dict[str, set[str]] = {}
+    members: dict[str, dict[str, Stretches]] = {}
+    """VNF -> VNFC -> when it did not belong to it."""
     vims: dict[str, str] = {}
     for vim, journal in journals(entries).items():
+        site = Site(vim)
         for one in journal:
-            if one.what == "vnfc.created":
-                members.setdefault(one["vnf_id"], set()).add(one["vnfc_id"])
-                vims[one["vnf_id"]] = vim
+            for life in site.apply(one):
+                absent = members.setdefault(life.vnf, {}).setdefault(life.vnfc, [(-math.inf, math.inf)])
+                if one.what == "vnfc.created" and absent[-1][1] == math.inf:
+                    absent[-1] = (absent[-1][0], one.at)
+                elif one.what in ("vnfc.removed", "deployment.removed") and not site.is_wanted(life):
+                    absent.append((one.at, math.inf))
+                vims[life.vnf] = vim
     by_vnfc: dict[str, list[tuple[float, float]]] = {}
     for one in known:
         by_vnfc.setdefault(one.part, []).append((one.began, one.ended))
     found: list[Condition] = []
     for vnf, vnfcs in members.items():
         down = [(-math.inf, math.inf)]
-        for vnfc in vnfcs:
-            down = both(down, merged(by_vnfc.get(vnfc, ())))
+        for vnfc, absent in vnfcs.items():
+            down = both(down, merged([*by_vnfc.get(vnfc, ()), *absent]))
+        # Where none belonged to it, there was no VNF.
+        nothing = [(-math.inf, math.inf)]
+        for absent in vnfcs.values():
+            nothing = both(nothing, merged(absent))
+        down = both(down, outside(nothing))
         found += [
             Condition(type=VNF_DOWN, object=vnf, vim=vims[vnf], began=began, ended=ended)
             for began, ended in down
@@ -311,6 +322,17 @@ def both(one: Iterable[tuple[float, float]], other: Iterable[tuple[float, float]
         for start, end in others
         if max(began, start) < min(ended, end)
     ]
+
+
+def outside(stretches: Iterable[tuple[float, float]]) -> Stretches:
+    """Where none of them is."""
+    edge = -math.inf
+    found: Stretches = []
+    for began, ended in merged(stretches):
+        if edge < began:
+            found.append((edge, began))
+        edge = ended
+    return [*found, (edge, math.inf)] if edge < math.inf else found
 
 
 def blindness(entries: Entries) -> Mapping[str, Stretches]:
