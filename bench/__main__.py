@@ -15,6 +15,7 @@ from pathlib import Path
 from bench import (
     alarm_history,
     demonstration,
+    fault_schedules,
     footprint,
     heartbeats,
     instantiation,
@@ -42,6 +43,7 @@ PARTS = {
     "jitter": jitter.measure,
     "intake": intake.measure,
     "alarm-history": alarm_history.measure,
+    "histories": fault_schedules.measure,
 }
 
 
@@ -70,6 +72,9 @@ def main() -> int:
         default=takeover.IN_FLIGHT,
         help="operations at each strike (50)",
     )
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="how many schedules of faults histories runs (3)"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
     for kind in ("freezes", "cuts"):
         parser.add_argument(f"--{kind}", type=int, metavar="N", help=f"the same for {kind}")
@@ -97,6 +102,7 @@ def main() -> int:
         "heartbeats": functools.partial(heartbeats.measure, counts=counts),
         "jitter": functools.partial(jitter.measure, minutes=given.minutes, count=given.vims),
         "peers": functools.partial(peers.measure, minutes=given.minutes),
+        "histories": functools.partial(fault_schedules.measure, seeds=given.seeds),
     }
     figures: list[Figure] = []
     is_whole = True

@@ -21,7 +21,9 @@ import httpx2
 import psycopg
 
 from farsite.functions.packaging import build_sample
-from farsite.vims.drivers.simulated.driver import world_path
+from farsite.model.ids import VimId
+from farsite.vims.driver import VimConnection
+from farsite.vims.drivers.simulated.driver import SimulatedDriver, world_path
 from farsite.vims.drivers.simulated.state import duplicates
 from farsite.vims.drivers.simulated.world import leave
 from farsite.vims.drivers.simulated.world_file import open_world
@@ -56,7 +58,9 @@ class Process:
         self.name = name
         self.url = ""
         self._log = cluster.data_dir.parent / f"{name}.log"
-        self._begins_at = self._log.stat().st_size if self._log.exists() else 0
+        # A fork opens it when it gets to run, which may be after the first look into it.
+        self._log.touch()
+        self._begins_at = self._log.stat().st_size
         environment = {key: value for key, value in os.environ.items() if not key.startswith("FARSITE_")}
         environment |= {f"FARSITE_{key.upper()}": str(value) for key, value in settings.items()}
         environment["FARSITE_NODE_NAME"] = name
@@ -303,6 +307,22 @@ class Cluster:
                 leave(world)
 
         return asyncio.run(read())
+
+    def strike(self, vim_id: str, kind: str, target: str = "", **settings: object) -> None:
+        """Let a fault happen on a simulated VIM, through no process of ours."""
+        driver = SimulatedDriver(
+            VimConnection(
+                vim_id=VimId(vim_id), name=vim_id, site=vim_id, settings={}, run_dir=self.data_dir / "run"
+            )
+        )
+
+        async def inject() -> None:
+            try:
+                await driver.inject(kind, target, settings)
+            finally:
+                await driver.close()
+
+        asyncio.run(inject())
 
     def deployments(self, vim_id: str) -> int:
         """How many deployments were ever created on a simulated VIM."""

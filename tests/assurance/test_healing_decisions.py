@@ -103,6 +103,18 @@ def test_a_condition_must_last_as_long_as_its_hold_off() -> None:
     assert decided(case(), patient).outcome is Outcome.WAIT
 
 
+def test_a_clock_that_was_set_back_holds_no_healing_up() -> None:
+    """What was raised, or healed, at what is now the future would wait for the clock to catch up: an hour."""
+    future = case(alarm(catalogue.DATAPATH_LOST, "a", age_s=-3600))
+    assert decided(future).outcome is Outcome.HEAL
+    later = NOW + timedelta(hours=1)
+    healed = PastHeal(
+        vnf_id=VnfInstanceId("vnf"), site="north", hosts=("h1",), began_at=later, ended_at=later
+    )
+    cools = policy(budget=Budget(per_vnf=9, cool_down_s=60))
+    assert decided(case(history=(healed,)), cools).outcome is Outcome.HEAL
+
+
 def test_an_alarm_that_no_trigger_names_starts_nothing() -> None:
     """A filter filters: other types, other severities, alarms of what is gone."""
     only = policy(triggers=(Trigger(fault_types=("vnfc-link-down",)),))

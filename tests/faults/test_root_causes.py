@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 import pytest
 import sqlalchemy as sa
 from fault_grounds import Grounds
-from fault_lab import Lab, clear_faults, inject, quiet, until, vim_id
+from fault_lab import Break, Bug, Lab, clear_faults, inject, quiet, until, vim_id
 
+from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
 from farsite.model.alarm import Alarm
+from farsite.model.operation import OperationState
 from farsite.store import tables
 from farsite.store.encoding import decode
 
@@ -80,8 +82,6 @@ async def test_a_host_that_dies_is_one_cause_and_all_its_deaths_are_symptoms(lab
     await clear_faults(lab.settings)
     await inject(lab.settings, "north", "capacity", hosts=3)
     for vnf_id in {vnf for vnf, _ in placed[host]}:
-        from farsite.lifecycle.heal_vnf import HealVnf
-
         await lab.done("heal_vnf", vnf_id, HealVnf())
 
     async def is_cleared() -> bool:
@@ -116,8 +116,6 @@ async def test_a_vnf_without_any_living_vnfc_is_down_until_one_lives(lab: Lab) -
 
     await until(is_down, "vnf-down")
     assert (found[0].managed_object_id, found[0].perceived_severity) == (vnf_id, "CRITICAL")
-    from farsite.lifecycle.heal_vnf import HealVnf
-
     await lab.done("heal_vnf", vnf_id, HealVnf())
 
     async def is_up() -> bool:
@@ -139,4 +137,31 @@ async def test_what_runs_in_a_silent_vim_is_not_told_to_be_down(lab: Lab) -> Non
     await until(is_told, "vim-unreachable")
     await lab.farsite.correlator.look()
     assert {one.fault_type for one in await every_alarm(lab)} - {"site-down"} == {"vim-unreachable"}
+    await clear_faults(lab.settings)
+
+
+async def test_a_dead_host_is_not_told_to_be_back_while_what_stood_there_is_made_anew_elsewhere(
+    lab: Lab,
+) -> None:
+    """Between the start of the new one and the record of where it stands, the record speaks of the old place:
+    an operator would be told that a dead host lives, and be told of its death again a moment later."""
+    placed = await some_vnfs(lab, 3)
+    host = max(placed, key=lambda one: len(placed[one]))
+    await inject(lab.settings, "north", "host_down", host)
+
+    async def is_down() -> bool:
+        return "host-down" in {one.fault_type for one in await every_alarm(lab) if one.cleared_at is None}
+
+    await until(is_down, "host-down")
+    vnf_id, vnfc_id = placed[host][0]
+    lab.sabotage.planned["heal_vnf"] = [Break(step="record", error=Bug("not recorded"))]
+    rests = await lab.settled(await lab.begin("heal_vnf", vnf_id, HealVnf()))
+    assert rests.state is OperationState.FAILED_TEMP, rests
+
+    async def lives_elsewhere() -> bool:
+        return all(one.cleared_at for one in await every_alarm(lab) if one.faulty_resource == vnfc_id)
+
+    await until(lives_elsewhere, "the new one has started")
+    await lab.farsite.correlator.look()
+    assert await is_down()
     await clear_faults(lab.settings)

@@ -18,8 +18,8 @@ believed   operation: operation id; verb, instance, state, error, is_automatic, 
 seen       every effect in the journal of a simulated VIM under its own name, with its body. serves, stops,
            fenced, acts: the same in the words of the simulation. usage: process; memory_mib, threads, files,
            disk_mib. written: file; text.
-injected   the fault's name: its target; fault (number in the catalogue), phase (begins, ends). over: the last
-           fault has ended.
+injected   the fault's name: its target; fault (number in the catalogue), phase (begins, ends).
+           service-started: a process of ours was started again. over: the last fault has ended.
 told       notification: managed object; consumer, number, id, type, alarm, is_replay, is_mine.
 """
 

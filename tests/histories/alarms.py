@@ -26,6 +26,7 @@ from histories.standing import (
 
 DEMANDED = (*OF_VNFCS, VNF_DOWN, VIM_UNREACHABLE, NODE_LOST)
 """Conditions that must become alarms. A host that died must too where more than one of ours stood on it."""
+SAME_MOMENT_S = 1.0
 PLACES = ("host-down", "zone-down", "vim-down", "site-down")
 OF_SERVICES = ("ns-down", "path-broken")
 
@@ -145,22 +146,39 @@ def causes(entries: Entries, bounds: Bounds) -> list[str]:
     records = {one.object: one for one in of(entries, Kind.BELIEVED, "alarm-stands")}
     stood = standings(entries)
     wrong: list[str] = []
-    for (host, began), vnfcs in _hosts_with_several(entries).items():
+    known = conditions(entries)
+    for host, began in _hosts_with_several(entries):
         roots = [one for one in stood if one.type == HOST_DOWN and one.object == host and one.raised >= began]
         if not roots:
             continue  # I-06 tells of it
         root = records.get(roots[0].alarm)
         if root is None or not root["is_root_cause"]:
             wrong.append(f"host {host} died, and its alarm is no cause")
-        for one in stood:
-            if one.type != DIED or one.part not in vnfcs:
-                continue
-            if not began - bounds.slack_s <= one.raised <= began + bounds.told_s:
-                continue
+        dead = [
+            one
+            for one in known
+            if one.type == DIED and f"{one.vim}/{one.host}" == host and abs(one.began - began) < SAME_MOMENT_S
+        ]
+        for one in [alarm for alarm in stood if any(_tells_of(alarm, death, bounds) for death in dead)]:
             symptom = records.get(one.alarm)
             if symptom is None or symptom["is_root_cause"] or roots[0].alarm not in symptom["correlated"]:
                 wrong.append(f"{one.part} died with host {host}, and is not told as its symptom")
     return wrong
+
+
+def delays(entries: Entries, bounds: Bounds) -> dict[str, list[float]]:
+    """Seconds from each condition to the record of its alarm, by type, where we could know at once."""
+    blind = blindness(entries)
+    stood = standings(entries)
+    found: dict[str, list[float]] = {}
+    for one in conditions(entries):
+        due = known_by(one.began, bounds.told_s, blind.get(one.vim, blind[""]), 0.0)
+        if one.type not in OF_VNFCS or due > one.began + bounds.told_s:
+            continue
+        recorded = [alarm.raised_recorded for alarm in stood if _tells_of(alarm, one, bounds)]
+        if recorded:
+            found.setdefault(one.type, []).append(max(0.0, min(recorded) - one.began))
+    return found
 
 
 # -- what an alarm may tell of

@@ -31,3 +31,7 @@ class Bounds:
     threads: int = 200
     files: int = 512
     disk_mib: float = 1024.0
+
+
+BUSY = Bounds(told_s=20.0, cleared_s=20.0, again_s=20.0, confirmed_s=30.0, other_sites_s=2.0)
+"""For runs of tests, beside which a machine does anything: what never comes is found, what is late is not."""

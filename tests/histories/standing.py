@@ -134,16 +134,17 @@ class Site:
             case "vnfc.died" | "vnfc.fenced":
                 life.is_alive = False
             case "vnfc.started":
-                life.started = min(life.started, one.at)
+                life.started = min(life.started, _running_from(life, one.at))
             case "vnfc.configured":
                 life.facts = {**life.facts, "configuration": body["configuration"]}
             case "vnfc.changed":
-                life.facts = {**life.facts, "ports": body["ports"], "is_stopped": body["is_stopped"]}
+                told = {key: body[key] for key in ("ports", "is_stopped", "ready_at") if key in body}
+                life.facts = {**life.facts, **told}
             case "vnfc.repaired":
                 life.is_alive = life.is_alive or body["is_cured"]
                 life.host, life.zone = body.get("host", life.host), body.get("zone", life.zone)
-                configuration = body.get("configuration", life.facts["configuration"])
-                life.facts = {**life.facts, "configuration": configuration}
+                told = {key: body[key] for key in ("configuration", "ready_at") if key in body}
+                life.facts = {**life.facts, **told}
             case _:
                 pass
         return life
@@ -164,11 +165,17 @@ def conditions(entries: Entries) -> list[Condition]:
     found += _injected(entries, SILENT_VIM, VIM_UNREACHABLE)
     found += _injected(entries, ("host-dead",), HOST_DOWN)
     found += [
-        one
+        replace(one, ended=_started_again(entries, one))
         for one in _injected(entries, ("service-killed", "service-frozen"), NODE_LOST)
         if _has_peers(entries, one.object)
     ]
     return found
+
+
+def _started_again(entries: Entries, lost: Condition) -> float:
+    """When a process of that name was there again, which is before it wants requests."""
+    started = [one.at for one in of(entries, Kind.INJECTED, "service-started") if one.object == lost.object]
+    return min((at for at in started if lost.began <= at <= lost.ended), default=lost.ended)
 
 
 def _of_vnfcs(vim: str, journal: Sequence[Entry]) -> list[Condition]:
@@ -184,7 +191,8 @@ def _of_vnfcs(vim: str, journal: Sequence[Entry]) -> list[Condition]:
     def end(vnfc: str, at: float, *types: str) -> None:
         for type_ in types:
             if (type_, vnfc) in open_:
-                found.append(replace(open_.pop((type_, vnfc)), ended=at))
+                over = open_.pop((type_, vnfc))
+                found.append(replace(over, ended=max(at, over.began)))
 
     for one in journal:
         for life in site.apply(one):
@@ -206,31 +214,57 @@ def _of_vnfcs(vim: str, journal: Sequence[Entry]) -> list[Condition]:
                         end(life.vnfc, one.at, LINK_DOWN)
                 case "vnfc.started":
                     downed.pop(life.vnfc, None)
-                    end(life.vnfc, one.at, *OF_VNFCS)
+                    end(life.vnfc, _running_from(life, one.at), *OF_VNFCS)
                 case "vnfc.removed" | "deployment.removed" if not site.is_wanted(life):
                     end(life.vnfc, one.at, *OF_VNFCS)
                 case _:
                     pass
+    for life in site.lives.values():
+        # It runs, and nobody has asked since: the journal will say so.
+        is_back = life.is_alive and not life.facts.get("fails")
+        for type_ in OF_VNFCS:
+            if (
+                is_back
+                and (type_, life.vnfc) in open_
+                and life.facts["ready_at"] > open_[type_, life.vnfc].began
+            ):
+                end(life.vnfc, life.facts["ready_at"], type_)
     return [*found, *open_.values()]
+
+
+def _running_from(life: Life, told_at: float) -> float:
+    """Since when it has run: a simulated VIM writes that down when somebody asks next."""
+    return min(life.facts["ready_at"], told_at)
 
 
 def _vnfs_down(entries: Entries, known: Iterable[Condition]) -> list[Condition]:
     """Stretches in which every VNFC of a VNF was in a condition."""
-    members: dict[str, set[str]] = {}
+    members: dict[str, dict[str, Stretches]] = {}
+    """VNF -> VNFC -> when it did not belong to it."""
     vims: dict[str, str] = {}
     for vim, journal in journals(entries).items():
+        site = Site(vim)
         for one in journal:
-            if one.what == "vnfc.created":
-                members.setdefault(one["vnf_id"], set()).add(one["vnfc_id"])
-                vims[one["vnf_id"]] = vim
+            for life in site.apply(one):
+                absent = members.setdefault(life.vnf, {}).setdefault(life.vnfc, [(-math.inf, math.inf)])
+                if one.what == "vnfc.created" and absent[-1][1] == math.inf:
+                    absent[-1] = (absent[-1][0], one.at)
+                elif one.what in ("vnfc.removed", "deployment.removed") and not site.is_wanted(life):
+                    absent.append((one.at, math.inf))
+                vims[life.vnf] = vim
     by_vnfc: dict[str, list[tuple[float, float]]] = {}
     for one in known:
         by_vnfc.setdefault(one.part, []).append((one.began, one.ended))
     found: list[Condition] = []
     for vnf, vnfcs in members.items():
         down = [(-math.inf, math.inf)]
-        for vnfc in vnfcs:
-            down = both(down, merged(by_vnfc.get(vnfc, ())))
+        for vnfc, absent in vnfcs.items():
+            down = both(down, merged([*by_vnfc.get(vnfc, ()), *absent]))
+        # Where none belonged to it, there was no VNF.
+        nothing = [(-math.inf, math.inf)]
+        for absent in vnfcs.values():
+            nothing = both(nothing, merged(absent))
+        down = both(down, outside(nothing))
         found += [
             Condition(type=VNF_DOWN, object=vnf, vim=vims[vnf], began=began, ended=ended)
             for began, ended in down
@@ -288,6 +322,17 @@ def both(one: Iterable[tuple[float, float]], other: Iterable[tuple[float, float]
         for start, end in others
         if max(began, start) < min(ended, end)
     ]
+
+
+def outside(stretches: Iterable[tuple[float, float]]) -> Stretches:
+    """Where none of them is."""
+    edge = -math.inf
+    found: Stretches = []
+    for began, ended in merged(stretches):
+        if edge < began:
+            found.append((edge, began))
+        edge = ended
+    return [*found, (edge, math.inf)] if edge < math.inf else found
 
 
 def blindness(entries: Entries) -> Mapping[str, Stretches]:

@@ -1,7 +1,8 @@
 """I-08: every consumer is told everything that is for it and nothing else, numbered and in order."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from histories import Entries, Entry, Kind, of
 from histories.bounds import Bounds
@@ -12,7 +13,23 @@ def in_order_to_each(entries: Entries, bounds: Bounds) -> list[str]:
     by_consumer: dict[str, list[Entry]] = defaultdict(list)
     for one in of(entries, Kind.TOLD, "notification"):
         by_consumer[one["consumer"]].append(one)
-    return [f"{name}: {wrong}" for name, seen in by_consumer.items() for wrong in order_faults(seen)]
+    return [
+        f"{name}: {wrong}"
+        for name, seen in by_consumer.items()
+        for wrong in order_faults(copies_marked(seen))
+    ]
+
+
+def copies_marked(seen: Iterable[Entry]) -> list[Entry]:
+    """What came before already, marked as a repetition: who could not write down that it was told tells it
+    again under the same number, and does not know that it does."""
+    known: set[int] = set()
+    marked: list[Entry] = []
+    for one in seen:
+        is_copy = one["number"] in known
+        known.add(one["number"])
+        marked.append(replace(one, values={**one.values, "is_replay": is_copy or one["is_replay"]}))
+    return marked
 
 
 def order_faults(seen: Sequence[Entry]) -> list[str]:

@@ -1,12 +1,10 @@
 """The checker of invariant I-08 over what one consumer got."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from consumer_bench import Request
-from histories import Entry
 from histories.consumers import notification
-from histories.telling import order_faults
+from histories.telling import copies_marked, order_faults
 
 
 def check_order(seen: Sequence[Request], expected: int, *, has_late_copies: bool = False) -> None:
@@ -17,17 +15,7 @@ def check_order(seen: Sequence[Request], expected: int, *, has_late_copies: bool
     """
     entries = [notification("sink", one) for one in seen]
     if has_late_copies:
-        entries = _with_copies_marked(entries)
+        entries = copies_marked(entries)
     wrong = order_faults(entries)
     assert not wrong, "; ".join(wrong)
     assert {one["number"] for one in entries} == set(range(1, expected + 1))
-
-
-def _with_copies_marked(entries: Sequence[Entry]) -> list[Entry]:
-    known: set[int] = set()
-    marked: list[Entry] = []
-    for one in entries:
-        is_copy = one["number"] in known
-        known.add(one["number"])
-        marked.append(replace(one, values={**one.values, "is_replay": is_copy or one["is_replay"]}))
-    return marked

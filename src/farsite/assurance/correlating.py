@@ -119,7 +119,10 @@ class Correlator:
         )
         standing = {one.node for vnf in self._vnfs.values() for one in servers_of(vnf)}
         disturbed = {self._died[one.id].node for one in found if one.id in self._died and _is_open(one)}
-        well = standing - disturbed
+        # What is being healed may stand elsewhere by now; its record says so when that is over.
+        moving = correlations.worked_on(connection)
+        in_motion = {one.node for vnf in self._vnfs.values() if vnf.id in moving for one in servers_of(vnf)}
+        well = standing - disturbed - in_motion
         self._clear_places(connection, graph, well, found, now)
         conclusion = conclude(graph, self._conditions(standing, well, found))
         self._raise_derived(connection, graph, conclusion, found, now)

@@ -146,8 +146,15 @@ def _is_due(policy: HealingPolicy, alarm: Alarm, limits: Limits, now: datetime) 
             if hold_off_s is None and trigger.fault_types:
                 hold_off_s = 0.0
         if hold_off_s is not None:
-            return hold_off_s - (now - alarm.raised_at).total_seconds()
+            return _left_of(hold_off_s, alarm.raised_at, now)
     return None
+
+
+def _left_of(seconds: float, since: datetime, now: datetime) -> float:
+    """How much of a time is left. What began in the future began before a clock was set back: waiting until
+    that clock has caught up could take hours, so nothing is left of it."""
+    passed_s = (now - since).total_seconds()
+    return seconds - passed_s if passed_s >= 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,11 +316,8 @@ def _over_budget(
 
 def _cooling(case: Case, policy: HealingPolicy, now: datetime) -> str:
     ended = [one.ended_at for one in case.history if one.vnf_id == case.vnf_id and one.ended_at]
-    left_s = (
-        policy.budget.cool_down_s - (now - max(ended)).total_seconds()
-        if ended and policy.budget.cool_down_s
-        else 0.0
-    )
+    cool_down_s = policy.budget.cool_down_s
+    left_s = _left_of(cool_down_s, max(ended), now) if ended and cool_down_s else 0.0
     return f"it cools down for another {left_s:.1f} s" if left_s > 0 else ""
 
 

@@ -12,7 +12,7 @@ from farsite.model.ns import NsInstance
 from farsite.model.vnf import InstantiationState
 from farsite.store.alarm_book import Book
 from farsite.store.encoding import decode
-from farsite.store.tables import alarms, ns_instances, vnf_instances
+from farsite.store.tables import alarms, ns_instances, operation_locks, vnf_instances
 
 
 def correlate(
@@ -67,6 +67,11 @@ def standing_versions(connection: sa.Connection) -> dict[VnfInstanceId, int]:
         vnf_instances.c.state == InstantiationState.INSTANTIATED.value
     )
     return {VnfInstanceId(row.id): row.version for row in connection.execute(query)}
+
+
+def worked_on(connection: sa.Connection) -> set[str]:
+    """Instances that an operation works on, or rests on."""
+    return set(connection.execute(sa.select(operation_locks.c.instance_id)).scalars())
 
 
 def services(connection: sa.Connection) -> list[NsInstance]:

@@ -1,0 +1,50 @@
+"""The real program under seeded schedules of faults: its history passes every checker of invariants."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from histories import Entry, History, Kind, of
+from histories.bounds import BUSY
+from histories.checkers import wrongs
+from histories.ground import ground
+from histories.schedule import Schedule
+from postgres_server import PostgresServer
+
+SEED = int(os.environ.get("FARSITE_HISTORY_SEED", "1"))
+FAULTS = ("vnfc-dead", "host-dead", "vim-silent", "service-killed", "lost-answers", "vnfc-hung", "asked")
+
+
+def history_of(server: PostgresServer | None, path: Path, faults: tuple[str, ...]) -> list[Entry]:
+    history = History(path)
+    with ground(server, history) as made:
+        made.furnish(vnfs=5)
+        Schedule(made, SEED).run(faults, pause_s=0.8)
+        made.rest(BUSY.rest_s)
+    history.close()
+    return history.entries()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_a_run_under_faults_keeps_every_invariant(
+    store: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Nothing lost, doubled, untold, told in vain, told for too long or standing where it must not."""
+    server = request.getfixturevalue("postgres_server") if store == "postgresql" else None
+    faults = (*FAULTS, "database-stopped") if server else (*FAULTS, "service-frozen")
+    path = tmp_path / "history.jsonl"
+    entries = history_of(server, path, faults)
+    assert wrongs(entries, BUSY) == [], f"seed {SEED}, history {path}"
+    seen = Counter((one.kind, one.what) for one in entries)
+    assert {one.what for one in of(entries, Kind.INJECTED)} >= {*faults, "over"} - {"asked"}
+    for kind, what, least in (
+        (Kind.SEEN, "vnfc.died", 3),
+        (Kind.BELIEVED, "alarm", 6),
+        (Kind.BELIEVED, "heal", 2),
+        (Kind.TOLD, "notification", 6),
+        (Kind.ASKED, "request", 20),
+    ):
+        assert seen[kind, what] >= least, f"a run in which nothing happens proves nothing: {seen}"
