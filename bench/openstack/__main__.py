@@ -17,7 +17,7 @@ from openstack.exceptions import SDKException
 
 from bench.__main__ import machine
 from bench.figures import Figure, NotMeasured, as_markdown, as_text, row
-from bench.openstack import counting, heartbeats, overhead, times
+from bench.openstack import counting, evacuation, heartbeats, overhead, times
 from bench.openstack.peers.installation import TackerPeer
 from bench.openstack.site import Site
 from bench.openstack.stage import Stage
@@ -31,6 +31,7 @@ PARTS = {
     "requests": counting.measure,
     "added": overhead.measure,
     "heartbeats": heartbeats.measure,
+    "evacuation": evacuation.measure,
 }
 
 
@@ -81,7 +82,7 @@ def _figures(given: argparse.Namespace) -> Iterator[Figure]:
             directory = held.enter_context(data_directory())
             running = held.enter_context(service(directory))
             peer = None
-            if "tacker" not in given.without and set(names) - {"heartbeats"}:
+            if "tacker" not in given.without and set(names) - {"heartbeats", "evacuation"}:
                 print("Tacker ...", file=sys.stderr, flush=True)
                 peer = held.enter_context(TackerPeer(site).running())
             stage = Stage(site=site, account=account, running=running, peer=peer)

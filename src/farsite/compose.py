@@ -26,6 +26,7 @@ from farsite.assurance.intake import Intake
 from farsite.assurance.loop_lag import LoopLag
 from farsite.assurance.node_loss import FormerNodes, record_loss, record_return
 from farsite.assurance.observing import Observer
+from farsite.assurance.separation import Separation
 from farsite.assurance.sharing import Duty, Share
 from farsite.assurance.thresholds import Thresholds
 from farsite.assurance.vim_availability import VimAvailability
@@ -98,7 +99,7 @@ class Farsite:
         self.heartbeats = Heartbeats(settings, self.database, self.drivers, self.clock)
         self.loop_lag = LoopLag(settings, self.database, self.clock)
         self.healer = Healer(settings, self.database, self.clock, self._begin_as_healer)
-        self.correlator = Correlator(self.database, self.clock)
+        self.correlator = Correlator(settings, self.database, self.clock)
         self.observer = Observer(
             settings, self.database, self.drivers, self.watch, self.clock, self._alarm_was_raised
         )
@@ -109,6 +110,7 @@ class Farsite:
         self.function_watch = FunctionWatch(
             settings, self.database, self.devices, self.thresholds, self.clock, self._alarm_was_raised
         )
+        self.separation = Separation(self.database, self.feed, self.clock, self._alarm_was_raised)
         self.controls = Controls(self.database, period_s=settings.control_poll_s)
         self.world = World(
             settings=settings,
@@ -141,6 +143,7 @@ class Farsite:
             self.alarm_upkeep,
             self.vim_availability,
             self.function_watch,
+            self.separation,
         )
         if not self.database.is_sqlite:
             listener = Listener(

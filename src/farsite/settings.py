@@ -88,6 +88,9 @@ class Settings:
     """Deaths within `heal_breaker_window_s` on one VIM that stop automatic healing there (mass failure)."""
     heal_breaker_window_s: float = 10.0
     """Window of the circuit breaker, in seconds."""
+    correlation_window_s: float = 30.0
+    """Deaths within so many seconds may be of one cause, also when the first were healed before the last was
+    told."""
     loop_lag_alarm_s: float = 0.05
     """Event-loop lag that raises an alarm, in seconds."""
     placement_availability_weight: float = 0.2

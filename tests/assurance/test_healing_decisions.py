@@ -206,6 +206,18 @@ def past(count: int, *, vnf: str = "vnf", host: str = "h1", runs: bool = False) 
     )
 
 
+def test_what_is_given_back_while_others_are_decided_about_is_of_the_more_urgent() -> None:
+    """A round takes a while, heals end meanwhile, and the last in order must not be the one that profits."""
+    one_at_a_time = policy(budget=Budget(parallel_per_site=1))
+    full = decided(case(history=past(1, vnf="other", host="h9", runs=True)), one_at_a_time)
+    assert (full.outcome, full.awaits) == (Outcome.WITHHELD, "site north")
+    behind = case(awaited=frozenset({"site north"}))
+    assert decided(behind, one_at_a_time).outcome is Outcome.WAIT
+    # Who does not draw on that budget waits for nobody.
+    assert decided(behind, policy(budget=Budget(parallel_per_host=1))).outcome is Outcome.HEAL
+    assert decided(behind, policy()).outcome is Outcome.HEAL
+
+
 @pytest.mark.parametrize(
     ("budget", "history", "word"),
     [

@@ -3,7 +3,7 @@
 import random
 from datetime import UTC, datetime, timedelta
 
-from farsite.assurance.latent import Failure, binomial_tail, suspects
+from farsite.assurance.latent import Failure, Window, binomial_tail, suspects
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 WINDOW = timedelta(hours=1)
@@ -84,3 +84,54 @@ def test_the_tail_of_the_binomial_is_exact() -> None:
     assert binomial_tail(2, 1, 0.5) == 0.75
     assert abs(binomial_tail(5, 5, 0.1) - 1e-5) < 1e-12
     assert binomial_tail(5, 0, 0.1) == 1.0
+
+
+def test_what_has_left_a_host_counts_among_what_stood_there() -> None:
+    """Three of twelve failed, by chance as elsewhere, and eight others left: three of four would be a
+    suspicion."""
+    window = Window(WINDOW)
+    for host in ("host-1", "host-2", "host-3", "host-4"):
+        for number in range(12):
+            window.stands(host, f"{host}-{number}", NOW - WINDOW / 2)
+    for number in range(3):
+        window.failed(failure_on("host-1", number))
+        window.failed(failure_on(f"host-{number + 2}", 0))
+    # From now on four stand there, and everything elsewhere.
+    for number in (0, 1, 2, 11):
+        window.stands("host-1", f"host-1-{number}", NOW)
+    assert window.suspects(NOW, until=NOW) == []
+    for number in range(3, 9):
+        window.failed(failure_on("host-1", number))
+    (found,) = window.suspects(NOW, until=NOW)
+    assert (found.host, found.failures, found.population) == ("host-1", 9, 12)
+
+
+def failure_on(host: str, number: int, at: datetime = NOW) -> Failure:
+    return Failure(at=at, host=host, vnf_id=f"vnf-{number}", vnfc_id=f"{host}-{number}")
+
+
+def test_each_failure_is_weighed_once_it_is_old_enough_and_forgotten_after_the_window() -> None:
+    """By then its alarm may be cleared, and nothing else calls for a look."""
+    window = Window(WINDOW)
+    moment = timedelta(seconds=30)
+    window.failed(failure_on("host-1", 1, at=NOW - moment / 2))
+    assert not window.is_due(NOW - moment)
+    assert window.is_due(NOW)
+    window.suspects(NOW, until=NOW)
+    assert not window.is_due(NOW)
+    window.forget(NOW + WINDOW)
+    window.failed(failure_on("host-2", 1, at=NOW + WINDOW))
+    assert window.is_due(NOW + WINDOW)
+
+
+def test_what_a_failed_host_explains_is_no_suspicion() -> None:
+    """It has an alarm of its own."""
+    window = Window(WINDOW)
+    for host in POPULATION:
+        for number in range(30):
+            window.stands(host, f"{host}-{number}", NOW)
+    for number in range(9):
+        window.failed(failure_on("host-1", number))
+    assert [one.host for one in window.suspects(NOW, until=NOW)] == ["host-1"]
+    window.explain({"host-1"})
+    assert window.suspects(NOW, until=NOW) == []

@@ -283,6 +283,19 @@ CONFIGURATION_DRIFTED = AlarmType(
     effect="Somebody else changed what the configuration document owns; the next change takes it back.",
     remedy="See farsite vnf config drift VNF; then reapply, or put it into the document.",
 )
+ANTI_AFFINITY_VIOLATED = AlarmType(
+    name="anti-affinity-violated",
+    object_kind="vnf",
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="Configuration or customization error",
+    severity=PerceivedSeverity.MAJOR,
+    effect="The VNFC stands on the host, in the rack or in the zone of another that it was to be kept apart "
+    "from: one fault may take both.",
+    remedy="farsite vnf heal VNF --vnfc VNFC makes it anew where it stands apart; a healing policy with this "
+    "alarm among its triggers does so by itself. If it comes again, the VIM does not keep what it is asked "
+    "for: see its scheduler's filters.",
+    faulty_resource_type="COMPUTE",
+)
 
 CATALOGUE: Mapping[str, AlarmType] = {
     one.name: one
@@ -312,6 +325,7 @@ CATALOGUE: Mapping[str, AlarmType] = {
         FUNCTION_UNWELL,
         FUNCTION_SILENT,
         CONFIGURATION_DRIFTED,
+        ANTI_AFFINITY_VIOLATED,
     )
 }
 

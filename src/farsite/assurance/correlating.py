@@ -8,7 +8,6 @@ healing moves it.
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,12 +18,13 @@ from farsite import telemetry
 from farsite.assurance import alarms as catalogue
 from farsite.assurance.alarms import AlarmType
 from farsite.assurance.graph import Graph, Kind, Node, Server, build, servers_of
-from farsite.assurance.latent import Failure, Suspicion, suspects
+from farsite.assurance.latent import Failure, Suspicion, Window
 from farsite.assurance.root_cause import Conclusion, Condition, conclude
 from farsite.model.alarm import Alarm
 from farsite.model.clock import Clock
 from farsite.model.ids import AlarmId, VimId, VnfInstanceId
 from farsite.model.vnf import VnfInstance
+from farsite.settings import Settings
 from farsite.store import alarms, control_planes, correlations, instances, vims
 from farsite.store.database import Connection, Database
 from farsite.store.exclusion import hold
@@ -32,8 +32,6 @@ from farsite.store.exclusion import hold
 log = structlog.get_logger()
 
 _PERIOD_S = 1.0
-WINDOW = timedelta(seconds=30)
-"""Deaths within it are of one cause, also when the first were healed before the last was told."""
 LATENT_WINDOW = timedelta(hours=1)
 PROBATION = timedelta(hours=1)
 """How long a place counts as failed on which nothing of ours was seen alive again."""
@@ -57,7 +55,8 @@ _ALL = (*_DEATHS, catalogue.VIM_UNREACHABLE.name, *_OWN, catalogue.LATENT_FAULT.
 class Correlator:
     """Looks at alarms and what they concern. One per process."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
+        self._window = timedelta(seconds=settings.correlation_window_s)
         self._database = database
         self._clock = clock
         self._kick = asyncio.Event()
@@ -69,7 +68,7 @@ class Correlator:
         self._seen: object = None
         self._looked_at: datetime | None = None
         self._looks_since: datetime | None = None
-        self._failures: deque[Failure] = deque(maxlen=10_000)
+        self._latent = Window(LATENT_WINDOW)
 
     def kick(self) -> None:
         self._kick.set()
@@ -97,20 +96,24 @@ class Correlator:
     async def look(self) -> None:
         """One look; nothing is written when nothing follows that was not known."""
         now = self._clock.now()
-        found, versions = await self._database.read(_read, now - WINDOW)
+        # Failures are weighed when it is clear that their host did not fail with them, and by then all may be
+        # well again.
+        is_due = self._latent.is_due(now - self._window)
+        found, versions = await self._database.read(_read, now - self._window)
         seen = (frozenset((one.id, one.version) for one in found), frozenset(versions.items()))
         # Time alone brings news too (windows end), but slowly.
-        is_known = self._seen == seen and self._looked_at is not None and now - self._looked_at < WINDOW / 6
-        if found and not is_known:
+        is_fresh = self._looked_at is not None and now - self._looked_at < self._window / 6
+        is_known = self._seen == seen and is_fresh
+        if is_due or (found and not is_known):
             await self._database.run(self._look)
             self._seen, self._looked_at = seen, now
 
     def _look(self, connection: Connection) -> None:
         hold(connection, "correlation of alarms")
         now = self._clock.now()
-        found = correlations.raised_since(connection, _ALL, now - WINDOW)
+        found = correlations.raised_since(connection, _ALL, now - self._window)
         self._read_vnfs(connection)
-        self._remember(found, now)
+        self._remember(found)
         graph = build(
             vims.everywhere(connection),
             list(self._vnfs.values()),
@@ -127,7 +130,7 @@ class Correlator:
         conclusion = conclude(graph, self._conditions(standing, well, found))
         self._raise_derived(connection, graph, conclusion, found, now)
         # Derived alarms that were raised just now are symptoms too.
-        found = correlations.raised_since(connection, _ALL, now - WINDOW)
+        found = correlations.raised_since(connection, _ALL, now - self._window)
         conclusion = conclude(graph, self._conditions(standing, well, found))
         self._write_causes(connection, conclusion, found, now)
         self._suspect(connection, graph, conclusion, found, now)
@@ -143,7 +146,7 @@ class Correlator:
                 if vnf is not None and vnf.vim_id is not None:
                     self._vnfs[vnf_id] = vnf
 
-    def _remember(self, found: Iterable[Alarm], now: datetime) -> None:
+    def _remember(self, found: Iterable[Alarm]) -> None:
         """Where what is told dead stood; what was healed longer ago than the window is forgotten."""
         current = {one.id: one for one in found}
         for alarm_id in list(self._died):
@@ -163,9 +166,7 @@ class Correlator:
                         vnf_id=server.vnf_id,
                         vnfc_id=server.vnfc_id,
                     )
-                    self._failures.append(failure)
-        while self._failures and self._failures[0].at < now - LATENT_WINDOW:
-            self._failures.popleft()
+                    self._latent.failed(failure)
 
     def _conditions(self, standing: set[Node], well: set[Node], found: Iterable[Alarm]) -> list[Condition]:
         conditions: list[Condition] = []
@@ -272,27 +273,24 @@ class Correlator:
         now: datetime,
     ) -> None:
         """Latent faults. What a failed place explains says nothing about a host that fails slowly."""
-        population: dict[str, int] = {}
         for server in graph.servers.values():
             if server.host:
-                population[server.host_node.id] = population.get(server.host_node.id, 0) + 1
-        for failure in self._failures:
-            population.setdefault(failure.host, 1)
+                self._latent.stands(server.host_node.id, server.vnfc_id, now)
+        self._latent.forget(now)
         failed = {node.id for node in conclusion.failed}
         for node in conclusion.failed:
             failed |= {inner.id for inner in graph.under(node)}
-        for one in [one for one in self._failures if one.host in failed]:
-            self._failures.remove(one)
+        self._latent.explain(failed)
         # Deaths of the last moments may be the first of a host that fails as a whole: no latent fault.
-        left = [one for one in self._failures if one.at <= now - WINDOW]
-        named = {one.host: one for one in suspects(left, population, since=now - LATENT_WINDOW)}
+        named = {one.host: one for one in self._latent.suspects(now, until=now - self._window)}
         known = {
             one.managed_object_id: one
             for one in found
             if one.fault_type == catalogue.LATENT_FAULT.name and _is_open(one)
         }
         for host, suspicion in named.items():
-            if host not in known:
+            # A host on which nothing of ours stands any more warns nobody.
+            if host not in known and Node(Kind.HOST, host) in graph.projects:
                 self._raise(connection, catalogue.LATENT_FAULT, graph, Node(Kind.HOST, host), now, suspicion)
         # Failures are remembered by the process that looks. One that began to look within the window does not
         # know what the one before it knew.

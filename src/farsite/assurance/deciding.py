@@ -15,6 +15,7 @@ from farsite.model.alarm import Alarm
 from farsite.model.healing import (
     DEFAULT_POLICY,
     RISKS_TWO_ALIVE,
+    Budget,
     HealingDecision,
     HealingPolicy,
     LadderRung,
@@ -77,6 +78,8 @@ class Case:
     """VNFCs that died on the VIM within the breaker's window."""
     findings: Mapping[str, Finding] = field(default_factory=dict[str, Finding])
     """Host -> verdict; the empty name stands for the VIM as a whole."""
+    awaited: frozenset[str] = frozenset()
+    """Budgets that a more urgent VNF was found to wait for: what is free of them by now is its."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,8 +202,13 @@ def decide(
     ladder, dropped = permitted_ladder(policy.ladder, [_finding(case, host) for host in hosts or ("",)])
     if not ladder:
         return so(Outcome.WITHHELD, *dropped)
-    if refusal := _over_budget(case, policy, limits, hosts, now):
+    if refusal := _over_own_budget(case, policy, limits, now):
         return so(Outcome.WITHHELD, refusal)
+    budget, refusal = _over_shared_budget(case, policy, limits, hosts, now)
+    if refusal:
+        return replace(so(Outcome.WITHHELD, refusal), awaits=budget)
+    if before := sorted(case.awaited & _shared(case, policy.budget, hosts)):
+        return so(Outcome.WAIT, f"a more urgent VNF waits for the budget of {before[0]}")
     if waiting := _cooling(case, policy, now):
         return so(Outcome.WAIT, waiting)
     outcome = Outcome.DRY_RUN if policy.is_dry_run else Outcome.HEAL
@@ -288,30 +296,47 @@ def _hosts(case: Case, vnfc_ids: Iterable[VnfcId]) -> tuple[str, ...]:
     return tuple(sorted({case.vnfcs[one].host for one in vnfc_ids} - {""}))
 
 
-def _over_budget(
-    case: Case, policy: HealingPolicy, limits: Limits, hosts: tuple[str, ...], now: datetime
-) -> str:
-    budget = policy.budget
-    window_s = budget.window_s or limits.window_s
-    recent = [one for one in case.history if one.began_at >= now - timedelta(seconds=window_s)]
-    own = sum(one.vnf_id == case.vnf_id for one in recent)
-    per_vnf = budget.per_vnf or limits.per_vnf
+def _shared(case: Case, budget: Budget, hosts: tuple[str, ...]) -> set[str]:
+    """The budgets that a VNF draws on together with others."""
+    of_site = {f"site {case.site}"} if budget.per_site or budget.parallel_per_site else set[str]()
+    of_hosts = {f"host {one}" for one in hosts} if budget.per_host or budget.parallel_per_host else set[str]()
+    return of_site | of_hosts
+
+
+def _recent(case: Case, window_s: float, now: datetime) -> list[PastHeal]:
+    return [one for one in case.history if one.began_at >= now - timedelta(seconds=window_s)]
+
+
+def _over_own_budget(case: Case, policy: HealingPolicy, limits: Limits, now: datetime) -> str:
+    window_s = policy.budget.window_s or limits.window_s
+    own = sum(one.vnf_id == case.vnf_id for one in _recent(case, window_s, now))
+    per_vnf = policy.budget.per_vnf or limits.per_vnf
     if own >= per_vnf:
         return f"budget of the VNF: {own} automatic heals within {window_s:g} s"
-    here = [one for one in recent if one.site == case.site]
+    return ""
+
+
+def _over_shared_budget(
+    case: Case, policy: HealingPolicy, limits: Limits, hosts: tuple[str, ...], now: datetime
+) -> tuple[str, str]:
+    """The budget that is spent, of those that others draw on too, and why; both empty when none is."""
+    budget = policy.budget
+    window_s = budget.window_s or limits.window_s
+    here = [one for one in _recent(case, window_s, now) if one.site == case.site]
+    site = f"site {case.site}"
     if budget.per_site and len(here) >= budget.per_site:
-        return f"budget of site {case.site}: {len(here)} automatic heals within {window_s:g} s"
+        return site, f"budget of {site}: {len(here)} automatic heals within {window_s:g} s"
     running = [one for one in case.history if one.ended_at is None and one.site == case.site]
     if budget.parallel_per_site and len(running) >= budget.parallel_per_site:
-        return f"{len(running)} heals run on site {case.site} already"
+        return site, f"{len(running)} heals run on {site} already"
     for host in hosts:
         count = sum(host in one.hosts for one in here)
         if budget.per_host and count >= budget.per_host:
-            return f"budget of host {host}: {count} automatic heals within {window_s:g} s"
+            return f"host {host}", f"budget of host {host}: {count} automatic heals within {window_s:g} s"
         at_once = sum(host in one.hosts for one in running)
         if budget.parallel_per_host and at_once >= budget.parallel_per_host:
-            return f"{at_once} heals of what stood on host {host} run already"
-    return ""
+            return f"host {host}", f"{at_once} heals of what stood on host {host} run already"
+    return "", ""
 
 
 def _cooling(case: Case, policy: HealingPolicy, now: datetime) -> str:

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -98,11 +98,15 @@ class Healer:
 
     async def heal_what_is_open(self) -> int:
         """One look: start a heal for every VNF that needs and may have one, most urgent first; how many."""
-        round_ = await self._database.read(_read_round)
+        round_ = await self._database.read(_read_round, self._clock.now())
         started = 0
         for vnf_id, found in self._in_order(round_):
             try:
-                started += await self._database.run(self._heal, vnf_id, found, round_)
+                decision = await self._database.run(self._heal, vnf_id, found, round_)
+                started += decision is not None and decision.outcome is Outcome.HEAL
+                if decision is not None and decision.awaits:
+                    # What is given back while we go on is its, and not of whoever is looked at next.
+                    round_.awaited.add(decision.awaits)
             except Conflict as race:
                 # Somebody else began an operation in between: the alarm stays open and we look again.
                 log.info("healing.overtaken", vnf=vnf_id, reason=race.detail)
@@ -112,7 +116,7 @@ class Healer:
         return started
 
     def _in_order(self, round_: "Round") -> list[tuple[str, list[Alarm]]]:
-        now = self._clock.now()
+        now = round_.at
 
         def key(entry: tuple[str, list[Alarm]]) -> tuple[float, str]:
             vnf_id, found = entry
@@ -121,16 +125,19 @@ class Healer:
 
         return sorted(round_.alarms.items(), key=key)
 
-    def _heal(self, connection: Connection, vnf_id: str, found: list[Alarm], round_: "Round") -> bool:
+    def _heal(
+        self, connection: Connection, vnf_id: str, found: list[Alarm], round_: "Round"
+    ) -> HealingDecision | None:
         # Two processes may look at once. The site first: budgets are counted over it.
         hold(connection, f"healing on {round_.sites.get(vnf_id, '')}")
         hold(connection, f"healing of {vnf_id}")
-        now = self._clock.now()
+        # One look has one time: what becomes due while it goes on is for the next, whoever is looked at last.
+        now = round_.at
         vnf = instances.find_vnf(connection, vnf_id)
         if vnf is None or vnf.state is not InstantiationState.INSTANTIATED or vnf.vim_id is None:
             for alarm in found:
                 alarms.clear(connection, object_id=vnf_id, specific_problem=alarm.specific_problem, at=now)
-            return False
+            return None
         # What was cleared since the look needs nothing any more.
         standing = {one.id for one in alarms.open_of(connection, vnf_id)}
         found = [one for one in found if one.id in standing]
@@ -144,13 +151,14 @@ class Healer:
         )
         decision = decide(case, round_.policies, limits, now)
         if decision is None:
-            return False
+            return None
+        decision = replace(decision, at=self._clock.now())
         self._tell(connection, decision, case, vim, limits)
         if decision.outcome is not Outcome.HEAL:
             before = healing.decisions_of(connection, vnf_id, limit=1)
             if is_news(decision, before[0] if before else None):
                 healing.insert_decision(connection, decision)
-            return False
+            return decision
         operation = requests.start(
             connection,
             self._begin,
@@ -176,12 +184,12 @@ class Healer:
             vnfcs=len(decision.vnfc_ids),
         )
         telemetry.HEALS_STARTED.labels(vim.id).inc()
-        return True
+        return decision
 
     def _case(
         self, connection: Connection, vnf: VnfInstance, vim: Vim, found: list[Alarm], round_: "Round"
     ) -> Case:
-        now = self._clock.now()
+        now = round_.at
         assert vnf.deployment is not None
         hosts = {
             one.vnfc_id: one.host for one in vnf.resources if one.kind is ResourceKind.COMPUTE and one.vnfc_id
@@ -226,6 +234,7 @@ class Healer:
                 connection, vim_id=vim.id, kind=VimEventKind.VNFC_DIED.value, since=breaker_since
             ),
             findings=round_.findings(vim),
+            awaited=frozenset(round_.awaited),
         )
 
     def _tell(
@@ -272,12 +281,15 @@ class Healer:
 class Round:
     """What one look at the open alarms starts from."""
 
+    at: datetime
     alarms: Mapping[str, list[Alarm]]
     policies: tuple[HealingPolicy, ...]
     priorities: Mapping[str, int]
     sites: Mapping[str, str]
     vims: tuple[Vim, ...]
     planes: Mapping[VimId, ControlPlane] = field(default_factory=dict[VimId, ControlPlane])
+    awaited: set[str] = field(default_factory=set[str])
+    """Budgets that a VNF was found to wait for, in the order of urgency."""
 
     def findings(self, vim: Vim) -> Mapping[str, Finding]:
         """What is concluded of the VIM as a whole, and of its hosts that do not report."""
@@ -297,7 +309,7 @@ class Round:
         return {"": judge(evidence)}
 
 
-def _read_round(connection: Connection) -> Round:
+def _read_round(connection: Connection, at: datetime) -> Round:
     policies = tuple(healing.policies(connection))
     named = {kind for one in policies for trigger in one.triggers for kind in trigger.fault_types}
     by_vnf: dict[str, list[Alarm]] = {}
@@ -305,7 +317,7 @@ def _read_round(connection: Connection) -> Round:
         if alarm.object_kind == "vnf":
             by_vnf.setdefault(alarm.managed_object_id, []).append(alarm)
     if not by_vnf:
-        return Round(alarms={}, policies=policies, priorities={}, sites={}, vims=())
+        return Round(at=at, alarms={}, policies=policies, priorities={}, sites={}, vims=())
     watched = tuple(vims.everywhere(connection))
     sites = {one.id: one.site for one in watched}
     priorities: dict[str, int] = {}
@@ -321,6 +333,7 @@ def _read_round(connection: Connection) -> Round:
             ]
             priorities[vnf_id] = min(stated, default=level_of(vnf.metadata))
     return Round(
+        at=at,
         alarms=by_vnf,
         policies=policies,
         priorities=priorities,

@@ -8,9 +8,10 @@ divided by their number. A VNFC counts once per window: what crashes again and a
 Source: the significance of co-located failures, ETSI GS NFV-REL 001 clause 10; Bonferroni's correction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from math import comb
 
 LEVEL = 0.02
@@ -38,6 +39,53 @@ class Suspicion:
     failures: int
     population: int
     chance: float
+
+
+class Window:
+    """What failed by itself, and what stood, on each host within a sliding window.
+
+    A VNFC that stood there counts also when it is gone by now: it was healed elsewhere because it failed, or
+    left for reasons of its own. Whoever counts only what is left takes a host that empties for a sick one.
+    """
+
+    def __init__(self, length: timedelta) -> None:
+        self._length = length
+        self._failures: deque[Failure] = deque(maxlen=10_000)
+        self._stood: dict[str, dict[str, datetime]] = {}
+        """Host -> VNFC -> when it was seen there last."""
+        self._weighed_until = datetime.min.replace(tzinfo=UTC)
+
+    def failed(self, failure: Failure) -> None:
+        self._failures.append(failure)
+        self._stood.setdefault(failure.host, {})[failure.vnfc_id] = failure.at
+
+    def stands(self, host: str, vnfc_id: str, at: datetime) -> None:
+        self._stood.setdefault(host, {})[vnfc_id] = at
+
+    def is_due(self, until: datetime) -> bool:
+        """Whether a failure until then has not been weighed yet."""
+        return any(self._weighed_until < one.at <= until for one in self._failures)
+
+    def forget(self, now: datetime) -> None:
+        """What is older than the window counts no more."""
+        since = now - self._length
+        while self._failures and self._failures[0].at < since:
+            self._failures.popleft()
+        for host, seen in list(self._stood.items()):
+            self._stood[host] = {vnfc: at for vnfc, at in seen.items() if at >= since}
+            if not self._stood[host]:
+                del self._stood[host]
+
+    def explain(self, hosts: Collection[str]) -> None:
+        """What failed there failed with its host, and says nothing about one that fails slowly."""
+        self._failures = deque((one for one in self._failures if one.host not in hosts), maxlen=10_000)
+
+    def suspects(self, now: datetime, *, until: datetime) -> list[Suspicion]:
+        """Hosts that stand out by the failures until a time, the least likely first."""
+        self._weighed_until = until
+        left = [one for one in self._failures if one.at <= until]
+        population = {host: len(seen) for host, seen in self._stood.items()}
+        return suspects(left, population, since=now - self._length)
 
 
 def suspects(

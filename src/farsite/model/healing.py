@@ -226,6 +226,8 @@ class HealingDecision:
     fencing: Fencing = Fencing.BEST
     epochs: Mapping[str, int] = field(default_factory=dict[str, int])
     evidence: Mapping[str, str] = field(default_factory=dict[str, str])
+    awaits: str = ""
+    """The budget that it was withheld for, where others draw on it too: it comes before the less urgent."""
     operation_id: OperationId | None = None
 
 

@@ -33,6 +33,8 @@ class Creation:
     refusal: Fault | None = None
     """Why what stands is not changed."""
     is_naive: bool = False
+    host: str = ""
+    """Where they come to, whatever was asked for; empty: as it should be."""
 
 
 # -- deployments
@@ -93,7 +95,16 @@ def deploy(tx: Transaction, wanted: Deployment, creation: Creation, zones: Seque
     failing = _failing(missing, creation.failure)
     for vnfc in missing:
         fails = creation.failure if creation.failure and vnfc.id == failing else None
-        _create(tx, wanted, vnfc, region=region, zones=zones, delay_s=creation.delay_s, failure=fails)
+        _create(
+            tx,
+            wanted,
+            vnfc,
+            region=region,
+            zones=zones,
+            delay_s=creation.delay_s,
+            failure=fails,
+            host=creation.host,
+        )
 
 
 def undeploy(tx: Transaction, name: str) -> None:
@@ -166,9 +177,11 @@ def _create(
     zones: Sequence[ZoneSize],
     delay_s: float,
     failure: Fault | None,
+    host: str = "",
 ) -> None:
     key = _key(vnfc.id, vnfc.incarnation)
-    place = choose_host(vnfc, [zone for zone in zones if zone.region == region], tx.state, tx.now)
+    here = [zone for zone in zones if zone.region == region]
+    place = _named_host(host, here) or choose_host(vnfc, here, tx.state, tx.now)
     if place is None:
         held = tx.state.deployments[wanted.name]
         if vnfc.id not in held.refused:
@@ -250,6 +263,10 @@ def choose_host(
             if has_room and host not in taken and host not in down and (best is None or free > best[0]):
                 best = (free, zone, host)
     return (best[1], best[2]) if best else None
+
+
+def _named_host(host: str, zones: Sequence[ZoneSize]) -> tuple[ZoneSize, str] | None:
+    return next(((zone, host) for zone in zones if host and host in host_names(zone)), None)
 
 
 def sizes(knobs: Knobs, capacity_faults: Sequence[Fault]) -> tuple[ZoneSize, ...]:
@@ -406,9 +423,17 @@ def host_fails(tx: Transaction, host: str) -> None:
 
 
 def repair(
-    tx: Transaction, wanted: Deployment, vnfc_id: str, kind: Rung, *, since: float, zones: Sequence[ZoneSize]
+    tx: Transaction,
+    wanted: Deployment,
+    vnfc_id: str,
+    kind: Rung,
+    *,
+    since: float,
+    zones: Sequence[ZoneSize],
+    host: str = "",
 ) -> None:
-    """Mend a VNFC in place, or on another host. One accepted since then is not repeated.
+    """Mend a VNFC in place, or on another host (`host`, where one is named). One accepted since then is not
+    repeated.
 
     Raises:
         VimFault: it is not there, is of another incarnation, or its host does not allow it.
@@ -429,7 +454,8 @@ def repair(
         if not is_down:
             raise VimFault(f"Compute service of {held.host} is still in use.")
         # Its own host is down, so it is no candidate.
-        place = choose_host(asked, [zone for zone in zones if zone.region == held.region], tx.state, tx.now)
+        here = [zone for zone in zones if zone.region == held.region]
+        place = _named_host(host, here) or choose_host(asked, here, tx.state, tx.now)
         if place is None:
             raise VimFault(NO_HOST)
         rack = racks_of(place[0]).get(place[1], "")

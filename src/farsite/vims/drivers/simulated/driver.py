@@ -162,6 +162,7 @@ class SimulatedDriver:
             creation = behaviour.Creation(
                 delay_s=delay.number("seconds", 0) if delay else self._knobs.deploy_delay_s,
                 failure=self._strike(tx, "fail_deployment", *names) if self._creates(tx, wanted) else None,
+                host=self._misplaced(tx, *names) if self._creates(tx, wanted) else "",
                 refusal=self._strike(tx, "refuse_change", *names) if self._changes(tx, wanted) else None,
                 is_naive=held is not None
                 and (
@@ -213,7 +214,9 @@ class SimulatedDriver:
     async def repair(self, wanted: Deployment, vnfc_id: VnfcId, kind: Rung, *, since: datetime) -> None:
         def mend(tx: Transaction) -> None:
             began = since.timestamp()
-            behaviour.repair(tx, wanted, vnfc_id, kind, since=began, zones=self._sizes(tx))
+            names = (wanted.name, str(wanted.vnf_id))
+            host = self._misplaced(tx, *names) if kind is Rung.EVACUATE else ""
+            behaviour.repair(tx, wanted, vnfc_id, kind, since=began, zones=self._sizes(tx), host=host)
 
         await self._call("repair", mend)
 
@@ -462,6 +465,11 @@ class SimulatedDriver:
         held = tx.state.deployments.get(wanted.name)
         standing = {vnfc.vnfc_id: vnfc.incarnation for vnfc in held.vnfcs.values()} if held else {}
         return any(standing.get(vnfc.id, -1) < vnfc.incarnation for vnfc in wanted.vnfcs)
+
+    def _misplaced(self, tx: Transaction, *names: str) -> str:
+        """The host that a fault has what comes now come to."""
+        fault = self._strike(tx, "misplace", *names)
+        return fault.words("host", "") if fault else ""
 
     def _changes(self, tx: Transaction, wanted: Deployment) -> bool:
         """Whether anything that stays is to be changed."""

@@ -21,6 +21,7 @@ FAULT_KINDS: Mapping[str, str] = {
     # -- deployments: target is a deployment name or VNF instance id, empty for every one
     "deploy_delay_s": "Time from deploy until READY, for deployments that follow. seconds, calls, for_s",
     "fail_deployment": "The deployment ends FAILED. reason, resource (VNFC id), calls, for_s",
+    "misplace": "What is made or evacuated comes to this host, whatever was asked for. host, calls, for_s",
     "refuse_change": "A change of ports, or a stop or start, is accepted and then refused: the deployment is"
     " FAILED and its VNFCs go on as they were. reason, calls, for_s",
     "naive_duplicates": "Deploying what exists makes a second resource instead of finding it. calls, for_s",
@@ -127,6 +128,8 @@ def faults_in(kind: str, settings: Mapping[str, object]) -> list[str]:
             wrong.append(f"{kind}.{key} is {value!r}; expected {' or '.join(_CHOICES[key])}.")
     if kind in ("answer_delay_s", "deploy_delay_s") and "seconds" not in settings:
         wrong.append(f"{kind} needs seconds.")
+    if kind == "misplace" and not settings.get("host"):
+        wrong.append("misplace needs host: the name of the host that things come to.")
     if kind == "crash_orchestrator_after" and not isinstance(settings.get("calls"), int):
         wrong.append(f"{kind} needs calls: the number of the call that kills.")
     return wrong
