@@ -31,7 +31,7 @@ from farsite.store import outbox
 from farsite.store.alarm_rules import Wishes, wishes_of
 from farsite.store.encoding import Encoded, decode, encoded
 from farsite.store.exclusion import begin_to_write, hold, put
-from farsite.store.many import insert_many
+from farsite.store.many import insert_many, one_of
 from farsite.store.tables import alarm_history, alarm_holds, alarms
 
 # As the partial index `ux_alarms_latest` has it: "is_latest = 1", which a boolean column is to SQLite, does
@@ -109,9 +109,11 @@ class Book:
             hold(self._connection, f"alarm {wanted[0]}")
         for some in _in_chunks(wanted):
             self._read(
-                sa.select(alarms).where(alarms.c.identity.in_(some), LATEST).order_by(alarms.c.identity)
+                sa.select(alarms)
+                .where(one_of(self._connection, alarms.c.identity, some), LATEST)
+                .order_by(alarms.c.identity)
             )
-            held = sa.select(alarm_holds).where(alarm_holds.c.identity.in_(some))
+            held = sa.select(alarm_holds).where(one_of(self._connection, alarm_holds.c.identity, some))
             for row in self._connection.execute(held):
                 self._holds[row.identity] = (row.is_clear, row.due_at, decode(Report, row.body))
 
@@ -466,7 +468,9 @@ class Book:
         if self._superseded:
             for some in _in_chunks(self._superseded):
                 self._connection.execute(
-                    sa.update(alarms).where(alarms.c.id.in_(some)).values(is_latest=False)
+                    sa.update(alarms)
+                    .where(one_of(self._connection, alarms.c.id, some))
+                    .values(is_latest=False)
                 )
         if fresh:
             insert_many(
@@ -484,7 +488,8 @@ class Book:
 
     def _write_holds(self) -> None:
         for some in _in_chunks(sorted(self._dropped_holds)):
-            self._connection.execute(sa.delete(alarm_holds).where(alarm_holds.c.identity.in_(some)))
+            gone = one_of(self._connection, alarm_holds.c.identity, some)
+            self._connection.execute(sa.delete(alarm_holds).where(gone))
         if self._new_holds:
             rows = [
                 {

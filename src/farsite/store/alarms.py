@@ -17,7 +17,7 @@ from farsite.store import outbox
 from farsite.store.alarm_book import LATEST, STANDING, Book, Entered
 from farsite.store.encoding import decode
 from farsite.store.exclusion import hold
-from farsite.store.many import insert_many
+from farsite.store.many import insert_many, one_of
 from farsite.store.selection import select_page
 from farsite.store.tables import alarm_holds, alarms, event_cursors, events
 
@@ -302,7 +302,9 @@ def insert_events(connection: sa.Connection, vim_id: str, found: Sequence[Event]
     outbox.begin_to_tell(connection)
     hold(connection, f"events of {vim_id}")
     ids = [one.id for one in found]
-    known = set(connection.execute(sa.select(events.c.id).where(events.c.id.in_(ids))).scalars())
+    known = set(
+        connection.execute(sa.select(events.c.id).where(one_of(connection, events.c.id, ids))).scalars()
+    )
     fresh = {one.id: one for one in found if one.id not in known}
     insert_many(
         connection,
