@@ -88,6 +88,8 @@ class Book:
         self._connection = connection
         self._now = now
         self._rows: dict[str, _Row] = {}
+        self._by_id: dict[str, _Row] = {}
+        """Rows that were read to be amended; one that is not the latest of its identity is among them."""
         self._touched: list[_Row] = []
         self._superseded: list[str] = []
         self._holds: dict[str, tuple[bool, datetime, Report]] = {}
@@ -130,7 +132,8 @@ class Book:
                 is_stored=True,
                 is_dirty=False,
             )
-            self._rows[row.identity] = one
+            if one.is_latest or row.identity not in self._rows:
+                self._rows[row.identity] = one
             found.append(one)
         return found
 
@@ -403,8 +406,9 @@ class Book:
     def amend(
         self, changed: Alarm, what: Transition, *, at: datetime, who: str, details: Sequence[str] = ()
     ) -> None:
-        """Write what no report made (acknowledgement, correlation) of an alarm that `read_one` read."""
-        row = next(one for one in self._rows.values() if one.alarm.id == changed.id)
+        """Write what no report made (acknowledgement, correlation) of an alarm that `read_one` or `read_some`
+        read."""
+        row = self._by_id[changed.id]
         row.become(changed)
         self._keep(row)
         self._note(changed, what, at, who, details)
@@ -416,7 +420,20 @@ class Book:
         outbox.begin_to_tell(self._connection)
         query = sa.select(alarms).where(alarms.c.project_id == project_id, alarms.c.id == alarm_id)
         found = self._read(query)
+        self._by_id |= {one.alarm.id: one for one in found}
         return found[0].alarm if found else None
+
+    def read_some(self, alarm_ids: Iterable[str]) -> list[Alarm]:
+        """Alarms of any project, to be amended; those that are gone are missing."""
+        begin_to_write(self._connection)
+        outbox.begin_to_tell(self._connection)
+        read: list[_Row] = []
+        for some in _in_chunks(sorted(alarm_ids)):
+            # In the order of identities, as all others lock them.
+            query = sa.select(alarms).where(one_of(self._connection, alarms.c.id, some))
+            read += self._read(query.order_by(alarms.c.identity))
+        self._by_id |= {one.alarm.id: one for one in read}
+        return [one.alarm for one in read]
 
     # -- writing --------------------------------------------------------------------------------------------
 

@@ -56,6 +56,34 @@ def raise_(connection: sa.Connection, alarm: Alarm, *, who: str = "farsite") -> 
     return entered.alarm or alarm
 
 
+def raise_all(connection: sa.Connection, raised: Sequence[Alarm], *, who: str = "farsite") -> None:
+    """Raise alarms as `raise_` would, in a few statements for all of them.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: another process raised one of them in the same moment; the
+            transaction is to be repeated.
+    """
+    reports = [Report(alarm=one, who=who, is_in_order=True) for one in raised]
+    if reports:
+        take_in(connection, reports, now=_no_earlier(max(one.event_at for one in raised)))
+
+
+def clear_each(
+    connection: sa.Connection, known: Sequence[Alarm], at: datetime, *, who: str = "farsite"
+) -> None:
+    """Clear alarms that are known to be open as `clear` would, in a few statements for all of them."""
+    reports = [
+        Report(
+            alarm=replace(one, perceived_severity=PerceivedSeverity.CLEARED, event_at=at),
+            who=who,
+            is_in_order=True,
+            is_end_kept=False,
+        )
+        for one in known
+    ]
+    take_in(connection, reports, now=_no_earlier(at))
+
+
 def clear(
     connection: sa.Connection,
     *,
