@@ -56,14 +56,14 @@ PROMISES = (
         floor="1 s",
         goal="p99 500 ms",
         part="told",
-        figures=r"injected -> told",
+        figures=r", injected -> told",
     ),
     Promise(
         what="injected -> told, a function on a Linux site",
         floor="1 s",
         goal="p99 500 ms",
         part="injected",
-        figures=r"injected -> told",
+        figures=r", injected -> told",
     ),
     Promise(
         what="false alarms in an hour of jitter",
@@ -77,7 +77,7 @@ PROMISES = (
         floor="no loss",
         goal="10,000/s",
         part="intake",
-        figures=r"a request, time per 1,000",
+        figures=r"100 a request, time per 1,000",
     ),
     Promise(
         what="burst of 100,000 alarms",

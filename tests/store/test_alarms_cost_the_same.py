@@ -21,7 +21,7 @@ from farsite.model.alarm_reports import Outcome, Report
 from farsite.model.ids import DEFAULT_PROJECT, AlarmId, id_in_time
 from farsite.settings import Settings
 from farsite.store import alarms, migrations
-from farsite.store.correlations import Tie, correlate
+from farsite.store.correlations import Tie, correlate, raised_since
 from farsite.store.database import Database
 
 _FEW, _MANY = 200, 6_000
@@ -84,7 +84,12 @@ def look(connection: sa.Connection) -> None:
     assert alarms.suppressed_by_what(connection) == []
 
 
-@pytest.mark.parametrize("do", [repeat, look])
+def correlated(connection: sa.Connection) -> None:
+    """What is there to be tied to a cause? Alarms of other types are not, however many stand."""
+    assert raised_since(connection, ("vnfc-died", "host-down"), later(0)) == []
+
+
+@pytest.mark.parametrize("do", [repeat, look, correlated])
 def test_alarms_that_stand_do_not_make_others_dearer(
     database: Database, do: Callable[[sa.Connection], None]
 ) -> None:
