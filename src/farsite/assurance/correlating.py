@@ -268,18 +268,18 @@ class Correlator:
         found: Iterable[Alarm],
         now: datetime,
     ) -> None:
-        known = {one.id: one for one in found}
+        known: dict[str, Alarm] = {one.id: one for one in found}
         open_ids = {one.id for one in found if _is_open(one)}
-        ties: defaultdict[AlarmId, Tie] = defaultdict(Tie)
+        ties: defaultdict[str, Tie] = defaultdict(Tie)
         for cause in conclusion.causes:
             if not cause.symptoms:
                 continue
             for root in cause.own:
-                ties[AlarmId(root)].with_.update(map(AlarmId, cause.symptoms))
+                ties[root].with_.update(map(AlarmId, cause.symptoms))
             for symptom in cause.symptoms:
                 if cause.own and (symptom in open_ids or symptom in self._died):
-                    ties[AlarmId(symptom)].is_root_cause = False
-                    ties[AlarmId(symptom)].with_.update(map(AlarmId, cause.own))
+                    ties[symptom].is_root_cause = False
+                    ties[symptom].with_.update(map(AlarmId, cause.own))
         # Most were written at an earlier look.
         new = {
             one: tie
