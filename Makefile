@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo clean-demo test check bench docs lock takeout lab lab-down test-openstack test-openstack-full bench-openstack test-mixed
+.PHONY: help setup demo clean-demo test check bench bench-faults docs lock takeout lab lab-down test-openstack test-openstack-full bench-openstack test-mixed
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test-openstack: setup  ## Tests on real OpenStack: install it, start it, test, s
 
 test-openstack-full: setup  ## The same with the slow tests, and on the older release too
 	@.venv/bin/python -m tools.test_openstack --full --report docs/reference/openstack-tests.md
+
+bench-faults: setup  ## What fault management has to reach, in one table (two hours)
+	@.venv/bin/python -m bench fault-management
 
 bench-openstack: setup  ## Farsite beside plain Heat and Tacker, on a laboratory that is up
 	@.venv/bin/python -m bench.openstack

@@ -8,16 +8,21 @@ import datetime as dt
 import functools
 import os
 import platform
+import re
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench import (
     alarm_history,
     demonstration,
+    fault_management,
     fault_schedules,
     footprint,
     heartbeats,
+    injected,
     instantiation,
     intake,
     jitter,
@@ -39,6 +44,7 @@ PARTS = {
     "takeover": takeover.measure,
     "peers": peers.measure,
     "told": told.measure,
+    "injected": injected.measure,
     "heartbeats": heartbeats.measure,
     "jitter": jitter.measure,
     "intake": intake.measure,
@@ -49,7 +55,13 @@ PARTS = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what the design promises.")
-    parser.add_argument("parts", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(PARTS)} (all)")
+    parser.add_argument(
+        "parts",
+        nargs="*",
+        metavar="NAME",
+        help=f"what to measure: {', '.join(PARTS)} (all); {fault_management.NAME}: those of fault "
+        "management, or of them the ones named beside it, in a table with floors and goals",
+    )
     parser.add_argument(
         "--quick", action="store_true", help="small counts: shows that it works, not how fast"
     )
@@ -93,9 +105,13 @@ def main() -> int:
         in_flight=given.in_flight,
         results=given.results,
     )
-    unknown = set(given.parts) - set(PARTS)
+    names = [one for one in given.parts if one != fault_management.NAME]
+    unknown = set(names) - set(PARTS)
     if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        known = ", ".join((*PARTS, fault_management.NAME))
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {known}")
+    is_of_faults = fault_management.NAME in given.parts
+    names = names or list(fault_management.PARTS if is_of_faults else PARTS)
     counts = (given.vims,) if given.vims else ()
     parts = PARTS | {
         "takeover": functools.partial(takeover.measure, wanted=wanted),
@@ -104,27 +120,46 @@ def main() -> int:
         "peers": functools.partial(peers.measure, minutes=given.minutes),
         "histories": functools.partial(fault_schedules.measure, seeds=given.seeds),
     }
-    figures: list[Figure] = []
+    measured: dict[str, list[Figure]] = {}
     is_whole = True
-    for name in given.parts or PARTS:
+    for name in names:
+        figures = measured[name] = []
         started = time.monotonic()
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
             for figure in parts[name](is_quick=given.quick):
-                figures.append(figure)
+                figures.append(figure := _with_load(figure))
                 print("    " + "  ".join(row(figure)[:4]), file=sys.stderr, flush=True)
         except (NotMeasured, FarsiteError, OSError, EOFError) as reason:
             is_whole = False
             figures.append(Figure(what=name, value=None, unit="", note=" ".join(str(reason).split())))
             print(f"    {reason}", file=sys.stderr, flush=True)
         print(f"    {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+        if given.markdown:
+            given.markdown.write_text(_page(measured, is_of_faults=is_of_faults))
+    figures = [one for found in measured.values() for one in found]
     print(f"\n{machine()}\n\n{as_text(figures)}")
     missed = sum(figure.is_missed for figure in figures)
     bound = sum(figure.to_reach is not None and figure.value is not None for figure in figures)
     print(f"\n{bound - missed} of {bound} figures with a bound reach it.")
-    if given.markdown:
-        given.markdown.write_text(f"{machine()}\n\n{as_markdown(figures)}")
+    if is_of_faults:
+        print(f"\n{fault_management.as_table(measured)}")
     return 0 if is_whole else 1
+
+
+def _with_load(figure: Figure) -> Figure:
+    """The figure with what else the machine did, where it does not say so itself."""
+    if re.search(r"\bload \d", figure.note):
+        return figure
+    load = f"load {os.getloadavg()[0]:.1f}"
+    return replace(figure, note=f"{figure.note}; {load}" if figure.note else load)
+
+
+def _page(measured: Mapping[str, Sequence[Figure]], *, is_of_faults: bool) -> str:
+    """What was measured so far as Markdown."""
+    figures = as_markdown([one for found in measured.values() for one in found])
+    table = f"{fault_management.as_table(measured)}\nAll figures of these parts:\n\n" if is_of_faults else ""
+    return f"{machine()}\n\n{table}{figures}"
 
 
 def machine() -> str:

@@ -116,7 +116,7 @@ def _body(name: str, first: int, count: int) -> bytes:
 
 
 class _Post:
-    """One connection that stays open."""
+    """One connection that stays open, opened anew when the service has closed it because it was idle."""
 
     def __init__(self, target: Service) -> None:
         self._target = target
@@ -128,6 +128,15 @@ class _Post:
         self._streams[1].close()
 
     async def post(self, body: bytes) -> int:
+        try:
+            return await self._post(body)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            # What was taken in all the same is told a second time, which raises nothing a second time.
+            self.close()
+            await self.open()
+            return await self._post(body)
+
+    async def _post(self, body: bytes) -> int:
         reader, writer = self._streams
         writer.write(
             f"POST {_PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"

@@ -16,10 +16,12 @@ from records import an_alarm, later
 
 from farsite.api.intake.told import Source, report_of
 from farsite.api.intake.webhook import told
+from farsite.model.alarm import Alarm
 from farsite.model.alarm_reports import Outcome, Report
 from farsite.model.ids import DEFAULT_PROJECT, AlarmId, id_in_time
 from farsite.settings import Settings
 from farsite.store import alarms, migrations
+from farsite.store.correlations import Tie, correlate, raised_since
 from farsite.store.database import Database
 
 _FEW, _MANY = 200, 6_000
@@ -82,7 +84,12 @@ def look(connection: sa.Connection) -> None:
     assert alarms.suppressed_by_what(connection) == []
 
 
-@pytest.mark.parametrize("do", [repeat, look])
+def correlated(connection: sa.Connection) -> None:
+    """What is there to be tied to a cause? Alarms of other types are not, however many stand."""
+    assert raised_since(connection, ("vnfc-died", "host-down"), later(0)) == []
+
+
+@pytest.mark.parametrize("do", [repeat, look, correlated])
 def test_alarms_that_stand_do_not_make_others_dearer(
     database: Database, do: Callable[[sa.Connection], None]
 ) -> None:
@@ -101,6 +108,51 @@ def test_alarms_that_stand_do_not_make_others_dearer(
         work.append(work_of(database, do))
     few, many = work
     assert many < few * 2 + _FEW, f"{few} with {_FEW:,} alarms, {many} with {_MANY:,}"
+
+
+def statements_of(database: Database, do: Callable[[sa.Connection], object]) -> int:
+    count = 0
+
+    def one_more(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    sa.event.listen(database.engine, "before_cursor_execute", one_more)
+    try:
+        with database.transaction() as connection:
+            do(connection)
+    finally:
+        sa.event.remove(database.engine, "before_cursor_execute", one_more)
+    return count
+
+
+def test_a_hundred_symptoms_are_tied_to_their_cause_in_as_many_statements_as_twenty(
+    database: Database,
+) -> None:
+    """A host that dies has a symptom for each VM; what is told of them must not wait for hundreds of
+    statements between."""
+    counts: list[int] = []
+    first = 0
+    for size in (20, 100):
+        raised = [one.alarm for one in reports(first, size)]
+        first += size
+
+        def tie(connection: sa.Connection, raised: list[Alarm] = raised) -> None:
+            alarms.raise_all(connection, raised)
+            cause, *symptoms = (one.id for one in raised)
+            ties = {one: Tie(is_root_cause=False, with_={cause}) for one in symptoms}
+            ties[cause] = Tie(with_=set(symptoms))
+            assert correlate(connection, ties, at=later(2)) == len(raised)
+            assert correlate(connection, ties, at=later(3)) == 0
+            alarms.clear_each(connection, raised, later(4))
+
+        counts.append(statements_of(database, tie))
+        with database.transaction() as connection:
+            known = [alarms.get(connection, DEFAULT_PROJECT, one.id) for one in raised]
+        assert all(one.cleared_at == later(4) for one in known)
+        assert [one.is_root_cause for one in known] == [True] + [False] * (size - 1)
+        assert {one.correlated_alarm_ids for one in known[1:]} == {(known[0].id,)}
+    assert counts[0] == counts[1]
 
 
 def test_a_batch_writes_few_pages_however_many_alarms_stand(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from farsite.model.vim import VimState
 from farsite.settings import Settings
 from farsite.store import alarm_history, alarm_rules, alarms, outbox, vims
 from farsite.store.alarm_history import Question
-from farsite.store.correlations import correlate
+from farsite.store.correlations import Tie, correlate
 from farsite.store.database import Database
 from farsite.store.tables import alarm_history as history_table
 from farsite.store.tables import alarms as alarms_table
@@ -474,8 +474,9 @@ def test_an_acknowledgement_and_a_correlation_are_in_the_history(database: Datab
     (alarm,) = standing(database)
     root = AlarmId(new_id())
     with database.transaction() as connection:
-        assert correlate(connection, alarm.id, is_root_cause=False, with_=[root], at=later(1))
-        assert not correlate(connection, alarm.id, is_root_cause=False, with_=[root], at=later(2))
+        tie = Tie(is_root_cause=False, with_={root})
+        assert correlate(connection, {alarm.id: tie}, at=later(1)) == 1
+        assert correlate(connection, {alarm.id: tie}, at=later(2)) == 0
     (symptom,) = standing(database)
     assert (symptom.is_root_cause, symptom.correlated_alarm_ids) == (False, (root,))
     assert happened(database) == [Transition.RAISED, Transition.CORRELATED]

@@ -8,6 +8,7 @@ healing moves it.
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -26,12 +27,14 @@ from farsite.model.ids import AlarmId, VimId, VnfInstanceId
 from farsite.model.vnf import VnfInstance
 from farsite.settings import Settings
 from farsite.store import alarms, control_planes, correlations, instances, vims
-from farsite.store.database import Connection, Database
+from farsite.store.correlations import Tie
+from farsite.store.database import Connection, Database, is_overtaken
 from farsite.store.exclusion import hold
 
 log = structlog.get_logger()
 
 _PERIOD_S = 1.0
+_REPETITIONS = 5
 LATENT_WINDOW = timedelta(hours=1)
 PROBATION = timedelta(hours=1)
 """How long a place counts as failed on which nothing of ours was seen alive again."""
@@ -105,8 +108,18 @@ class Correlator:
         is_fresh = self._looked_at is not None and now - self._looked_at < self._window / 6
         is_known = self._seen == seen and is_fresh
         if is_due or (found and not is_known):
-            await self._database.run(self._look)
+            await self._look_again()
             self._seen, self._looked_at = seen, now
+
+    async def _look_again(self) -> None:
+        for _ in range(_REPETITIONS):
+            try:
+                return await self._database.run(self._look)
+            except Exception as error:
+                # A watcher raised one of these in the same moment: now it is a known one.
+                if not is_overtaken(error):
+                    raise
+        return await self._database.run(self._look)
 
     def _look(self, connection: Connection) -> None:
         hold(connection, "correlation of alarms")
@@ -139,12 +152,14 @@ class Correlator:
         versions = correlations.standing_versions(connection)
         for vnf_id in set(self._vnfs) - set(versions):
             del self._vnfs[vnf_id]
-        for vnf_id, version in versions.items():
-            known = self._vnfs.get(vnf_id)
-            if known is None or known.version != version:
-                vnf = instances.find_vnf(connection, vnf_id)
-                if vnf is not None and vnf.vim_id is not None:
-                    self._vnfs[vnf_id] = vnf
+        grown = {
+            vnf_id
+            for vnf_id, version in versions.items()
+            if (known := self._vnfs.get(vnf_id)) is None or known.version != version
+        }
+        for vnf_id, vnf in instances.find_vnfs(connection, grown).items():
+            if vnf.vim_id is not None:
+                self._vnfs[vnf_id] = vnf
 
     def _remember(self, found: Iterable[Alarm]) -> None:
         """Where what is told dead stood; what was healed longer ago than the window is forgotten."""
@@ -219,10 +234,13 @@ class Correlator:
         found: Iterable[Alarm],
         now: datetime,
     ) -> None:
-        """Alarms of failed places, and of VNFs, paths and services that do not work; cleared when they do."""
-        for cause in conclusion.causes:
-            if cause.node.kind in _PLACES and not cause.own and cause.symptoms:
-                self._raise(connection, _PLACES[cause.node.kind], graph, cause.node, now)
+        """Alarms of failed places, and of VNFs, paths and services that do not work; cleared when they do. A
+        host takes hundreds of them down with it, so they are written together."""
+        raised = [
+            self._derived(_PLACES[cause.node.kind], graph, cause.node, now)
+            for cause in conclusion.causes
+            if cause.node.kind in _PLACES and not cause.own and cause.symptoms
+        ]
         really = conclude(graph, self._conditions_without_derived(found)).broken
         broken = {node for node in really if node in graph.projects}
         open_now = {
@@ -231,11 +249,12 @@ class Correlator:
             if _is_open(one) and _OWN.get(one.fault_type) in _DERIVED
             if (node := self._node_of(one)) is not None
         }
-        for node in sorted(broken - set(open_now)):
-            self._raise(connection, _DERIVED[node.kind], graph, node, now)
-        for node, alarm in open_now.items():
-            if node not in really:
-                self._clear(connection, alarm, now)
+        raised += [
+            self._derived(_DERIVED[node.kind], graph, node, now) for node in sorted(broken - set(open_now))
+        ]
+        alarms.raise_all(connection, raised)
+        mended = [alarm for node, alarm in open_now.items() if node not in really]
+        alarms.clear_each(connection, mended, now)
 
     def _conditions_without_derived(self, found: Iterable[Alarm]) -> list[Condition]:
         """What is dead by itself: an alarm that was derived must not keep itself standing. A VIM that is
@@ -254,15 +273,26 @@ class Correlator:
         found: Iterable[Alarm],
         now: datetime,
     ) -> None:
+        known: dict[str, Alarm] = {one.id: one for one in found}
         open_ids = {one.id for one in found if _is_open(one)}
+        ties: defaultdict[str, Tie] = defaultdict(Tie)
         for cause in conclusion.causes:
             if not cause.symptoms:
                 continue
             for root in cause.own:
-                correlations.correlate(connection, root, is_root_cause=True, with_=cause.symptoms, at=now)
+                ties[root].with_.update(map(AlarmId, cause.symptoms))
             for symptom in cause.symptoms:
                 if cause.own and (symptom in open_ids or symptom in self._died):
-                    correlations.correlate(connection, symptom, is_root_cause=False, with_=cause.own, at=now)
+                    ties[symptom].is_root_cause = False
+                    ties[symptom].with_.update(map(AlarmId, cause.own))
+        # Most were written at an earlier look.
+        new = {
+            one: tie
+            for one, tie in ties.items()
+            if one not in known or tie.applied(known[one], now) is not None
+        }
+        if new:
+            correlations.correlate(connection, new, at=now)
 
     def _suspect(
         self,
@@ -289,9 +319,16 @@ class Correlator:
             if one.fault_type == catalogue.LATENT_FAULT.name and _is_open(one)
         }
         for host, suspicion in named.items():
+<<<<<<< HEAD
             # A host on which nothing of ours stands any more warns nobody.
             if host not in known and Node(Kind.HOST, host) in graph.projects:
                 self._raise(connection, catalogue.LATENT_FAULT, graph, Node(Kind.HOST, host), now, suspicion)
+=======
+            if host not in known:
+                node = Node(Kind.HOST, host)
+                suspected = self._derived(catalogue.LATENT_FAULT, graph, node, now, suspicion)
+                alarms.raise_all(connection, [suspected])
+>>>>>>> w-e
         # Failures are remembered by the process that looks. One that began to look within the window does not
         # know what the one before it knew.
         remembers = self._looks_since is not None and now - self._looks_since >= LATENT_WINDOW
@@ -299,15 +336,10 @@ class Correlator:
             if host not in named and remembers:
                 self._clear(connection, alarm, now)
 
-    def _raise(
-        self,
-        connection: Connection,
-        kind: AlarmType,
-        graph: Graph,
-        node: Node,
-        now: datetime,
-        suspicion: Suspicion | None = None,
-    ) -> None:
+    def _derived(
+        self, kind: AlarmType, graph: Graph, node: Node, now: datetime, suspicion: Suspicion | None = None
+    ) -> Alarm:
+        """The alarm that is to be raised."""
         details = ()
         if suspicion is not None:
             share = f"{suspicion.failures} of {suspicion.population} functions"
@@ -317,19 +349,16 @@ class Correlator:
             # A path is known by its service.
             owner = next((ns for ns, groups in graph.needs.items() if frozenset({node}) in groups), node)
             object_id, part = owner.id, node.id
-        alarms.raise_(
-            connection,
-            catalogue.raised(
-                kind,
-                project_id=graph.projects[node],
-                object_id=object_id,
-                location=graph.location(node),
-                at=now,
-                part=part,
-                details=details,
-            ),
-        )
         telemetry.ALARMS_RAISED.labels(kind.name).inc()
+        return catalogue.raised(
+            kind,
+            project_id=graph.projects[node],
+            object_id=object_id,
+            location=graph.location(node),
+            at=now,
+            part=part,
+            details=details,
+        )
 
     def _clear(self, connection: Connection, alarm: Alarm, now: datetime) -> None:
         alarms.clear(

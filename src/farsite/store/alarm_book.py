@@ -31,7 +31,7 @@ from farsite.store import outbox
 from farsite.store.alarm_rules import Wishes, wishes_of
 from farsite.store.encoding import Encoded, decode, encoded
 from farsite.store.exclusion import begin_to_write, hold, put
-from farsite.store.many import insert_many
+from farsite.store.many import insert_many, one_of
 from farsite.store.tables import alarm_history, alarm_holds, alarms
 
 # As the partial index `ux_alarms_latest` has it: "is_latest = 1", which a boolean column is to SQLite, does
@@ -88,6 +88,8 @@ class Book:
         self._connection = connection
         self._now = now
         self._rows: dict[str, _Row] = {}
+        self._by_id: dict[str, _Row] = {}
+        """Rows that were read to be amended; one that is not the latest of its identity is among them."""
         self._touched: list[_Row] = []
         self._superseded: list[str] = []
         self._holds: dict[str, tuple[bool, datetime, Report]] = {}
@@ -109,9 +111,11 @@ class Book:
             hold(self._connection, f"alarm {wanted[0]}")
         for some in _in_chunks(wanted):
             self._read(
-                sa.select(alarms).where(alarms.c.identity.in_(some), LATEST).order_by(alarms.c.identity)
+                sa.select(alarms)
+                .where(one_of(self._connection, alarms.c.identity, some), LATEST)
+                .order_by(alarms.c.identity)
             )
-            held = sa.select(alarm_holds).where(alarm_holds.c.identity.in_(some))
+            held = sa.select(alarm_holds).where(one_of(self._connection, alarm_holds.c.identity, some))
             for row in self._connection.execute(held):
                 self._holds[row.identity] = (row.is_clear, row.due_at, decode(Report, row.body))
 
@@ -128,7 +132,8 @@ class Book:
                 is_stored=True,
                 is_dirty=False,
             )
-            self._rows[row.identity] = one
+            if one.is_latest or row.identity not in self._rows:
+                self._rows[row.identity] = one
             found.append(one)
         return found
 
@@ -401,8 +406,9 @@ class Book:
     def amend(
         self, changed: Alarm, what: Transition, *, at: datetime, who: str, details: Sequence[str] = ()
     ) -> None:
-        """Write what no report made (acknowledgement, correlation) of an alarm that `read_one` read."""
-        row = next(one for one in self._rows.values() if one.alarm.id == changed.id)
+        """Write what no report made (acknowledgement, correlation) of an alarm that `read_one` or `read_some`
+        read."""
+        row = self._by_id[changed.id]
         row.become(changed)
         self._keep(row)
         self._note(changed, what, at, who, details)
@@ -414,7 +420,20 @@ class Book:
         outbox.begin_to_tell(self._connection)
         query = sa.select(alarms).where(alarms.c.project_id == project_id, alarms.c.id == alarm_id)
         found = self._read(query)
+        self._by_id |= {one.alarm.id: one for one in found}
         return found[0].alarm if found else None
+
+    def read_some(self, alarm_ids: Iterable[str]) -> list[Alarm]:
+        """Alarms of any project, to be amended; those that are gone are missing."""
+        begin_to_write(self._connection)
+        outbox.begin_to_tell(self._connection)
+        read: list[_Row] = []
+        for some in _in_chunks(sorted(alarm_ids)):
+            # In the order of identities, as all others lock them.
+            query = sa.select(alarms).where(one_of(self._connection, alarms.c.id, some))
+            read += self._read(query.order_by(alarms.c.identity))
+        self._by_id |= {one.alarm.id: one for one in read}
+        return [one.alarm for one in read]
 
     # -- writing --------------------------------------------------------------------------------------------
 
@@ -466,7 +485,9 @@ class Book:
         if self._superseded:
             for some in _in_chunks(self._superseded):
                 self._connection.execute(
-                    sa.update(alarms).where(alarms.c.id.in_(some)).values(is_latest=False)
+                    sa.update(alarms)
+                    .where(one_of(self._connection, alarms.c.id, some))
+                    .values(is_latest=False)
                 )
         if fresh:
             insert_many(
@@ -484,7 +505,8 @@ class Book:
 
     def _write_holds(self) -> None:
         for some in _in_chunks(sorted(self._dropped_holds)):
-            self._connection.execute(sa.delete(alarm_holds).where(alarm_holds.c.identity.in_(some)))
+            gone = one_of(self._connection, alarm_holds.c.identity, some)
+            self._connection.execute(sa.delete(alarm_holds).where(gone))
         if self._new_holds:
             rows = [
                 {

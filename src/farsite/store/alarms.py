@@ -17,7 +17,7 @@ from farsite.store import outbox
 from farsite.store.alarm_book import LATEST, STANDING, Book, Entered
 from farsite.store.encoding import decode
 from farsite.store.exclusion import hold
-from farsite.store.many import insert_many
+from farsite.store.many import insert_many, one_of
 from farsite.store.selection import select_page
 from farsite.store.tables import alarm_holds, alarms, event_cursors, events
 
@@ -54,6 +54,34 @@ def raise_(connection: sa.Connection, alarm: Alarm, *, who: str = "farsite") -> 
         connection, [Report(alarm=alarm, who=who, is_in_order=True)], now=_no_earlier(alarm.event_at)
     )
     return entered.alarm or alarm
+
+
+def raise_all(connection: sa.Connection, raised: Sequence[Alarm], *, who: str = "farsite") -> None:
+    """Raise alarms as `raise_` would, in a few statements for all of them.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: another process raised one of them in the same moment; the
+            transaction is to be repeated.
+    """
+    reports = [Report(alarm=one, who=who, is_in_order=True) for one in raised]
+    if reports:
+        take_in(connection, reports, now=_no_earlier(max(one.event_at for one in raised)))
+
+
+def clear_each(
+    connection: sa.Connection, known: Sequence[Alarm], at: datetime, *, who: str = "farsite"
+) -> None:
+    """Clear alarms that are known to be open as `clear` would, in a few statements for all of them."""
+    reports = [
+        Report(
+            alarm=replace(one, perceived_severity=PerceivedSeverity.CLEARED, event_at=at),
+            who=who,
+            is_in_order=True,
+            is_end_kept=False,
+        )
+        for one in known
+    ]
+    take_in(connection, reports, now=_no_earlier(at))
 
 
 def clear(
@@ -302,7 +330,9 @@ def insert_events(connection: sa.Connection, vim_id: str, found: Sequence[Event]
     outbox.begin_to_tell(connection)
     hold(connection, f"events of {vim_id}")
     ids = [one.id for one in found]
-    known = set(connection.execute(sa.select(events.c.id).where(events.c.id.in_(ids))).scalars())
+    known = set(
+        connection.execute(sa.select(events.c.id).where(one_of(connection, events.c.id, ids))).scalars()
+    )
     fresh = {one.id: one for one in found if one.id not in known}
     insert_many(
         connection,

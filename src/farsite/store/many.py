@@ -4,13 +4,15 @@ On PostgreSQL the rows are copied in, on SQLite they are bound straight to the s
 by the columns' own types, so the rows are the same as those of an ordinary INSERT.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from farsite.store.encoding import Encoded, written
 
@@ -37,6 +39,19 @@ def insert_many(connection: sa.Connection, table: sa.Table, rows: Sequence[Mappi
         _copy(connection, table.name, names, bound)
     else:
         _in_steps(connection, table.name, names, bound)
+
+
+def one_of(
+    connection: sa.Connection, column: sa.Column[str], values: Collection[str]
+) -> sa.ColumnElement[bool]:
+    """That a text is one of these, however many: all in one parameter.
+
+    With a parameter for each, SQLAlchemy and psycopg write and read a statement of that length every time.
+    """
+    if connection.dialect.name == "postgresql":
+        return column == sa.any_(sa.literal(list(values), ARRAY(sa.String)))
+    listed = sa.func.json_each(json.dumps(list(values))).table_valued("value")
+    return column.in_(sa.select(listed.c.value))
 
 
 def _in_steps(

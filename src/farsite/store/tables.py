@@ -367,7 +367,7 @@ alarms = sa.Table(
     sa.Column("refreshed_at", UtcTime, nullable=True),
     sa.Column("silent_at", UtcTime, nullable=True),
     sa.Index("ix_alarms_newest", "project_id", "raised_at", "id"),
-    sa.Index("ix_alarms_open", "is_open", "fault_type"),
+    sa.Index("ix_alarms_type", "fault_type", "is_open", "raised_at"),
     sa.Index("ix_alarms_identity", "object_id", "specific_problem", "is_open"),
     sa.Index(
         "ux_alarms_latest",

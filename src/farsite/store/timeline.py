@@ -13,11 +13,11 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from farsite.model.alarm import Alarm
+from farsite.model.alarm import Alarm, Transition
 from farsite.model.ids import AlarmId, ProjectId
 from farsite.store import outbox
 from farsite.store.exclusion import insert_absent
-from farsite.store.tables import alarm_timeline, deliveries, operations, subscriptions
+from farsite.store.tables import alarm_history, alarm_timeline, deliveries, operations, subscriptions
 from farsite.store.tables import outbox as outbox_table
 
 
@@ -116,6 +116,7 @@ def of_alarm(connection: sa.Connection, alarm: Alarm) -> list[Passed]:
         Passed(checkpoint=Checkpoint(row.checkpoint), at=row.at, who=row.who, detail=row.detail)
         for row in connection.execute(noted)
     ]
+    found += _correlated(connection, alarm)
     raising = next((told for told in outbox.of_object(connection, alarm.id)), None)
     if raising is not None and raising.kind == "alarm-raised":
         if raising.recorded_at is not None:
@@ -126,6 +127,31 @@ def of_alarm(connection: sa.Connection, alarm: Alarm) -> list[Passed]:
         found.append(Passed(checkpoint=Checkpoint.CLEARED, at=alarm.cleared_at))
     order = list(Checkpoint)
     return sorted(found, key=lambda one: (one.at, order.index(one.checkpoint)))
+
+
+def _correlated(connection: sa.Connection, alarm: Alarm) -> list[Passed]:
+    """When it was first tied to another: as its cause, or as a symptom of it."""
+    lines = alarm_history.c
+    query = (
+        sa.select(lines.recorded_at, lines.details)
+        .where(
+            lines.project_id == alarm.project_id,
+            lines.object_id == alarm.managed_object_id,
+            lines.alarm_id == alarm.id,
+            lines.what == Transition.CORRELATED.value,
+        )
+        .order_by(lines.sequence)
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        return []
+    word = "cause of" if alarm.is_root_cause else "symptom of"
+    return [
+        Passed(
+            checkpoint=Checkpoint.CORRELATED, at=row.recorded_at, detail=f"{word} {', '.join(row.details)}"
+        )
+    ]
 
 
 def _told(connection: sa.Connection, sequence: int) -> list[Passed]:
@@ -146,12 +172,13 @@ def _told(connection: sa.Connection, sequence: int) -> list[Passed]:
 
 
 def _acted(connection: sa.Connection, alarm: Alarm) -> list[Passed]:
-    """The automatic operation on the faulty object that came first after the alarm."""
+    """The operation that came first after the alarm and was to mend the faulty object: begun by us, or a heal
+    that somebody asked for who was told."""
     query = (
         sa.select(operations.c.id, operations.c.verb)
         .where(
             operations.c.instance_id == alarm.managed_object_id,
-            operations.c.is_automatic,
+            sa.or_(operations.c.is_automatic, operations.c.verb == _HEAL),
             operations.c.started_at >= alarm.raised_at,
             *([operations.c.started_at <= alarm.cleared_at] if alarm.cleared_at else []),
         )
@@ -162,6 +189,7 @@ def _acted(connection: sa.Connection, alarm: Alarm) -> list[Passed]:
     return [] if row is None else _states(connection, row.id, row.verb)
 
 
+_HEAL = "heal_vnf"
 _OF_STATE = {
     "STARTING": Checkpoint.DECIDED,
     "PROCESSING": Checkpoint.ACTED,
