@@ -312,8 +312,12 @@ class LinuxDriver:
             )
 
     async def _replace_if_hung(self) -> None:
-        """Kill an agent that has been silent for 10 s; the next call starts a new one."""
+        """Kill an agent that has been silent for 10 s; the next call starts a new one. One of which only the
+        way to it is gone is let alone: it works, and is the only one who knows what stands there."""
         now = time.monotonic()
+        if await self._host.is_cut_off():
+            self._silent_since = None
+            return
         if self._silent_since is None:
             self._silent_since = now
         elif now - self._silent_since > _HUNG_AFTER_S:
