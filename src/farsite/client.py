@@ -228,6 +228,27 @@ class HostHealth(TypedDict):
     vnfs: list[StandingVnf]
 
 
+class AuditCheck(TypedDict):
+    name: str
+    about: str
+    region: str
+    result: str
+    grade: str
+    weight: int
+    copies: int
+    working: int
+    hosts: list[str]
+    reason: str
+
+
+class VimAudit(TypedDict):
+    score: int | None
+    seen_share: float
+    age_s: float | None
+    single_points: list[str]
+    checks: list[AuditCheck]
+
+
 class Vim(TypedDict):
     id: str
     name: str
@@ -903,6 +924,9 @@ class Client:
     def vim_hosts(self, key: str, *, filter: str = "", limit: int = 0) -> list[HostHealth]:  # noqa: A002
         path = f"/vims/{_in_path(key)}/hosts"
         return cast("list[HostHealth]", list(self._list(path, filter=filter, limit=limit)))
+
+    def vim_audit(self, key: str) -> VimAudit:
+        return cast("VimAudit", self._get(f"/vims/{_in_path(key)}/audit"))
 
     def host_health(self, key: str, host: str) -> HostHealth:
         return cast("HostHealth", self._get(f"/vims/{_in_path(key)}/hosts/{_in_path(host)}/health"))

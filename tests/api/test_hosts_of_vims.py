@@ -215,3 +215,24 @@ def test_the_moment_of_a_state_outlives_looks_that_find_nothing_new(service: Ser
     )
     assert read_at["since"] == before["since"]
     assert datetime.fromisoformat(before["since"]).tzinfo is not None
+
+
+def test_a_vim_is_audited_for_single_points(service: Service, vim: str) -> None:
+    """Before trusting it with what must not fail, and again when something of it has failed."""
+    found = service.native("GET", f"/vims/{vim}/audit").json()
+    by_name = {one["name"]: one for one in found["checks"]}
+    assert by_name["copies"]["result"] == "FAILED"
+    assert found["single_points"] == ["simulator", "RegionOne/nova"]
+    assert (by_name["hosts per zone"]["result"], by_name["hosts per zone"]["copies"]) == ("PASSED", 3)
+    inject(service, vim, "host_down", HOSTS[0])
+    reduced = service.until(
+        lambda: service.native("GET", f"/vims/{vim}/audit").json(),
+        lambda seen: "REDUCED" in [one["result"] for one in seen["checks"]],
+    )
+    assert reduced["score"] < found["score"]
+    assert 0 <= reduced["age_s"] < 10
+    silent = f"{vim}-silent"
+    service.register(silent)
+    nothing = service.native("GET", f"/vims/{silent}/audit").json()
+    assert (nothing["score"], nothing["checks"]) == (None, [])
+    service.native("DELETE", f"/vims/{silent}")

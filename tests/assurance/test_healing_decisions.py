@@ -176,6 +176,30 @@ def test_what_forbids_healing_is_named(changed: dict[str, object], word: str) ->
     assert word in " ".join(found.reasons)
 
 
+def test_nothing_is_begun_on_a_vim_whose_silence_is_not_confirmed_yet() -> None:
+    """It would be asked of nobody, fail, and rest until an operator decides; a moment later it would work."""
+    found = decided(case(vim_state=VimState.UNREACHABLE), policy(ladder=LADDER))
+    assert found.outcome is Outcome.WAIT
+    assert "UNREACHABLE" in " ".join(found.reasons)
+
+
+def test_an_alarm_from_outside_about_a_vnf_is_one_of_all_its_vnfcs() -> None:
+    """A monitor that probes a service knows nothing of what it consists of: it names the VNF as faulty."""
+    outside = replace(alarm(catalogue.VNFC_DIED, ""), fault_type="vnf-silent", faulty_resource="vnf")
+    watched = policy(triggers=(Trigger(fault_types=("vnf-silent",)),))
+    assert decided(case(outside), watched).vnfc_ids == ("a", "b")
+    gone = replace(outside, faulty_resource="c")
+    assert decide(case(gone), [watched], LIMITS, NOW) is None
+
+
+def test_the_record_says_what_the_verdict_permits() -> None:
+    """Whoever asks afterwards why nothing was rebooted reads it beside the evidence."""
+    dead = judge(Evidence(service=Seen.DOWN, management=Seen.UP))
+    assert "permits restart-service" in decided(case(findings={"h1": dead})).evidence["host h1"]
+    blind = judge(Evidence(others=Seen.DOWN))
+    assert "permits nothing" in decided(case(findings={"": blind})).evidence["site"]
+
+
 def test_evidence_takes_out_the_rungs_that_it_forbids() -> None:
     """A host that hangs is not asked to reboot what stands on it; what is replaced is fenced first."""
     hung = judge(

@@ -28,3 +28,14 @@ def test_hosts_are_listed_filtered_and_shown_one_by_one(service: Service, farsit
     assert "farsite vim hosts turin" in missing.err
     service.register("genoa")
     assert "may not see hosts" in farsite("vim", "hosts", "genoa").err
+
+
+def test_an_audit_names_single_points_and_gives_a_score(service: Service, farsite: CommandLine) -> None:
+    """For whoever has to say whether a site is fit for a service."""
+    service.register("milan", hosts=2, tells_of_hosts=True)
+    shown = service.until(lambda: farsite("vim", "audit", "milan"), lambda seen: "Score" in seen.err)
+    assert "simulator" in shown.out
+    assert "its loss is the service's" in shown.out
+    assert "single point(s) of failure" in shown.err
+    told = json.loads(farsite("vim", "audit", "milan", "-o", "json").out)
+    assert f"Score {told['score']} of 100" in shown.err

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from linux_lab import Lab, deployment, shell, until
 
 from farsite.assurance.host_health import health_of
+from farsite.assurance.redundancy import audit
 from farsite.model.control_plane import ControlPlane, HostObservation
 from farsite.model.host_health import HostHealth, HostState
 from farsite.model.ids import ProjectId, VimId
@@ -84,3 +85,11 @@ async def test_a_frozen_agent_is_a_service_that_is_down(sites: Lab) -> None:
         return (await health(sites, "north")).state is HostState.UP
 
     await until(is_up, "the host is up again")
+
+
+async def test_an_audit_of_a_site_says_that_it_is_one_machine(sites: Lab) -> None:
+    """Who wants more than that registers more sites."""
+    elements = tuple(await sites.sites["north"].control_plane())
+    found = audit(ControlPlane(read_at=datetime.now(UTC), elements=elements), "linux")
+    assert found.single_points == ("local/holder", "local/local", "local/local")
+    assert (found.score, found.seen_share) == (0, 1.0)

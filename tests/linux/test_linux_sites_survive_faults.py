@@ -294,6 +294,24 @@ async def test_an_agent_that_hangs_is_told_of_and_replaced(north: Lab) -> None:
     assert await north.pid("north", "a") == pid
 
 
+@pytest.mark.slow
+async def test_an_agent_that_hangs_is_replaced_though_nobody_waits_for_its_answer(north: Lab) -> None:
+    """Heartbeats lose patience before the driver does; so it never came to count its silence."""
+    agent = await north.agent_pid("north")
+    await north.sites["north"].health()
+    os.kill(agent, signal.SIGSTOP)
+
+    async def is_replaced() -> bool:
+        try:
+            async with asyncio.timeout(1.8):
+                return (await north.sites["north"].health()).services[0].is_up
+        except TimeoutError:
+            return False
+
+    await until(is_replaced, "the agent is replaced", bound_s=60)
+    assert await north.agent_pid("north") != agent
+
+
 async def test_a_lower_incarnation_that_comes_late_changes_nothing(north: Lab) -> None:
     """A step that was overtaken and runs again must not undo what came after."""
     wanted = deployment("one", shell("a", incarnation=2))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from farsite.assurance.host_health import health_of
+from farsite.assurance.redundancy import Result, audit
 from farsite.model.control_plane import ControlPlane
 from farsite.model.host_health import HostHealth, HostState
 from farsite.model.ids import ProjectId, VimId
@@ -185,3 +186,43 @@ class TestHostsThatAreAsked:
             found = (await cloud.health())["h"]
             assert (found.verdict, found.evidence["management"]) == ("service-down", "up")
             listener.close()
+
+
+async def test_an_audit_reads_copies_from_the_lists_and_says_what_they_cannot_show(cloud: Cloud) -> None:
+    """Nova's, Neutron's and Heat's own lists of processes, and the endpoints of the catalogue."""
+    cloud.lists(
+        [
+            compute("h1"),
+            compute("h2"),
+            compute("ctl-1", binary="nova-conductor", zone="internal"),
+            compute("ctl-2", binary="nova-conductor", zone="internal"),
+            compute("ctl-1", binary="nova-scheduler", zone="internal"),
+        ],
+        [
+            agent("h1"),
+            agent("ctl-1", "neutron-dhcp-agent"),
+            agent("ctl-2", "neutron-dhcp-agent", alive=False),
+        ],
+    )
+    engine = {
+        "binary": "heat-engine",
+        "hostname": "ctl-1",
+        "status": "up",
+        "updated_at": "2026-11-28T12:00:00",
+    }
+    cloud.answers["GET /heat/v1/p1/services"] = as_json({"services": [engine]})
+    elements = tuple(await cloud.driver.control_plane())
+    found = audit(ControlPlane(read_at=NOW, elements=elements), "openstack")
+    results = {one.about: one.result for one in found.checks if one.name != "zones"}
+    assert results == {
+        "nova-conductor": Result.PASSED,
+        "nova-scheduler": Result.FAILED,
+        "heat-engine": Result.FAILED,
+        "neutron-dhcp-agent": Result.REDUCED,
+        "nova": Result.PASSED,
+        "database": Result.UNSEEN,
+        "message bus": Result.UNSEEN,
+        **{f"{kind} API": Result.UNSEEN for kind in ("compute", "network", "image", "orchestration")},
+    }
+    assert found.score is not None
+    assert 0 < found.score < 100

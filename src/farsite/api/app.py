@@ -26,6 +26,7 @@ from farsite.api.native import (
     operations,
     packages,
     subscriptions,
+    vim_audit,
     vims,
     vnf_credentials,
     vnfs,
@@ -80,6 +81,7 @@ def make_app(context: Context) -> FastAPI:
         configurations,
         control_plane,
         hosts,
+        vim_audit,
         healing,
         vnf_credentials,
     ):

@@ -183,6 +183,17 @@ COMPUTE_SERVICE_DOWN = AlarmType(
     remedy="Restart the compute service of the host. Clears when it reports.",
     faulty_resource_type="COMPUTE",
 )
+DATA_PLANE_DOWN = AlarmType(
+    name="host-data-plane-down",
+    object_kind="host",
+    event_type=EventType.COMMUNICATIONS_ALARM,
+    probable_cause="Local area network error",
+    severity=PerceivedSeverity.CRITICAL,
+    effect="The host can be managed, and the network of its functions reaches no other host, while others "
+    "reach one another: what stands there serves nobody.",
+    remedy="Look at the host's links and switch ports of the tenants' network. Clears when others answer.",
+    faulty_resource_type="COMPUTE",
+)
 CONTROL_SERVICE_DOWN = AlarmType(
     name="control-service-down",
     object_kind="vim",
@@ -314,6 +325,7 @@ CATALOGUE: Mapping[str, AlarmType] = {
         THRESHOLD_CROSSED,
         HOST_DOWN,
         COMPUTE_SERVICE_DOWN,
+        DATA_PLANE_DOWN,
         CONTROL_SERVICE_DOWN,
         ZONE_DOWN,
         VIM_DOWN,

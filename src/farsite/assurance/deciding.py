@@ -196,6 +196,9 @@ def decide(
         return so(Outcome.LEFT_TO_OTHERS, f"handled by {recoverer}")
     if case.is_worked_on:
         return so(Outcome.WAIT, "an operation works on the VNF")
+    if case.vim_state is VimState.UNREACHABLE:
+        # Whatever would be asked of it now would be asked of nobody.
+        return so(Outcome.WAIT, "its VIM is UNREACHABLE; until that is confirmed or over, nothing is begun")
     if refusal := _forbidden_by_the_vim(case, limits):
         return so(Outcome.WITHHELD, refusal)
     hosts = _hosts(case, vnfc_ids)
@@ -231,8 +234,10 @@ def _groups(
     soonest_s: float | None = None
     for alarm in case.alarms:
         part = VnfcId(alarm.faulty_resource)
-        # An alarm of the VNF as a whole is one of all its VNFCs; one of a VNFC that is gone is of nobody.
-        touched = list(case.vnfcs) if not part else [part] if part in case.vnfcs else []
+        # An alarm of the VNF as a whole is one of all its VNFCs; those from outside name the VNF itself as
+        # what is faulty. One of a VNFC that is gone is of nobody.
+        is_whole = part in ("", case.vnf_id)
+        touched = list(case.vnfcs) if is_whole else [part] if part in case.vnfcs else []
         for vnfc_id in touched:
             policy = policy_for(policies, case, case.vnfcs[vnfc_id].vdu)
             left_s = _is_due(policy, alarm, limits, now)
@@ -364,7 +369,8 @@ def _decision(
     for host in ("", *hosts):
         if (finding := case.findings.get(host)) is not None:
             evidence[f"host {host}" if host else "site"] = (
-                f"{finding.verdict} ({finding.confidence:.0%}): {finding.reason}"
+                f"{finding.verdict} ({finding.confidence:.0%}): {finding.reason}; permits "
+                f"{', '.join(sorted(finding.permitted)) or 'nothing'}"
             )
     return HealingDecision(
         id=new_id(),

@@ -36,6 +36,8 @@ class Verdict(StrEnum):
     HOST_SILENT = "host-silent"
     """The VIM's own processes there have stopped reporting while those of other hosts report, and nobody
     could see the host otherwise. It may be dead, hung or cut off."""
+    DATA_PLANE_DOWN = "data-plane-down"
+    """It can be managed, and the network of its functions reaches nobody, while others reach one another."""
     POWER_LOST = "power-lost"
     PARTITION_OF_US = "partition-of-us"
     """The fault is between us and everybody else."""
@@ -71,7 +73,7 @@ class Evidence:
     power: Seen = Seen.UNKNOWN
     """Its management controller (BMC) says that it is powered."""
     neighbours: Seen = Seen.UNKNOWN
-    """Whether other hosts of the site see it."""
+    """Whether other hosts see it. DOWN: those that see one another do not see it."""
     others: Seen = Seen.UNKNOWN
     """Whether we see anybody else: other hosts of the site, or other sites."""
 
@@ -95,6 +97,8 @@ PERMITTED: Mapping[Verdict, frozenset[Action]] = {
     Verdict.HOST_HUNG: frozenset({Action.FENCE, Action.RECOVER_AFTER_FENCE}),
     Verdict.HOST_ISOLATED: frozenset({Action.FENCE, Action.RECOVER_AFTER_FENCE}),
     Verdict.HOST_SILENT: frozenset({Action.FENCE, Action.RECOVER_AFTER_FENCE}),
+    # A reboot there mends no cable; who answers can be fenced for sure.
+    Verdict.DATA_PLANE_DOWN: frozenset({Action.FENCE, Action.RECOVER_AFTER_FENCE}),
     Verdict.POWER_LOST: frozenset({Action.FENCE, Action.RECOVER}),
     Verdict.PARTITION_OF_US: frozenset[Action](),
     Verdict.UNKNOWN: frozenset[Action](),
@@ -137,6 +141,18 @@ MATRIX: tuple[_Row, ...] = (
         confidence=0.9,
         needs={"management": _UP, "agent": _DOWN},
         reason="the host answers, the agent on it does not",
+    ),
+    _Row(
+        verdict=Verdict.DATA_PLANE_DOWN,
+        confidence=0.8,
+        needs={
+            "management": _UP,
+            "service": _UP,
+            "tenant": _DOWN,
+            "neighbours": _DOWN,
+            "others": _UP,
+        },
+        reason="it can be managed, and its functions reach nobody, while others reach one another",
     ),
     _Row(
         verdict=Verdict.UP,

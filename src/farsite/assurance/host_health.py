@@ -37,6 +37,8 @@ def state_of(
         return HostState.UNKNOWN, "nobody told about its service"
     if silent_parts:
         return HostState.DEGRADED, f"{', '.join(silent_parts)} on it: no report"
+    if one.tenant is False:
+        return HostState.DEGRADED, "its data plane reaches nobody; who is cut off, nobody can tell"
     if one.agent is False:
         return HostState.DEGRADED, "another agent on it does not report"
     return HostState.UP, ""

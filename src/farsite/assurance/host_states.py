@@ -14,12 +14,16 @@ DEAD = frozenset({Verdict.HOST_SILENT, Verdict.HOST_HUNG, Verdict.POWER_LOST})
 
 
 def findings(hosts: Sequence[HostObservation], vim_time: datetime | None) -> Mapping[str, Finding]:
-    """The verdict on each host whose service is not up; the others need none."""
-    return {
-        one.host: judge(evidence_of(one, hosts, vim_time))
-        for one in hosts
-        if one.service is False and not _is_at_rest(one)
-    }
+    """The verdict on each host whose service is not up, or whose data plane reaches nobody; the others need
+    none, and of the latter those whose fault it is not."""
+    judged = {one: judge(evidence_of(one, hosts, vim_time)) for one in hosts if _is_in_question(one)}
+    return {one.host: finding for one, finding in judged.items() if finding.verdict is not Verdict.UP}
+
+
+def _is_in_question(one: HostObservation) -> bool:
+    if one.service is False:
+        return not _is_at_rest(one)
+    return one.service is True and one.tenant is False
 
 
 def _is_at_rest(one: HostObservation) -> bool:

@@ -63,8 +63,9 @@ class HostWatch:
     """Looks at the hosts of every VIM that this process watches.
 
     `stands_anything` says whether something of ours is on a VIM, `look_closer` compares what is recorded of
-    some VNFs with what stands; `on_alarm` is called when an alarm was raised. Looks and readings of what
-    nothing of ours stands on are made as seldom as `how_many` VIMs need, as inventories are.
+    some VNFs (None: all) with what stands, and is told when a host has come back; `on_alarm` is called when
+    an alarm was raised. Looks and readings of what nothing of ours stands on are made as seldom as `how_many`
+    VIMs need, as inventories are.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class HostWatch:
         *,
         stands_anything: Callable[[VimId], Awaitable[bool]],
         how_many: Callable[[], int],
-        look_closer: Callable[[VimId, frozenset[str] | None], Awaitable[int]],
+        look_closer: Callable[[VimId, frozenset[str] | None, bool], Awaitable[int]],
         on_alarm: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -153,7 +154,8 @@ class HostWatch:
             if has_raised:
                 self._on_alarm()
         if sight.changed or has_returned:
-            await self._look_closer(vim_id, None if has_returned or "" in sight.changed else sight.changed)
+            of = None if has_returned or "" in sight.changed else sight.changed
+            await self._look_closer(vim_id, of, has_returned)
 
     async def _lose_sight(self, vim_id: VimId, reason: str) -> None:
         self._known.pop(vim_id, None)
@@ -184,7 +186,8 @@ class HostWatch:
         now = self._clock.now()
         before = control_planes.of(connection, vim_id) or ControlPlane(read_at=now)
         found = findings(sight.hosts, sight.vim_time)
-        dead, doubtful = _concluded(found, before)
+        at_host = {one.host: one for one in sight.hosts}
+        dead, doubtful, cut_off = _concluded(found, at_host, before)
         plane = replace(
             before,
             read_at=now,
@@ -192,23 +195,28 @@ class HostWatch:
             vim_time=sight.vim_time,
             dead=tuple(sorted(dead)),
             doubtful=tuple(sorted(doubtful)),
+            cut_off=tuple(sorted(cut_off)),
         )
         plane = _published(connection, vim, plane, now)
         control_planes.put(connection, vim, plane)
-        at_host = {one.host: one for one in sight.hosts}
         lost = dead - set(before.dead)
         for host in lost:
             self._tell_of(connection, catalogue.HOST_DOWN, vim, at_host[host], found[host], now)
-        for host in doubtful - set(before.doubtful):
-            self._tell_of(connection, catalogue.COMPUTE_SERVICE_DOWN, vim, at_host[host], found[host], now)
-        has_raised = bool(lost or doubtful - set(before.doubtful))
+        has_raised = bool(lost)
+        for kind, which, known in (
+            (catalogue.COMPUTE_SERVICE_DOWN, doubtful, set(before.doubtful)),
+            (catalogue.DATA_PLANE_DOWN, cut_off, set(before.cut_off)),
+        ):
+            for host in which - known:
+                self._tell_of(connection, kind, vim, at_host[host], found[host], now)
+                has_raised = True
+            for host in known - which:
+                _clear(connection, vim, host, kind, now)
         if lost:
             self._tell_of_what_stood_on(connection, vim, {one: at_host[one] for one in lost}, now)
         returned = set(before.dead) - dead
         for host in returned:
             _clear(connection, vim, host, catalogue.HOST_DOWN, now)
-        for host in set(before.doubtful) - doubtful:
-            _clear(connection, vim, host, catalogue.COMPUTE_SERVICE_DOWN, now)
         return has_raised, bool(returned)
 
     def _tell_of(
@@ -313,15 +321,20 @@ def _publish(
     )
 
 
-def _concluded(found: Mapping[str, Finding], before: ControlPlane) -> tuple[set[str], set[str]]:
-    """Which hosts are dead, and of which only the service is: a verdict that says nothing leaves a host that
-    was concluded to be dead as it is."""
+def _concluded(
+    found: Mapping[str, Finding], seen: Mapping[str, HostObservation], before: ControlPlane
+) -> tuple[set[str], set[str], set[str]]:
+    """Which hosts are dead, of which only the service is, and of which only the data plane: a verdict that
+    says nothing leaves a host that was concluded to be dead as it is. When it is we who see nobody, nothing
+    is said of any host."""
     dead = {
         host
         for host, finding in found.items()
         if finding.verdict in DEAD or (finding.verdict in _SAYS_NOTHING and host in before.dead)
     }
-    return dead, set(found) - dead
+    cut_off = {host for host, finding in found.items() if finding.verdict is Verdict.DATA_PLANE_DOWN}
+    blind = {host for host in found if seen[host].others is False}
+    return dead, set(found) - dead - cut_off - blind, cut_off
 
 
 def _stood_on(

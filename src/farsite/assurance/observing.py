@@ -169,7 +169,9 @@ class Observer:
                 log.exception("audit.failed", vim_id=vim_id)
             await asyncio.sleep(self._settings.inventory_period_s)
 
-    async def audit(self, vim_id: VimId, only: frozenset[str] | None = None) -> int:
+    async def audit(
+        self, vim_id: VimId, only: frozenset[str] | None = None, has_host_returned: bool = False
+    ) -> int:
         """Compare what is recorded with what the VIM holds, of all VNFs there or of some; how many alarms
         that raised. What an operation works on is left to it."""
         recorded = await self._database.read(_to_compare, vim_id, only)
@@ -187,7 +189,9 @@ class Observer:
                     _conclude_dead, vim_id, vnf_id, recorded[vnf_id], status, self._clock
                 )
             # Where the VIM tells of every death and return itself, an answer may be older than what it told.
-            if tells_by_itself or status.state is DeploymentState.IN_PROGRESS:
+            # What was told dead only because its host was, it tells nothing of.
+            is_told = tells_by_itself and not has_host_returned
+            if is_told or status.state is DeploymentState.IN_PROGRESS:
                 continue
             places = _places(status)
             if vnf_id in alarmed or self._places.get(vnf_id) != places:

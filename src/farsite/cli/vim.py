@@ -9,12 +9,14 @@ from cyclopts import App, Parameter
 from farsite.cli import documents, printing, vim_access
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.cli.vim_access import AccessOptions
+from farsite.cli.vim_audit import audit
 from farsite.cli.vim_hosts import hosts
 from farsite.client import Client, ControlElement, ControlPlane, Evidence, PathState, ServiceHealth, Vim
 from farsite.model.vim import UNLIMITED
 
 app = App(name="vim", help="VIMs: register, look at, change, forget.", help_epilogue="")
 app.command(hosts)
+app.command(audit)
 
 Key = Annotated[str, Parameter(help="Name or id of the VIM.")]
 Setting = Annotated[

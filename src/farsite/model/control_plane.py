@@ -110,6 +110,8 @@ class ControlPlane:
     """Hosts that were concluded to be dead, or out of reach: what stands there is not relied on."""
     doubtful: tuple[str, ...] = ()
     """Hosts whose service does not report, and of which no more than that was concluded."""
+    cut_off: tuple[str, ...] = ()
+    """Hosts that can be managed and whose data plane reaches nobody."""
     health: tuple[HostHealth, ...] = ()
     """What is published of each host."""
 

@@ -46,6 +46,8 @@ _CALL_TIMEOUT_S = 30.0
 _HEALTH_TIMEOUT_S = 2.0
 _START_TIMEOUT_S = 30.0
 _HUNG_AFTER_S = 10.0
+_LAST_WORD_S = 0.5
+"""What an agent is given before it is killed; it answers in a millisecond, and may have thawed just now."""
 _DYING_FOR_S = 1.0
 
 
@@ -64,6 +66,7 @@ class LinuxDriver:
         self._is_configured = False
         self._starting = asyncio.Lock()
         self._silent_since: float | None = None
+        self._asked_at = 0.0
         self._listeners: set[socket] = set()
 
     # -- the core -------------------------------------------------------------------------------------------
@@ -86,11 +89,13 @@ class LinuxDriver:
         A dead agent is started again, so it is only reported down when that fails; one that hangs is
         reported down and, after 10 s, replaced.
         """
+        await self._replace_if_hung()
         started = time.monotonic()
+        # Until it has answered; that nobody waits for it so long changes nothing.
+        self._silent_since = started if self._silent_since is None else self._silent_since
         try:
             was_started, answer = await self._ping()
         except (VimUnreachable, VimFault) as error:
-            await self._replace_if_hung()
             return VimHealth(
                 services=(ServiceHealth(name="agent", is_vital=True, is_up=False, detail=error.detail),)
             )
@@ -312,15 +317,28 @@ class LinuxDriver:
             )
 
     async def _replace_if_hung(self) -> None:
-        """Kill an agent that has been silent for 10 s; the next call starts a new one."""
+        """Kill an agent that has been silent for 10 s; the next call starts a new one. One of which only the
+        way to it is gone is let alone: it works, and is the only one who knows what stands there.
+
+        Asked for before each check, because who checks may lose patience before the agent is given up.
+        """
         now = time.monotonic()
-        if self._silent_since is None:
-            self._silent_since = now
-        elif now - self._silent_since > _HUNG_AFTER_S:
-            pid = daemon.living(self._directory / "agent.pid")
-            if pid:
-                await asyncio.to_thread(daemon.kill, pid)
+        if self._silent_since is None or now - self._asked_at > _HUNG_AFTER_S:
+            # A silence that nobody watched is none.
             self._silent_since = None
+        elif now - self._silent_since > _HUNG_AFTER_S:
+            self._silent_since = None
+            pid = daemon.living(self._directory / "agent.pid")
+            if pid and not await self._answers_at_once() and not await self._host.is_cut_off():
+                await asyncio.to_thread(daemon.kill, pid)
+        self._asked_at = now
+
+    async def _answers_at_once(self) -> bool:
+        try:
+            await rpc.call(self._socket, "ping", {}, timeout_s=_LAST_WORD_S)
+        except (VimUnreachable, VimFault):
+            return False
+        return True
 
 
 @contextmanager

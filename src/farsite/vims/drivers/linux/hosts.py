@@ -8,9 +8,11 @@ says what:
   namespace nothing of the site can carry a packet, whoever may still run.
 * *management*: somebody answers at the address that the registration names (`host_probe`, HOST:PORT); where
   it names none, the host is this machine and is there when its namespace is.
-* *tenant*: another end of the site's tunnels answers on the underlay.
-* *neighbours*: agents of other sites of this run directory see its address on the underlay; *others*: any of
-  these agents answers us at all. They are asked only when something is wrong.
+* *neighbours*: agents of other sites of this run directory see its address on the underlay. They do not, when
+  they see one another and not this site; where nobody sees anybody, nobody can tell who is cut off.
+* *others*: any of these agents answers us at all. They are asked only when something is wrong.
+* *tenant*: another end of the site's tunnels answers the agent on the underlay; when the agent is silent,
+  what the neighbours see of it, which is that same network.
 """
 
 import asyncio
@@ -25,7 +27,7 @@ from farsite.model.control_plane import ControlElement, ElementKind, ElementStat
 from farsite.model.errors import FarsiteError, VimFault
 from farsite.vims.driver import VimConnection
 from farsite.vims.drivers.linux import paths, rpc
-from farsite.vims.drivers.linux.agent import daemon
+from farsite.vims.drivers.linux.agent import daemon, holder
 from farsite.vims.probing import answers_at
 
 _ANSWERS_WITHIN_S = 1.5
@@ -42,7 +44,7 @@ class SiteHost:
         self._directory = paths.site_directory(connection.run_dir, connection.vim_id)
         self._probe = _probe(connection.settings.get("host_probe"))
         self._zone = _first_zone(connection.settings.get("zones"))
-        self._endpoint = ""
+        self._name = paths.site_namespace(connection.vim_id)
         self._namespace = 0
         self._told_at: datetime | None = None
 
@@ -51,8 +53,7 @@ class SiteHost:
         told, management = await asyncio.gather(self._told(), self._answers_probe())
         now = datetime.now(UTC)
         if told is not None:
-            self._endpoint, self._namespace = str(told["endpoint"]), int(str(told["namespace"]))
-            self._told_at = now
+            self._namespace, self._told_at = int(str(told["namespace"])), now
         tenant = _tenant(told)
         stands = await asyncio.to_thread(self._stands) if told is None else True
         neighbours, others = await self._seen_by_others() if told is None or tenant is False else (None, None)
@@ -64,7 +65,7 @@ class SiteHost:
             agent=None if told is not None else False,
             management=stands if management is None else management,
             power=stands,
-            tenant=tenant,
+            tenant=neighbours if told is None else tenant,
             neighbours=neighbours,
             others=others,
             seen_at=self._told_at,
@@ -78,9 +79,7 @@ class SiteHost:
 
     async def control_plane(self) -> Sequence[ControlElement]:
         """The agent, and the holder of the host's namespaces, which all its sites share."""
-        told, holder = await asyncio.gather(
-            self._told(), asyncio.to_thread(daemon.living, self._run_dir / "holder.pid")
-        )
+        told, keeper = await asyncio.gather(self._told(), asyncio.to_thread(holder.process_id, self._run_dir))
         return [
             ControlElement(
                 service="agent",
@@ -97,8 +96,8 @@ class SiteHost:
                 kind=ElementKind.CONTROL,
                 region=_REGION,
                 host=platform.node(),
-                state=ElementState.UP if holder else ElementState.DOWN,
-                detail=f"process {holder}" if holder else "the namespace holder is gone",
+                state=ElementState.UP if keeper else ElementState.DOWN,
+                detail=f"process {keeper}" if keeper else "the namespace holder is gone",
             ),
         ]
 
@@ -111,7 +110,7 @@ class SiteHost:
         except VimFault:
             with contextlib.suppress(FarsiteError):
                 answer = await rpc.call(socket, "ping", {}, timeout_s=_ANSWERS_WITHIN_S)
-                return {"endpoint": self._endpoint, "namespace": self._namespace, **cast(Told, answer)}
+                return {"namespace": self._namespace, **cast(Told, answer)}
         except FarsiteError:
             pass
         return None
@@ -127,8 +126,8 @@ class SiteHost:
             return True
         if not self._namespace:
             return None
-        holder = daemon.living(self._run_dir / "holder.pid")
-        return bool(holder) and self._namespace in _namespaces_kept_by(holder)
+        keeper = holder.process_id(self._run_dir)
+        return bool(keeper) and self._namespace in _namespaces_kept_by(keeper)
 
     async def _seen_by_others(self) -> tuple[bool | None, bool | None]:
         """Whether other sites see this one, and whether any other site answers us."""
@@ -137,15 +136,21 @@ class SiteHost:
         ]
         if not others:
             return None, None
-        addresses = {"addresses": [self._endpoint] if self._endpoint else []}
+        known = await asyncio.to_thread(holder.endpoints, self._run_dir)
+        own = known.get(self._name, "")
         answers = await asyncio.gather(
-            *(rpc.call(one, "sees", addresses, timeout_s=_ANSWERS_WITHIN_S) for one in others),
+            *(
+                rpc.call(one, "sees", {"addresses": sorted(known.values())}, timeout_s=_ANSWERS_WITHIN_S)
+                for one in others
+            ),
             return_exceptions=True,
         )
-        seen = [cast("list[str]", one) for one in answers if isinstance(one, list)]
+        seen = [frozenset(cast("list[str]", one)) for one in answers if isinstance(one, list)]
         # An agent that refuses has answered.
         is_anybody = bool(seen) or any(isinstance(one, VimFault) for one in answers)
-        return (any(seen) if seen and self._endpoint else None), is_anybody
+        if any(own in one for one in seen):
+            return True, is_anybody
+        return (False if own and any(seen) else None), is_anybody
 
 
 def _tenant(told: Told | None) -> bool | None:

@@ -71,6 +71,15 @@ def forget(run_dir: Path, name: str) -> None:
     _ask(run_dir, {"forget": name}, ())
 
 
+def endpoints(run_dir: Path) -> dict[str, str]:
+    """Site -> its address on the underlay, of every site that ever was, read without asking the holder."""
+    try:
+        sites = json.loads((run_dir / "holder.json").read_text())["sites"]
+        return {str(name): _address(int(number)) for name, number in sites.items()}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
 def process_id(run_dir: Path) -> int:
     """Process id of the living holder, or 0."""
     return daemon.living(run_dir / "holder.pid")
@@ -188,8 +197,13 @@ class _Holder:
             partial = self._record.with_suffix(".partial")
             partial.write_text(json.dumps({"tier": self._tier, "sites": self._sites}))
             partial.replace(self._record)
-        number = _UNDERLAY + self._sites[name]
-        return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0)) + "/16"
+        return f"{_address(self._sites[name])}/16"
+
+
+def _address(number: int) -> str:
+    """Of the site of this number on the underlay."""
+    whole = _UNDERLAY + number
+    return ".".join(str(whole >> shift & 255) for shift in (24, 16, 8, 0))
 
 
 def _lock_or_leave(run_dir: Path) -> int:

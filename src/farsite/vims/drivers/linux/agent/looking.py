@@ -18,9 +18,9 @@ async def look(site: Site) -> dict[str, object]:
     }
 
 
-async def sees(addresses: list[str]) -> list[str]:
-    """Which of these addresses on the underlay answer."""
-    return sorted(await echo.answering(addresses))
+async def sees(site: Site, addresses: list[str]) -> list[str]:
+    """Which of these addresses on the underlay answer; the site's own says nothing."""
+    return sorted(await echo.answering(set(addresses) - {site.endpoint}))
 
 
 def _namespace() -> int:

@@ -26,8 +26,8 @@ async def _look(site: Site, _: Params) -> object:
     return await looking.look(site)
 
 
-async def _sees(_: Site, params: Params) -> object:
-    return await looking.sees([str(one) for one in cast(list[object], params["addresses"])])
+async def _sees(site: Site, params: Params) -> object:
+    return await looking.sees(site, [str(one) for one in cast(list[object], params["addresses"])])
 
 
 async def _configure(site: Site, params: Params) -> object:
