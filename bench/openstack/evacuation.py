@@ -1,11 +1,11 @@
 """From the loss of a host to its 50 servers running on another one: healed by Farsite, and by 50 plain calls.
 
 Both have the same servers, hosts and moment: the host's nova-compute is killed, and the host is declared dead
-(force-down), as a watchdog would. From then on Farsite is on its own: it sees the host at its next look, tells,
-decides, fences each server, has it evacuated, and connects it again. The plain side is what nobody can be
-quicker than: 50 evacuate calls sent at once, by somebody who knew what to do. In its turn Farsite is told by a
-policy to leave healing to others. Done is done for both when Nova has every server ACTIVE on the other host
-and Neutron has its ports up.
+(force-down), as a watchdog would. From then on Farsite is on its own: it sees the host at its next look,
+tells, decides, fences each server, has it evacuated, and connects it again. The plain side is what nobody can
+be quicker than: 50 evacuate calls sent at once, by somebody who knew what to do. In its turn Farsite is told
+by a policy to leave healing to others. Done is done for both when Nova has every server ACTIVE on the other
+host and Neutron has its ports up.
 
 The turns go to and fro between two hosts of the site. It takes hosts away, so nobody else may use the site.
 """
@@ -160,7 +160,7 @@ def _figures(count: int, pairs: Sequence[tuple[Turn, Turn]]) -> Iterator[Figure]
         what=f"host declared dead -> its {count} servers run elsewhere: {count} plain evacuate calls",
         value=statistics.median(plain),
         unit="s",
-        note=f"{len(plain)} runs, {spread(plain)} s; the first after {_median_first(one for one, _ in pairs)}",
+        note=f"{len(plain)} runs, {spread(plain)} s; first after {_median_first(one for one, _ in pairs)}",
     )
     yield Figure(
         what=f"host declared dead -> its {count} servers run elsewhere: Farsite",

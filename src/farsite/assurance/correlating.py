@@ -319,16 +319,11 @@ class Correlator:
             if one.fault_type == catalogue.LATENT_FAULT.name and _is_open(one)
         }
         for host, suspicion in named.items():
-<<<<<<< HEAD
+            node = Node(Kind.HOST, host)
             # A host on which nothing of ours stands any more warns nobody.
-            if host not in known and Node(Kind.HOST, host) in graph.projects:
-                self._raise(connection, catalogue.LATENT_FAULT, graph, Node(Kind.HOST, host), now, suspicion)
-=======
-            if host not in known:
-                node = Node(Kind.HOST, host)
+            if host not in known and node in graph.projects:
                 suspected = self._derived(catalogue.LATENT_FAULT, graph, node, now, suspicion)
                 alarms.raise_all(connection, [suspected])
->>>>>>> w-e
         # Failures are remembered by the process that looks. One that began to look within the window does not
         # know what the one before it knew.
         remembers = self._looks_since is not None and now - self._looks_since >= LATENT_WINDOW

@@ -212,7 +212,7 @@ class Takeover:
                     continue
                 self._one_turn()
             except DBAPIError as error:
-                # Told once an outage: a connection that is refused fails within a millisecond, time and again.
+                # Told once an outage: a refused connection fails within a millisecond, time and again.
                 if not self._is_away:
                     log.warning("node.database_away", reason=_words(error))
                 self._is_away = True
