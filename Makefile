@@ -1,4 +1,6 @@
 .DEFAULT_GOAL := help
+# Hundreds of tests start a process each: without compiled modules each would spend seconds on compiling them.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo clean-demo test check bench bench-faults docs lock takeout lab lab-down test-openstack test-openstack-full bench-openstack test-mixed
 
 help:  ## Say what can be made

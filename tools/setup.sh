@@ -78,7 +78,7 @@ if .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev
 fi
 
 say "setup: installing the locked packages into .venv"
-if ! "$uv" sync --frozen --quiet --python "$python"; then
+if ! "$uv" sync --frozen --quiet --compile-bytecode --python "$python"; then
     # A network that reaches packages only through an index named in pip's configuration: the lock's own
     # addresses do not answer there, but the same files, held to the same hashes, come through pip.
     say "setup: uv could not fetch the locked files; asking pip, by its configuration and with the lock's hashes"

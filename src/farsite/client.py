@@ -1099,7 +1099,8 @@ class Client:
                     if operation["state"] != version:
                         version = operation["state"]
                         yield operation
-                    if _is_still(operation):
+                    # The stream of one that has ended goes on until its last steps were told.
+                    if _is_still(operation) and (kind == "look" or operation["state"] == RESTS):
                         operation = self._with_last_steps(operation_id)
                         yield from (
                             step for step in operation["steps"] or [] if seen.get(step["sequence"]) != step
@@ -1120,7 +1121,7 @@ class Client:
             time.sleep(_LOOK_S)
 
     def _changes(self, operation_id: str, give_up_at: float | None) -> Iterator[tuple[str, object]]:
-        """What the stream tells, then what a look tells: enough when no stream gets through."""
+        """What the stream tells, then what a `look` tells: enough when no stream gets through."""
         path = f"{ROOT}/operations/{_in_path(operation_id)}/stream"
         wait_s = 20.0 if give_up_at is None else max(min(give_up_at - time.monotonic(), 20.0), 0.1)
         with self._http.stream("GET", path, timeout=httpx2.Timeout(_TIMEOUT_S, read=wait_s)) as answer:
@@ -1133,7 +1134,7 @@ class Client:
                 yield kind, body
                 if give_up_at is not None and time.monotonic() > give_up_at:
                     return
-        yield "operation", self.operation(operation_id)
+        yield "look", self.operation(operation_id)
 
     def _with_last_steps(self, operation_id: str) -> Operation:
         # Steps are told a moment after the state they led to.
