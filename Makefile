@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 # Hundreds of tests start a process each: without compiled modules each would spend seconds on compiling them.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup demo clean-demo test check bench bench-faults docs lock takeout lab lab-down test-openstack test-openstack-full bench-openstack test-mixed
+.PHONY: help setup demo clean-demo test check bench bench-faults docs lock takeout lab lab-down test-openstack test-openstack-full bench-openstack test-mixed test-every-step
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ check: setup  ## Format, lint, types, import contracts, dependencies, fast tests
 
 test-mixed: setup  ## Kill an old and a new process of a mixed cluster at every step of every verb
 	@.venv/bin/pytest -q tests/faults/test_mixed_cluster.py --every-step
+
+test-every-step: setup  ## Faults at every step of every verb, and everything that is fuzzed (hours on two cores)
+	@FARSITE_FUZZ_EXAMPLES=20 .venv/bin/pytest -q -n 3 --every-step tests/faults tests/api/test_anything_at_all.py
 
 bench: setup  ## Measure what DESIGN promises, and say by how much a figure is missed
 	@.venv/bin/python -m bench

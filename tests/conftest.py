@@ -3,6 +3,7 @@
 import random
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -40,7 +41,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every-step",
         action="store_true",
-        help="kill either process of a mixed cluster at each step of each verb, not at a few",
+        help="run every case of tests marked `sampled`, and kill either process of a mixed cluster at each "
+        "step of each verb, not at a few",
     )
 
 
@@ -50,6 +52,25 @@ def pytest_configure(config: pytest.Config) -> None:
     # Chosen here so that it can be printed and given again; workers get the controller's.
     if config.getoption("hypothesis_seed") is None:
         config.option.hypothesis_seed = str(random.randrange(2**32))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, of tests marked `sampled`, what only `--every-step` runs. Who names tests gets those."""
+    if config.getoption("--every-step") or any("::" in one for one in config.args):
+        return
+    seen: Counter[str] = Counter()
+    left_out: list[pytest.Item] = []
+    for item in items:
+        if mark := item.get_closest_marker("sampled"):
+            name = item.nodeid.partition("[")[0]
+            if seen[name] % mark.args[0]:
+                left_out.append(item)
+            seen[name] += 1
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        gone = {id(one) for one in left_out}
+        items[:] = [one for one in items if id(one) not in gone]
 
 
 def pytest_report_header(config: pytest.Config) -> str:

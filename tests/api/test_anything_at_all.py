@@ -67,7 +67,9 @@ def test_whatever_is_sent_there_is_an_answer_and_never_a_500(service: Service, m
         if operation.path in _ENDLESS:
             continue
         tried += 1
-        # A route without anything to get wrong has no negative cases.
+        # A route without anything to get wrong has no negative cases, and it takes seconds to find none.
+        if mode is GenerationMode.NEGATIVE and not (operation.body or operation.query):
+            continue
         with contextlib.suppress(Unsatisfiable, unittest.SkipTest):
             _try(operation, mode, service, seen)
     assert tried > 60

@@ -498,7 +498,7 @@ async def check_nothing_is_stuck(lab: Lab, *, resting: int = 0) -> None:
         return not wrong
 
     try:
-        await until(is_in_order, "books in order", lambda: "\n".join(wrong), bound_s=3)
+        await until(is_in_order, "books in order", lambda: "\n".join(wrong))
     finally:
         # Tests share a lab: what one has found is not told again by the next.
         lab.known_faults |= set(wrong)

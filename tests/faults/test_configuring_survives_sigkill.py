@@ -113,6 +113,7 @@ async def _configured(lab: Lab, vnf_id: str, operation_id: str, text: str) -> tu
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.sampled(3)
 def test_a_kill_at_a_step_of_configuring_is_survived(grounds: Grounds, step: str, when: str) -> None:
     """A device that nobody confirms takes the change back, and a successor that confirms must know which."""
     vnf_id, operation_id = grounds.prepare(), new_id()
@@ -128,6 +129,7 @@ def test_a_kill_at_a_step_of_configuring_is_survived(grounds: Grounds, step: str
 
 @pytest.mark.parametrize("step", [f"undo {one.name}" for one in CONFIGURE_VNF.steps if one.undo])
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.sampled(3)
 def test_a_kill_while_a_change_is_taken_back_is_survived(grounds: Grounds, step: str, when: str) -> None:
     """What broke the function must be gone, whoever takes it back."""
     vnf_id, operation_id = grounds.prepare(), new_id()

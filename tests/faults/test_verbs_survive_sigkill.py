@@ -86,6 +86,7 @@ tries both."""
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "step", "when"), AT_STEPS)
+@pytest.mark.sampled(3)
 def test_a_kill_at_a_step_is_survived(grounds: Grounds, name: str, step: str, when: str) -> None:
     """The promise of the design: whatever dies in between, an accepted operation ends."""
     operation_id = new_id()
@@ -149,6 +150,7 @@ def _rolled_back(grounds: Grounds, name: str, undone: Sequence[tuple[str, str]])
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "step", "when"), AT_UNDOS)
+@pytest.mark.sampled(3)
 def test_a_kill_at_an_undo_is_survived(grounds: Grounds, name: str, step: str, when: str) -> None:
     """A rollback goes on by itself too, and ends with the world as it was."""
     _rolled_back(grounds, name, [(step, when)])
@@ -177,6 +179,7 @@ def test_a_rollback_that_is_killed_at_every_undo_ends(grounds: Grounds, name: st
     ],
     indirect=["grounds"],
 )
+@pytest.mark.sampled(3)
 def test_a_kill_inside_a_call_of_the_driver_is_survived(
     grounds: Grounds, name: str, method: str, when: str
 ) -> None:
