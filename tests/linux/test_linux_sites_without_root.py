@@ -17,6 +17,7 @@ _FILES = ("test_linux_sites_carry_services.py", "test_linux_sites_survive_faults
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root: the tests beside this one ran without root already")
 @pytest.mark.parametrize("file", _FILES)
+@pytest.mark.sampled(2)
 def test_an_ordinary_user_gets_the_same_sites(file: str) -> None:
     """Most first users have no root; what works for root only is not the product they try."""
     try:

@@ -193,6 +193,7 @@ def test_a_replay_of_what_was_never_told_is_refused(telling: Telling, sink: Cons
     telling.end(subscription)
 
 
+@pytest.mark.sampled(2)
 def test_thousands_that_wait_cost_a_bounded_amount_of_memory(telling: Telling, sink: Consumer) -> None:
     """A consumer that is away over a storm must not take this service with it."""
     subscription = telling.subscribe(sink, filter={"kinds": ["alarm"]})

@@ -46,6 +46,7 @@ def subscribed(one: Serving, sink: Consumer) -> str:
     return answer.json()["id"]
 
 
+@pytest.mark.sampled(2)
 def test_a_process_that_is_killed_again_and_again_loses_and_doubles_nothing(
     data_dir: Path, database_url: str, sink: Consumer
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_process_that_is_killed_again_and_again_loses_and_doubles_nothing(
         database.close()
 
 
+@pytest.mark.sampled(2)
 def test_what_was_sent_and_not_recorded_is_sent_again_with_the_same_id(
     data_dir: Path, database_url: str
 ) -> None:
@@ -109,6 +111,7 @@ def test_what_was_sent_and_not_recorded_is_sent_again_with_the_same_id(
         database.close()
 
 
+@pytest.mark.sampled(2)
 def test_a_process_that_stops_in_peace_rebuilds_nothing(
     data_dir: Path, database_url: str, sink: Consumer
 ) -> None:

@@ -141,6 +141,7 @@ def test_batches_that_tell_the_same_at_once_raise_each_alarm_once(database: Data
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(2)
 def test_a_storm_of_a_hundred_thousand_is_recorded_whole_within_bounded_memory(database: Database) -> None:
     """A power failure of a site is exactly that; an orchestrator that dies of it is no help."""
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
