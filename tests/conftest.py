@@ -62,11 +62,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     seen: Counter[str] = Counter()
     left_out: list[pytest.Item] = []
     for item in items:
+        name, _, case = item.nodeid.partition("[")
         if mark := item.get_closest_marker("sampled"):
-            name = item.nodeid.partition("[")[0]
-            if seen[name] % mark.args[0]:
-                left_out.append(item)
-            seen[name] += 1
+            every = mark.args[0]
+        elif name.startswith("tests/api/") and "postgresql" in case:
+            # Few of these depend on the store, and all of them run on the other one.
+            name, every = "tests/api on PostgreSQL", 2
+        else:
+            continue
+        if seen[name] % every:
+            left_out.append(item)
+        seen[name] += 1
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         gone = {id(one) for one in left_out}

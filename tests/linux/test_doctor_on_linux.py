@@ -167,6 +167,7 @@ def check_way(passed: Sequence[tuple[str, datetime]]) -> None:
     assert first["recorded"] <= first["told"]
 
 
+@pytest.mark.sampled(2)
 def test_a_consumer_that_recovers_its_functions_itself_hears_in_time_and_closes_the_loop(
     sites: Sites,
 ) -> None:
@@ -201,6 +202,7 @@ def test_a_consumer_that_recovers_its_functions_itself_hears_in_time_and_closes_
     assert not heal_of_it["is_automatic"]
 
 
+@pytest.mark.sampled(2)
 def test_a_host_that_dies_with_all_that_runs_on_it_is_told_and_survived(sites: Sites) -> None:
     """Doctor's host failure: the agent and every function of a site are killed at once. The consumer hears
     of each function and turns to its standby, and all of them stand again."""
