@@ -1,0 +1,28 @@
+"""The products there are emulators of, and what each needs to be started."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from lab.emulators import vyos
+from lab.emulators.server import Emulator
+
+
+class Maker(Protocol):
+    """Makes one device of a product that takes this secret."""
+
+    def __call__(self, *, secret: str, minute_s: float) -> Emulator: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """How one is made. `secret_is` says what its secret is called there."""
+
+    product: str
+    make: Maker
+    default_secret: str
+    secret_is: str
+
+
+PRODUCTS = {
+    "vyos": Product(product="VyOS 1.5", make=vyos.Vyos, default_secret=vyos.DEFAULT_KEY, secret_is="API key"),
+}
