@@ -197,12 +197,17 @@ class HttpsClient:
             writer.write(http.send(event) or b"")
         await writer.drain()
         status, told, content = 0, dict[str, str](), bytearray()
+        has_ended = False
         while True:
-            event = http.next_event()
+            try:
+                event = http.next_event()
+            except h11.RemoteProtocolError as error:
+                if has_ended:
+                    raise EOFError("the device closed the connection while it answered") from error
+                raise
             if event is h11.NEED_DATA:
                 piece = await reader.read(65_536)
-                if not piece and http.their_state is h11.SEND_RESPONSE:
-                    raise EOFError("the device closed the connection before it answered")
+                has_ended = not piece
                 http.receive_data(piece)
             elif isinstance(event, h11.Response):
                 status = event.status_code

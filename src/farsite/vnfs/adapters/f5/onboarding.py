@@ -67,14 +67,14 @@ def wanted(document: System, running: str) -> str:
         "ntpServers": list(document.ntp_servers),
         "timezone": document.time_zone,
     }
-    stays = cast(Json, json.loads(running)) if running else {}
+    stays: Json = cast(Json, json.loads(running)) if running else {}
     told = {**stays, **{name: value for name, value in said.items() if value}}
     return f"{json.dumps(told, indent=2, sort_keys=True)}\n" if told else ""
 
 
 def laid_over(held: Json, words: str) -> dict[str, Any]:
     """The declaration that DO holds, with these words in place of its own."""
-    said = cast(Json, json.loads(words)) if words else {}
+    said: Json = cast(Json, json.loads(words)) if words else {}
     common: dict[str, Any] = dict(cast(Json, held.get("Common") or {"class": "Tenant"}))
     for name in [key for key, one in common.items() if isinstance(one, dict) and _is_worded(cast(Json, one))]:
         member = cast(Json, common.pop(name))

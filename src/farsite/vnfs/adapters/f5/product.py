@@ -59,8 +59,8 @@ class BigIp:
     async def fetch(self) -> Found:
         """What AS3 holds as deployed, once it has nothing more to do."""
         await self._until_idle()
-        application = await self._deployed()
-        kept = cast(Json, cast(Json, application.get("constants") or {}).get("farsite") or {})
+        tenant = await self._deployed()
+        kept = self._kept(tenant)
         entry = (
             Entry(
                 change_id=str(kept["change"]),
@@ -72,7 +72,7 @@ class BigIp:
         )
         self._held = await self._onboarded()
         told = {
-            _PLACE: _text({name: one for name, one in application.items() if name not in _OF_AS3}),
+            _PLACE: _text(self._owned(tenant)),
             _SYSTEM: onboarding.text(self._held),
         }
         return Found(texts={place: text for place, text in told.items() if text}, entry=entry)
@@ -80,7 +80,7 @@ class BigIp:
     def render(self, wanted: Wanted, running: Texts) -> Texts:
         made: dict[str, str] = {}
         if wanted.document.load_balancer is not None:
-            made[_PLACE] = _text(rendering.objects(wanted.document.load_balancer))
+            made[_PLACE] = _text(self._named(rendering.objects(wanted.document.load_balancer)))
         if wanted.document.system is not None:
             made[_SYSTEM] = onboarding.wanted(wanted.document.system, running.get(_SYSTEM, ""))
         return made
@@ -114,8 +114,7 @@ class BigIp:
 
     async def take_back(self, found: Found, entry: Entry) -> None:
         """Declare what was before."""
-        constants = cast(Json, (await self._deployed()).get("constants") or {})
-        before = cast(Json, cast(Json, constants.get("farsite") or {}).get("before") or {})
+        before = cast(Json, self._kept(await self._deployed()).get("before") or {})
         if _SYSTEM in before and before[_SYSTEM] != found.texts.get(_SYSTEM, ""):
             await self._onboard(str(before[_SYSTEM]))
         running = str(before.get(_PLACE, found.texts.get(_PLACE, "")))
@@ -124,17 +123,13 @@ class BigIp:
     async def health(self) -> Sequence[Probed]:
         """Whether each virtual server has somebody behind it, as the device sees it."""
         looked: list[Probed] = []
-        for name, stats in await self._statistics():
-            said = _described(stats, "status.availabilityState") or "nothing"
-            why = _described(stats, "status.statusReason")
-            is_well = said in ("available", "unknown")
-            looked.append(
-                Probed(
-                    name=f"virtual server {name} is available",
-                    is_well=is_well,
-                    said="" if is_well else f"{said}: {why or 'the device does not say why'}",
-                )
-            )
+        for name, answer in await self._statistics():
+            stats: Json = _nested(_object(answer)) if answer.status == 200 else {}
+            state = _described(stats, "status.availabilityState")
+            why = _described(stats, "status.statusReason") or _words(_object(answer))
+            is_well = state in ("available", "unknown")
+            said = "" if is_well else f"{state or 'not told'}: {why or 'the device does not say why'}"
+            looked.append(Probed(name=f"virtual server {name} is available", is_well=is_well, said=said))
         return looked
 
     async def metrics(self) -> Sequence[Sample]:
@@ -146,22 +141,42 @@ class BigIp:
         }
         return [
             Sample(name=metric, value=float(value), labels={"virtual_server": name})
-            for name, stats in await self._statistics()
+            for name, answer in await self._statistics()
+            if answer.status == 200
             for metric, word in figures.items()
-            if (value := cast(Json, stats.get(word) or {}).get("value")) is not None
+            if (value := cast(Json, _nested(_object(answer)).get(word) or {}).get("value")) is not None
         ]
 
-    async def _statistics(self) -> list[tuple[str, Json]]:
-        told: list[tuple[str, Json]] = []
-        for key in await self._deployed():
+    async def _statistics(self) -> list[tuple[str, HttpAnswer]]:
+        """What the device itself tells of each virtual server of ours; 404 where it has it not."""
+        told: list[tuple[str, HttpAnswer]] = []
+        for key in cast(Json, (await self._deployed()).get(self._application) or {}):
             if not key.startswith("vs_"):
                 continue
             path = quote(f"~{self._tenant}~{self._application}~{key}", safe="~")
             answer = await self._ask("GET", f"/mgmt/tm/ltm/virtual/{path}/stats")
-            if answer.status != 200:
+            if answer.status not in (200, 404):
                 raise self._refused(answer, f"does not tell how {key.removeprefix('vs_')} does")
-            told.append((key.removeprefix("vs_"), _nested(_object(answer))))
+            told.append((key.removeprefix("vs_"), answer))
         return told
+
+    def _named(self, objects: Json) -> Json:
+        return {self._application: objects} if objects else {}
+
+    def _owned(self, tenant: Json) -> Json:
+        """What the tenant has, of ours and of others: it is declared whole, so all of it is compared."""
+        application = cast(Json, tenant.get(self._application) or {})
+        ours = {name: one for name, one in application.items() if name not in _OF_AS3}
+        others: Json = {
+            name: cast(Json, one)
+            for name, one in tenant.items()
+            if name != self._application and name not in _OF_AS3 and isinstance(one, dict)
+        }
+        return {**self._named(ours), **others}
+
+    def _kept(self, tenant: Json) -> Json:
+        constants = cast(Json, cast(Json, tenant.get(self._application) or {}).get("constants") or {})
+        return cast(Json, constants.get("farsite") or {})
 
     async def _deployed(self) -> Json:
         answer = await self._ask("GET", f"{_DECLARE}/{quote(self._tenant)}?show=base&showHash=true")
@@ -174,7 +189,7 @@ class BigIp:
         told = _object(answer)
         tenant = cast(Json, cast(Json, told.get("declaration", told)).get(self._tenant) or {})
         self._lock_key = str(tenant.get("optimisticLockKey") or "")
-        return cast(Json, tenant.get(self._application) or {})
+        return tenant
 
     async def _onboarded(self) -> Json:
         """What DO holds; nothing where it is not installed."""
@@ -216,15 +231,15 @@ class BigIp:
             pause_s = min(pause_s * 2, _LAST_PAUSE_S)
 
     async def _declare(
-        self, objects: Json, note: Json, *, is_saved: bool = False, is_trial: bool = False
+        self, owned: Json, note: Json, *, is_saved: bool = False, is_trial: bool = False
     ) -> None:
         application = {
             "class": "Application",
             "template": "generic",
             "constants": {"class": "Constants", "farsite": dict(note)},
-            **objects,
+            **cast(Json, owned.get(self._application) or {}),
         }
-        tenant: dict[str, Any] = {"class": "Tenant", self._application: application}
+        tenant: dict[str, Any] = {"class": "Tenant", **owned, self._application: application}
         if self._lock_key and not is_trial:
             # AS3 refuses when somebody else has declared this tenant since we looked.
             tenant["optimisticLockKey"] = self._lock_key

@@ -27,15 +27,18 @@ def paths(tree: object, at: Path = ()) -> Iterator[Path]:
 
 
 def below(tree: object, *names: str) -> object:
-    """The part of a tree below a path; an empty one where there is nothing."""
+    """The part of a tree below a path; None where there is nothing."""
     for name in names:
-        tree = cast(Mapping[str, object], tree).get(name, {}) if isinstance(tree, dict) else {}
+        tree = cast(Mapping[str, object], tree).get(name) if isinstance(tree, dict) else None
     return tree
 
 
 def text(facts: Iterable[Path]) -> str:
     """One line per fact; numbers of rules in their order."""
-    ordered = sorted(set(facts), key=lambda path: [(word.isdigit(), word.zfill(9)) for word in path])
+    ordered = sorted(
+        set(facts),
+        key=lambda path: [(0, int(word), "") if word.isdecimal() else (1, 0, word) for word in path],
+    )
     return "".join(f"set {shlex.join(path)}\n" for path in ordered)
 
 

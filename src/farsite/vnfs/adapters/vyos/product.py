@@ -59,7 +59,7 @@ class Vyos:
         """What runs, and what became of the last change."""
         tree = await self._ask("/retrieve", {"op": "showConfig", "path": []}, "cannot say what it runs")
         texts = {
-            name: text(path for root in roots for path in paths(below(tree, *root), root))
+            name: text(path for root in roots for path in paths(below(tree, *root), root) if path != root)
             for name, roots in _OWNED.items()
         }
         interfaces = paths(below(tree, "interfaces"), ("interfaces",))
