@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from lab.emulators import vyos
+from lab.emulators import f5, vyos
 from lab.emulators.server import Emulator
 
 
@@ -24,5 +24,11 @@ class Product:
 
 
 PRODUCTS = {
+    "f5": Product(
+        product="F5 BIG-IP (AS3, DO)",
+        make=f5.F5,
+        default_secret=f5.DEFAULT_PASSWORD,
+        secret_is="password of admin",
+    ),
     "vyos": Product(product="VyOS 1.5", make=vyos.Vyos, default_secret=vyos.DEFAULT_KEY, secret_is="API key"),
 }

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx2
-from lab.emulators import vyos
+from lab.emulators import f5, vyos
+from lab.emulators.f5_documents import USER
 
 Client = httpx2.Client
 
@@ -27,7 +28,25 @@ def vyos_path(name: str) -> list[str]:
     return ["interfaces", "dummy", name, "description", "by hand"]
 
 
+F5_WHO = (USER, f5.DEFAULT_PASSWORD)
+
+
+def f5_declared(name: str) -> dict[str, object]:
+    pool = {"class": "Pool", "members": [{"servicePort": 80, "serverAddresses": ["192.0.2.1"]}]}
+    return {
+        "class": "ADC",
+        "schemaVersion": "3.0.0",
+        name: {"class": "Tenant", "app": {"class": "Application", "pool": pool}},
+    }
+
+
 HANDS = {
+    "f5": Hand(
+        change=lambda client, name: client.post(f5.DECLARE, json=f5_declared(name), auth=F5_WHO),
+        stands=lambda client, name: client.get(f"{f5.DECLARE}/{name}", auth=F5_WHO).status_code == 200,
+        save=lambda _: None,
+        changed=lambda answer: answer.status_code == 200,
+    ),
     "vyos": Hand(
         change=lambda client, name: vyos_said(
             client, "/configure", {"commands": [{"op": "set", "path": vyos_path(name)}]}

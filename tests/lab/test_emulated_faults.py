@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from emulated_hands import HANDS, Hand
 
-MINUTE_S = 0.5
+MINUTE_S = 1.0
 
 
 @pytest.fixture(scope="session")
