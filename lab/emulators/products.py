@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from lab.emulators import f5, vyos
+from lab.emulators import f5, fortios, panos, vyos
 from lab.emulators.server import Emulator
 
 
@@ -28,6 +28,18 @@ PRODUCTS = {
         product="F5 BIG-IP (AS3, DO)",
         make=f5.F5,
         default_secret=f5.DEFAULT_PASSWORD,
+        secret_is="password of admin",
+    ),
+    "fortios": Product(
+        product="FortiOS 7.4",
+        make=fortios.FortiOs,
+        default_secret=fortios.DEFAULT_TOKEN,
+        secret_is="access token",
+    ),
+    "panos": Product(
+        product="PAN-OS 11.1",
+        make=panos.PanOs,
+        default_secret=panos.DEFAULT_PASSWORD,
         secret_is="password of admin",
     ),
     "vyos": Product(product="VyOS 1.5", make=vyos.Vyos, default_secret=vyos.DEFAULT_KEY, secret_is="API key"),

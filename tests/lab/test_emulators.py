@@ -6,6 +6,7 @@ import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import httpx2
 import pytest
@@ -61,6 +62,20 @@ def shape_differs(told: object, kept: object, where: str = "") -> str:
     return ""
 
 
+def xml_differs(told: ElementTree.Element, kept: ElementTree.Element) -> str:
+    """Where an answer has not the elements of the document's, or other attributes."""
+    for name, value in kept.attrib.items():
+        if told.get(name) != value:
+            return f"{kept.tag}: {name} is {told.get(name)}, not {value}"
+    for inner in kept:
+        found = told.find(inner.tag)
+        if found is None:
+            return f"{kept.tag}: {inner.tag} is missing"
+        if said := xml_differs(found, inner):
+            return said
+    return ""
+
+
 @pytest.mark.parametrize(
     ("served", "path"),
     [pytest.param(path.parent.name, path, id=f"{path.parent.name}-{path.stem}") for path in KEPT],
@@ -81,6 +96,12 @@ def test_a_documented_request_is_answered_as_documented(served: Served, path: Pa
                 known[name] = found[1]
         answer = ask(client, filled(kept["request"], known), headers)
     assert answer.status_code == kept["answer"]["status"], answer.text
+    if "xml" in kept["answer"]:
+        said = xml_differs(
+            ElementTree.fromstring(answer.content), ElementTree.fromstring(kept["answer"]["xml"])
+        )
+        assert said == "", answer.text
+        return
     body = kept["answer"].get("body")
     if body is None:
         return
