@@ -77,9 +77,11 @@ class FortiOs(Emulator):
             return self._bare(request, 403)
         if request.path.startswith(MONITOR):
             return self._monitor(request)
-        if not request.path.startswith(CMDB):
+        # Transactions are of the whole database, so their path ends there (FortiOS 7.4 New Features).
+        path = f"{request.path}/" if request.path == CMDB.rstrip("/") else request.path
+        if not path.startswith(CMDB):
             return self._bare(request, 404)
-        words = request.path.removeprefix(CMDB).strip("/").split("/")
+        words = path.removeprefix(CMDB).strip("/").split("/")
         name = "/".join(words[:2])
         if name == "system/config" or (name == "" and "action" in request.query):
             return self._transaction(request)

@@ -14,6 +14,9 @@ from bench_parts import SHIPPED, document
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from lab.emulators import f5 as emulated_f5
+from lab.emulators import fortios as emulated_fortios
+from lab.emulators import panos as emulated_panos
 from lab.emulators import vyos as emulated_vyos
 from lab.emulators.server import Emulator, Served
 from lab.faults.certificates import Authority
@@ -39,6 +42,7 @@ class Emulated:
     served: Served
     authority: Authority
     user: str = "admin"
+    secret: str = SECRET
     parameters: Mapping[str, str]
 
     async def open(self) -> Adapter:
@@ -49,7 +53,7 @@ class Emulated:
                 port=self.served.port,
                 user=self.user,
                 known_by=(known_by(Path(self.authority.certificate).read_bytes()),),
-                password=SECRET,
+                password=self.secret,
             ),
             device=f"{self.name}-1",
             parameters=self.parameters,
@@ -73,11 +77,18 @@ async def cut(adapter: Adapter) -> None:
 
 
 @contextlib.contextmanager
-def served(name: str, emulator: Emulator, directory: Path, **parameters: str) -> Iterator[Emulated]:
+def served(
+    name: str, emulator: Emulator, directory: Path, *, secret: str = SECRET, **parameters: str
+) -> Iterator[Emulated]:
     authority = Authority(directory, name=f"Emulated {name}")
     with Served(emulator, tls=authority.server()) as running:
         yield Emulated(
-            name=name, emulator=emulator, served=running, authority=authority, parameters=parameters
+            name=name,
+            emulator=emulator,
+            served=running,
+            authority=authority,
+            secret=secret,
+            parameters=parameters,
         )
 
 
@@ -158,5 +169,153 @@ async def vyos(directory: Path) -> AsyncIterator[Subject]:
         )
 
 
-EMULATED: Mapping[str, Callable[[Path], contextlib.AbstractAsyncContextManager[Subject]]] = {"vyos": vyos}
+@contextlib.asynccontextmanager
+async def f5(directory: Path) -> AsyncIterator[Subject]:
+    emulator = emulated_f5.F5(secret=SECRET, minute_s=MINUTE_S)
+    with served("f5", emulator, directory, tenant="Edge") as device:
+
+        async def meddle() -> None:
+            emulator.meddle()
+
+        def balancing(**more: object) -> dict[str, object]:
+            member = {"name": "web-1", "address": "10.0.0.11", "port": 8080, **more}
+            return {
+                "virtual_servers": [
+                    {"name": "web", "address": "203.0.113.1", "port": 80, "pool": "webs", "protocol": "http"}
+                ],
+                "pools": [
+                    {
+                        "name": "webs",
+                        "members": [member, {"name": "web-2", "address": "10.0.0.12", "port": 8080}],
+                        "check": {"path": "/", "interval_s": 5},
+                    }
+                ],
+            }
+
+        shared = {
+            "virtual_servers": [
+                {"name": name, "address": "203.0.113.9", "port": 443, "pool": "webs"}
+                for name in ("one", "two")
+            ],
+            "pools": [{"name": "webs"}],
+        }
+        yield Subject(
+            open=device.open,
+            cut=cut,
+            good=document(load_balancer=balancing(weight=1)),
+            other=document(
+                load_balancer=balancing(weight=7, is_backup=True),
+                system={"host_name": "lb", "domain": "example.org", "ntp_servers": ["192.0.2.123"]},
+            ),
+            wrong=document(load_balancer=shared),
+            meddle=meddle,
+        )
+
+
+def rules(*, zones: tuple[str, str], **more: object) -> dict[str, object]:
+    """A firewall of two rules; `more` is laid over the first."""
+    inside, outside = zones
+    return {
+        "rules": [
+            {
+                "name": "web",
+                "protocol": "tcp",
+                "destination": "10.1.0.0/24",
+                "destination_ports": ["80", "8000-8099"],
+                "in_interface": outside,
+                "out_interface": inside,
+                **more,
+            },
+            {"name": "out", "source": "10.1.0.0/24", "in_interface": inside, "out_interface": outside},
+        ]
+    }
+
+
+def turned(firewall: dict[str, object]) -> dict[str, object]:
+    """The same rules in another order, with one more."""
+    first, second = firewall["rules"]  # type: ignore[misc]
+    third = {
+        "name": "dns",
+        "protocol": "udp",
+        "destination_ports": ["53"],
+        "action": "drop",
+        "is_logged": True,
+    }
+    return {"default_action": "accept", "rules": [second, third, {**first, "is_enabled": False}]}
+
+
+@contextlib.asynccontextmanager
+async def fortios(directory: Path) -> AsyncIterator[Subject]:
+    emulator = emulated_fortios.FortiOs(secret=SECRET, minute_s=MINUTE_S)
+    with served("fortios", emulator, directory) as device:
+
+        async def meddle() -> None:
+            with device.client() as client:
+                client.headers["Authorization"] = f"Bearer {SECRET}"
+                policies = client.get("/api/v2/cmdb/firewall/policy").json()["results"]
+                ours = next(one["policyid"] for one in policies if one["name"] == "farsite-web")
+                path = f"/api/v2/cmdb/firewall/policy/{ours}"
+                assert client.put(path, json={"action": "deny"}).json()["status"] == "success"
+
+        firewall = rules(zones=("port2", "port1"))
+        yield Subject(
+            open=device.open,
+            cut=cut,
+            good=document(
+                firewall=firewall,
+                routes=[{"prefix": "10.9.0.0/16", "next_hop": "10.1.0.9", "interface": "port2"}],
+            ),
+            other=document(
+                firewall=turned(rules(zones=("port2", "port1"), source="198.51.100.0/24")),
+                routes=[{"prefix": "10.8.0.0/16", "is_blackhole": True}],
+            ),
+            wrong=document(firewall=rules(zones=("port9", "port1"))),
+            meddle=meddle,
+        )
+
+
+@contextlib.asynccontextmanager
+async def panos(directory: Path) -> AsyncIterator[Subject]:
+    emulator = emulated_panos.PanOs(secret=SECRET, minute_s=MINUTE_S)
+    with served("panos", emulator, directory, secret=emulator.key) as device:
+
+        async def meddle() -> None:
+            rule = (
+                "/config/devices/entry[@name='localhost.localdomain']/vsys/entry[@name='vsys1']"
+                "/rulebase/security/rules/entry[@name='farsite-web']"
+            )
+            change = {"type": "config", "action": "set", "xpath": rule, "element": "<action>deny</action>"}
+            with device.client() as client:
+                client.headers["X-PAN-KEY"] = emulator.key
+                for asked in (change, {"type": "commit", "cmd": "<commit></commit>"}):
+                    assert 'status="success"' in client.post("/api/", data=asked).text
+            adapter = await device.open()
+            await adapter.fetch()  # waits for the commit
+            await adapter.close()
+
+        yield Subject(
+            open=device.open,
+            cut=cut,
+            good=document(
+                firewall=rules(zones=("trust", "untrust")),
+                routes=[{"prefix": "10.9.0.0/16", "next_hop": "10.1.0.9"}],
+            ),
+            other=document(
+                firewall=turned(rules(zones=("trust", "untrust"), source="198.51.100.0/24")),
+                routes=[
+                    {"prefix": "10.8.0.0/16", "is_blackhole": True},
+                    {"prefix": "2001:db8:9::/48", "next_hop": "2001:db8:1::9", "distance": 20},
+                ],
+            ),
+            wrong=document(firewall=rules(zones=("nowhere", "untrust"))),
+            meddle=meddle,
+        )
+
+
+EMULATED: Mapping[str, Callable[[Path], contextlib.AbstractAsyncContextManager[Subject]]] = {
+    "f5": f5,
+    "fortios": fortios,
+    "panos": panos,
+    "vyos": vyos,
+}
 """By the name of the adapter."""

@@ -7,8 +7,9 @@ exactly that back and nothing of what others did since. FortiOS's own dead-man's
 revert`) is not used: it restarts the device, and takes every unsaved change of everybody with it. If
 Farsite dies meanwhile and does not come back, the change stays: nothing on the device ends it.
 
-A transaction of ours that a lost session leaves open is thrown away by FortiOS after its timeout; until
-then it locks the objects that it has touched, and another change is refused as busy or in conflict.
+A transaction of ours that a lost session leaves open is thrown away by FortiOS after five minutes (its
+default; ours to state, but the documents differ in the unit); until then it locks the objects that it has
+touched, and another change is refused as busy or in conflict.
 
 Sources: Fortinet, FortiOS 7.4 New Features, "View batch transaction commands through the REST API"
 (7.4.1: transaction-start, X-TRANSACTION-ID, shape of answers); Administration Guide 7.6.5, "Workspace
@@ -22,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import quote, urlencode
 
-from farsite.model.errors import FarsiteError
+from farsite.model.errors import FarsiteError, VnfFault
 from farsite.vnfs.adapter import ErrorCode, Outcome, Probed, Sample, Wanted
 from farsite.vnfs.adapters.fortios import rendering
 from farsite.vnfs.adapters.fortios.rendering import (
@@ -31,6 +32,7 @@ from farsite.vnfs.adapters.fortios.rendering import (
     FIELDS,
     OURS,
     POLICY,
+    REJECTS,
     ROUTE,
     ROUTE6,
     SERVICE,
@@ -45,7 +47,6 @@ _CHANGE, _BEFORE = f"{OURS}-change", f"{OURS}-before-"
 _NOWHERE = "0.0.0.0 255.255.255.255"
 """Of the addresses that only bear comments: no packet has it."""
 _PIECE = 240
-_TRANSACTION_S = 60
 _KEYS = {POLICY: "policyid", ROUTE: "seq-num", ROUTE6: "seq-num"}
 _COMMENTS = {POLICY: "comments", ROUTE: "comment", ROUTE6: "comment"}
 _PLACES = {"firewall": (ADDRESS, ADDRESS6, SERVICE, POLICY), "routes": (ROUTE, ROUTE6)}
@@ -128,7 +129,7 @@ class FortiOs:
     async def health(self) -> Sequence[Probed]:
         """Whether the routes that are ours are in the routing table."""
         answer = await self._ask("GET", "/api/v2/monitor/router/ipv4", "does not tell its routes")
-        active = {str(one.get("ip_mask", "")) for one in _list(answer.get("results"))}
+        active = {rendering.prefix_of(str(one.get("ip_mask", ""))) for one in _list(answer.get("results"))}
         lacking: list[str] = []
         for row in await self._table(ROUTE):
             if not _is_ours(ROUTE, row) or row.get("blackhole") == "enable":
@@ -148,7 +149,12 @@ class FortiOs:
         """What the policies of ours have let through."""
         ours = [row for row in await self._table(POLICY) if _is_ours(POLICY, row)]
         names = {row.get("policyid"): row.get("name") for row in ours}
-        answer = await self._ask("GET", "/api/v2/monitor/firewall/policy", "does not tell its counters")
+        try:
+            answer = await self._ask("GET", "/api/v2/monitor/firewall/policy", "does not tell its counters")
+        except VnfFault as fault:
+            if fault.about.get("code") == ErrorCode.NOT_SUPPORTED:
+                return []
+            raise
         figures = {"fortios_policy_bytes_total": "bytes", "fortios_policy_packets_total": "packets"}
         return [
             Sample(name=metric, value=float(one[word]), labels={"policy": str(names[one.get("policyid")])})
@@ -183,7 +189,7 @@ class FortiOs:
             "POST",
             "/api/v2/cmdb?action=transaction-start",
             "does not begin a transaction",
-            {"timeout": _TRANSACTION_S},
+            {},
         )
         number = str(cast(Json, started.get("results") or {}).get("transaction-id", ""))
         transaction = {"X-TRANSACTION-ID": number}
@@ -272,7 +278,13 @@ class FortiOs:
     # How it is asked.
 
     async def _table(self, kind: str) -> list[Json]:
-        answer = await self._ask("GET", f"/api/v2/cmdb/{kind}", f"cannot say what it has of {kind}")
+        try:
+            answer = await self._ask("GET", f"/api/v2/cmdb/{kind}", f"cannot say what it has of {kind}")
+        except VnfFault as fault:
+            if fault.about.get("code") == ErrorCode.NOT_SUPPORTED:
+                # A table of IPv6 on a device that has it not; writing to it is refused in its own words.
+                return []
+            raise
         self._version = str(answer.get("version") or self._version)
         return _list(answer.get("results"))
 
@@ -299,17 +311,17 @@ class FortiOs:
         told = answer.json()
         content = cast(Json, told) if isinstance(told, dict) else {}
         if answer.status != 200 or content.get("status") != "success":
-            raise self._refused(answer, content, what)
+            raise self._refused(method, answer, content, what)
         return content
 
-    def _refused(self, answer: HttpAnswer, told: Json, what: str) -> FarsiteError:
+    def _refused(self, method: str, answer: HttpAnswer, told: Json, what: str) -> FarsiteError:
         number = told.get("error")
         words = f"HTTP {answer.status}"
         if isinstance(number, int):
             words += f", error {number} ({_WORDS.get(number, 'see the CLI reference')})"
         cli = told.get("cli_error")
         words += f": {cli}" if cli else ""
-        if answer.status == 404 and not told:
+        if answer.status == 404 and method == "GET":
             return self._device.fault(what, words, code=ErrorCode.NOT_SUPPORTED)
         return self._device.refused(answer, what, words)
 
@@ -332,6 +344,8 @@ def _object(kind: str, row: Json) -> Object:
             content[field] = value if value is not None else ([] if "addr" in field else "")
         elif value not in (None, "", "0.0.0.0", "::", 0):  # noqa: S104 - an absent gateway
             content[field] = value
+    if kind == POLICY and row.get(REJECTS) == "enable":
+        content[REJECTS] = "enable"
     if kind == SERVICE and content.get("protocol") == "IP":
         content = {"protocol": "IP", "protocol-number": content.get("protocol-number", 0)}
     elif kind == SERVICE:

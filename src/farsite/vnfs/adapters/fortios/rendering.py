@@ -18,6 +18,8 @@ from farsite.vnfs.dictionary import plain
 from farsite.vnfs.objects import Object, text
 
 OURS = "farsite"
+REJECTS = "send-deny-packet"
+"""Of policies that deny: an answer is sent. Not told of others."""
 ADDRESS, ADDRESS6 = "firewall/address", "firewall/address6"
 SERVICE, POLICY = "firewall.service/custom", "firewall/policy"
 ROUTE, ROUTE6 = "router/static", "router/static6"
@@ -27,7 +29,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     SERVICE: ("protocol", "protocol-number", "tcp-portrange", "udp-portrange"),
     POLICY: (
         "name", "srcintf", "dstintf", "srcaddr", "dstaddr", "srcaddr6", "dstaddr6", "action", "schedule",
-        "service", "logtraffic", "status", "send-deny-packet",
+        "service", "logtraffic", "status",
     ),
     ROUTE: ("dst", "gateway", "device", "distance", "blackhole"),
     ROUTE6: ("dst", "gateway", "device", "distance", "blackhole"),
@@ -80,8 +82,9 @@ def _policy(rule: FirewallRule, used: dict[str, Object]) -> Object:
         "service": [{"name": _service(rule, used)}],
         "logtraffic": "all" if rule.is_logged else "disable",
         "status": "enable" if rule.is_enabled else "disable",
-        "send-deny-packet": "enable" if rule.action is RuleAction.REJECT else "disable",
     }
+    if rule.action is RuleAction.REJECT:
+        content[REJECTS] = "enable"
     for version, ending in ((4, ""), (6, "6")):
         for side, prefix in (("src", rule.source), ("dst", rule.destination)):
             name = _address(prefix, used) if prefix else "all"

@@ -14,6 +14,7 @@ Element = ElementTree.Element
 
 NO_OBJECT = "7"
 NO_CHANGES = "13"
+UNKNOWN_COMMAND = "17"
 _NO_NODE = re.compile(r"No such node|Object (not present|doesn't exist)", re.IGNORECASE)
 _CODES = {
     "1": "unknown command",

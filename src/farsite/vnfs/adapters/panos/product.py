@@ -17,6 +17,7 @@ Usage Guide 10.1 to 12.1.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
@@ -25,7 +26,7 @@ from xml.sax.saxutils import escape
 from farsite.model.errors import VnfFault
 from farsite.vnfs.adapter import ErrorCode, Outcome, Probed, Sample, Wanted
 from farsite.vnfs.adapters.panos import answers, rendering
-from farsite.vnfs.adapters.panos.answers import NO_CHANGES, Element, Told
+from farsite.vnfs.adapters.panos.answers import NO_CHANGES, UNKNOWN_COMMAND, Element, Told
 from farsite.vnfs.adapters.panos.rendering import ADDRESS, OURS, ROUTE, ROUTE6, RULE, SERVICE
 from farsite.vnfs.objects import Object, changes, moves, objects, packed, text, unpacked
 from farsite.vnfs.rest_product import Device, Entry, Found, Texts
@@ -60,6 +61,7 @@ class PanOs:
         }
 
     async def fetch(self) -> Found:
+        await self._until_idle()
         texts = await self._texts("show")
         comments = await self._comments("show")
         return Found(texts=texts, entry=_entry(comments.get(_CHANGE, "")), version="")
@@ -113,7 +115,13 @@ class PanOs:
             and one.find("nexthop/discard") is None
             and (destination := one.findtext("destination"))
         }
-        told = await self._op("<show><routing><route></route></routing></show>", "does not tell its routes")
+        told = await self._told_by(
+            "<show><routing><route></route></routing></show>",
+            "<show><advanced-routing><route></route></advanced-routing></show>",
+        )
+        name = "every static route of ours is active"
+        if not told.is_success:
+            return (Probed(name=name, is_well=not ours, said=told.words if ours else ""),)
         active = {
             one.findtext("destination", "").strip()
             for one in (told.result.iter("entry") if told.result is not None else ())
@@ -122,7 +130,7 @@ class PanOs:
         lacking = sorted(ours - active)
         return (
             Probed(
-                name="every static route of ours is active",
+                name=name,
                 is_well=not lacking,
                 said=f"not active: {', '.join(lacking)}" if lacking else "",
             ),
@@ -130,7 +138,7 @@ class PanOs:
 
     async def metrics(self) -> Sequence[Sample]:
         """What the firewall as a whole has at hand."""
-        told = await self._op("<show><session><info></info></session></show>", "does not tell its sessions")
+        told = await self._told_by("<show><session><info></info></session></show>")
         figures = {
             "panos_sessions": "num-active",
             "panos_sessions_limit": "num-max",
@@ -277,10 +285,28 @@ class PanOs:
 
     # How it is asked.
 
+    async def _until_idle(self) -> None:
+        """A commit whose answer was lost may still change what runs."""
+        told = await self._op("<show><jobs><all></all></jobs></show>", "cannot say what it is at")
+        for job in told.result.iter("job") if told.result is not None else ():
+            if "Commit" in job.findtext("type", "") and job.findtext("status") != "FIN":
+                with contextlib.suppress(VnfFault):
+                    await self._done(job.findtext("id", ""), "failed")
+
+    async def _told_by(self, *commands: str) -> Told:
+        """The answer to the first command that this version knows; else its refusal of the last."""
+        told: Told | None = None
+        for command in commands:
+            told = await self._ask({"type": "op", "cmd": command}, "does not tell", may_refuse=True)
+            if told.is_success:
+                return told
+        assert told is not None
+        return told
+
     async def _op(self, command: str, what: str) -> Told:
         return await self._ask({"type": "op", "cmd": command}, what)
 
-    async def _ask(self, parameters: Mapping[str, str], what: str) -> Told:
+    async def _ask(self, parameters: Mapping[str, str], what: str, *, may_refuse: bool = False) -> Told:
         answer = await self._device.rest.ask(
             "POST",
             "/api/",
@@ -295,6 +321,8 @@ class PanOs:
         if told is None:
             raise self._device.refused(answer, what, f"HTTP {answer.status}, which is no answer of its API")
         if parameters.get("action") in ("show", "get") and told.is_absent:
+            return told
+        if may_refuse and told.code == UNKNOWN_COMMAND:
             return told
         if not told.is_success:
             raise self._device.refused(answer, what, told.words)
