@@ -81,11 +81,11 @@ class PanOs:
         notes = {_CHANGE: f"{Outcome.PENDING.value} {entry.change_id} {round(entry.deadline_s)}"}
         before = packed({place: found.texts.get(place, "") for place in will}, _PIECE)
         notes |= {f"{_BEFORE}{index}": piece for index, piece in enumerate(before)}
-        await self._run(found, will, notes, entry.change_id)
+        await self._run(found, will, notes)
 
     async def keep(self, found: Found, entry: Entry) -> None:
         note = {_CHANGE: f"{Outcome.CONFIRMED.value} {entry.change_id} 0"}
-        await self._run(found, {}, note, entry.change_id)
+        await self._run(found, {}, note)
 
     async def take_back(self, found: Found, entry: Entry) -> None:
         comments = await self._comments("show")
@@ -103,7 +103,7 @@ class PanOs:
                 step="Somebody changed these tags. Apply a version of before.",
             ) from error
         note = {_CHANGE: f"{Outcome.REVERTED.value} {entry.change_id} 0"}
-        await self._run(found, before, note, entry.change_id)
+        await self._run(found, before, note)
 
     async def health(self) -> Sequence[Probed]:
         """Whether the static routes of ours are active."""
@@ -187,13 +187,13 @@ class PanOs:
 
     # How it is changed.
 
-    async def _run(self, found: Found, will: Texts, notes: Mapping[str, str], change_id: str) -> None:
+    async def _run(self, found: Found, will: Texts, notes: Mapping[str, str]) -> None:
         """Write the candidate and commit it; refused, the candidate is made what runs again."""
         wanted = {**found.texts, **will}
         running_notes = await self._comments("show")
         try:
             await self._write(wanted, notes)
-            await self._commit(change_id)
+            await self._commit()
         except VnfFault:
             await self._write(found.texts, running_notes)
             raise
@@ -243,16 +243,15 @@ class PanOs:
         what = f"does not {action} {xpath.removeprefix(_DEVICE)}; nothing was changed"
         await self._ask({"type": "config", "action": action, "xpath": xpath, **more}, what)
 
-    async def _commit(self, change_id: str) -> None:
+    async def _commit(self) -> None:
         """Commit what this administrator has written, and nobody else's."""
-        described = f"<description>Farsite {escape(change_id)}</description>"
         admin = f"<admin><member>{escape(self._device.user)}</member></admin>"
         what = "finds the configuration wrong; nothing was changed"
         told = await self._ask(
             {
                 "type": "commit",
                 "action": "partial",
-                "cmd": f"<commit><partial>{described}{admin}</partial></commit>",
+                "cmd": f"<commit><partial>{admin}</partial></commit>",
             },
             what,
         )
