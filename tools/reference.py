@@ -15,7 +15,7 @@ from farsite.settings import Settings
 from farsite.telemetry import REGISTRY
 from farsite.vnfs import adapters as shipped
 from farsite.vnfs.adapter import Evidence
-from farsite.vnfs.dictionary import FILE, read
+from farsite.vnfs.dictionary import FILE, Dictionary, TakesBack, read
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
@@ -104,7 +104,7 @@ def adapters() -> str:
     folders = [read(path.parent) for path in sorted(ADAPTERS.glob(f"*/{FILE}"))]
     rows = [
         f"| `{one.name}` | {one.product} | {one.versions} | {', '.join(one.tried)} | "
-        f"{'a shell: SSH' if one.method == 'shell' else one.method} | {', '.join(sorted(one.services))} | "
+        f"{'a shell: SSH' if one.method == 'shell' else 'HTTPS'} | {', '.join(sorted(one.services))} | "
         f"{', '.join(sorted(one.verbs))} | {one.atomicity} | "
         f"{'proved' if one.evidence is Evidence.REAL else 'emulated'} |"
         for one in (folder.about for folder in folders)
@@ -112,7 +112,7 @@ def adapters() -> str:
     details = [
         f"\n## {folder.about.name}\n\n{folder.about.description}\n\n| parameter | default |\n|---|---|\n"
         + "\n".join(f"| `{name}` | {f'`{value}`' if value else ''} |" for name, value in parameters.items())
-        + f"\n\nPlaces of native text: {', '.join(f'`{one.name}`' for one in folder.dictionary.places)}."
+        + _places(folder.dictionary)
         for folder in folders
         for parameters in [folder.parameters({})]
     ]
@@ -126,6 +126,17 @@ def adapters() -> str:
         "| adapter | product | for | tried | by | services | verbs | a change is | state |\n"
         "|---|---|---|---|---|---|---|---|---|",
         rows + details,
+    )
+
+
+def _places(dictionary: Dictionary) -> str:
+    if dictionary.access.method == "shell":
+        return f"\n\nPlaces of native text: {', '.join(f'`{one.name}`' for one in dictionary.places)}."
+    by_itself = dictionary.takes_back is TakesBack.ITSELF
+    least = f", after at least {dictionary.confirm_least_s:g} s" if dictionary.confirm_least_s > 1 else ""
+    return (
+        f"\n\nAn unconfirmed change is taken back: "
+        f"{'by the device itself' if by_itself else dictionary.takes_back}{least}."
     )
 
 

@@ -13,6 +13,7 @@ from farsite.cli.printing import Form, Output
 from farsite.cli.waiting import Timeout, Wait, accepted
 from farsite.client import Client, ConfigurationDifference
 from farsite.model.errors import Invalid
+from farsite.vnfs.transports.https import known_by
 
 app = App(
     name="config",
@@ -39,14 +40,23 @@ def manage(
     adapter: Annotated[str, Parameter(help="Adapter of the product; see farsite adapter list.")],
     vnfc: Annotated[str, Parameter(help="VNFC that is the device; it is reached through its VIM.")] = "",
     host: Annotated[str, Parameter(help="Address of the device, where Farsite has a route to it.")] = "",
-    port: int = 22,
+    port: Annotated[int | None, Parameter(help="None: the usual one, 22 for SSH, 443 for HTTPS.")] = None,
     user: str = "root",
     host_key: Annotated[
         list[Path] | None,
         Parameter(help="File with the device's public host key (ssh_host_ed25519_key.pub). Repeatable."),
     ] = None,
+    certificate: Annotated[
+        list[Path] | None,
+        Parameter(
+            help="File with the device's certificate (PEM), or with that of the authority that signed it, "
+            "for adapters over HTTPS. Repeatable."
+        ),
+    ] = None,
     private_key: Annotated[str, Parameter(help="Name of the secret that holds our private key.")] = "",
-    password: Annotated[str, Parameter(help="Name of the secret that holds our password.")] = "",
+    password: Annotated[
+        str, Parameter(help="Name of the secret that holds our password, API key or token.")
+    ] = "",
     broker: Annotated[str, Parameter(help="Broker that talks to the device; none: Farsite does.")] = "",
     parameter: Annotated[
         list[str] | None, Parameter(help="KEY=VALUE for the adapter, such as a path. Repeatable.")
@@ -57,24 +67,27 @@ def manage(
     confirm_within: Confirm = None,
     output: Output = "table",
 ) -> None:
-    """Say how a VNF is managed. Its device is known by its host key and never taken on trust."""
+    """Say how a VNF is managed. Its device is known by its host key or its certificate."""
     keys = [" ".join(one.read_text().split()[:2]) for one in host_key or []]
+    keys += [known_by(one.read_bytes()) for one in certificate or []]
+    access: dict[str, object] = {
+        "vnfc": vnfc,
+        "host": host,
+        "user": user,
+        "host_keys": keys,
+        "private_key": f"secret:{private_key}" if private_key else "",
+        "password": f"secret:{password}" if password else "",
+    }
     body: dict[str, object] = {
         "adapter": adapter,
         "way": "broker" if broker else "direct",
         "broker": broker,
-        "access": {
-            "vnfc": vnfc,
-            "host": host,
-            "port": port,
-            "user": user,
-            "host_keys": keys,
-            "private_key": f"secret:{private_key}" if private_key else "",
-            "password": f"secret:{password}" if password else "",
-        },
+        "access": access,
         "parameters": documents.pairs(parameter or [], option="--parameter"),
         "keep_in": keep_in,
     }
+    if port is not None:
+        access["port"] = port
     if confirm_within is not None:
         body["confirm_within_s"] = confirm_within
     with Client() as client:

@@ -17,10 +17,9 @@ from farsite.store.database import Connection, Database
 from farsite.vims.registry import Drivers
 from farsite.vnfs.adapter import Adapter
 from farsite.vnfs.broker.jobs import JobAccess
+from farsite.vnfs.opening import DeviceAccess, open_device
 from farsite.vnfs.registry import Adapters
-from farsite.vnfs.shell_adapter import ShellAdapter
 from farsite.vnfs.transports.passage import Through
-from farsite.vnfs.transports.ssh import SshAccess, SshShell
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +76,13 @@ class Devices:
                 _for_broker(access, secrets),
                 name=vnf.name or vnf.id,
             )
-        through = self._through(vnf, access)
-        shell = SshShell(f"{vnf.name} ({access.place})", ssh_access(access, secrets), through)
-        return ShellAdapter(
+        return open_device(
             folder,
-            shell,
+            device_access(access, secrets),
             device=vnf.name or vnf.id,
             parameters=management.parameters,
             keep_in=management.keep_in,
+            through=self._through(vnf, access),
         )
 
     def _through(self, vnf: VnfInstance, access: Access) -> Through | None:
@@ -108,18 +106,18 @@ def _for_broker(access: Access, secrets: Mapping[str, str]) -> JobAccess:
     """What the broker needs to reach the device; without a host it is the broker's own machine."""
     if not access.host:
         return JobAccess()
-    known = ssh_access(access, secrets)
+    known = device_access(access, secrets)
     return JobAccess(
         host=known.host,
         port=known.port,
         user=known.user,
-        host_keys=known.host_keys,
+        host_keys=known.known_by,
         private_key=known.private_key,
         password=known.password,
     )
 
 
-def ssh_access(access: Access, secrets: Mapping[str, str]) -> SshAccess:
+def device_access(access: Access, secrets: Mapping[str, str]) -> DeviceAccess:
     """The access with its secrets put in.
 
     Raises:
@@ -127,14 +125,15 @@ def ssh_access(access: Access, secrets: Mapping[str, str]) -> SshAccess:
     """
     if not access.host_keys:
         raise Invalid(
-            f"No host key of {access.place} is pinned, and no device is taken on trust. Name its host keys "
-            f"(lines TYPE BASE64, as sshd has them in its .pub files)."
+            f"Nothing of {access.place} is pinned, and no device is taken on trust. Name its host keys (lines "
+            f"TYPE BASE64, as sshd has them in its .pub files), or its certificate (sha256 HEX) where it is "
+            f"managed over HTTPS."
         )
-    return SshAccess(
+    return DeviceAccess(
         host=access.host or access.vnfc_id,
         port=access.port,
         user=access.user,
-        host_keys=access.host_keys,
+        known_by=access.host_keys,
         private_key=_secret(access.private_key, secrets),
         password=_secret(access.password, secrets),
     )

@@ -19,7 +19,6 @@ from farsite.model.ids import new_id
 from farsite.vnfs.adapter import Adapter, ErrorCode, Outcome, Wanted
 
 CONFIRM_WITHIN_S = 120.0
-_EXPIRES_S = 2.0
 _LATE_S = 20.0
 """How much later than asked for a change may be taken back: the device's own reload takes its time."""
 
@@ -54,6 +53,8 @@ class Subject:
     cut: Callable[[Adapter], Awaitable[None]] | None = None
     """Breaks the adapter's connection, as a network would."""
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    expires_s: float = 2.0
+    """How long a change stands that is left to undo itself; longer for a device that counts in minutes."""
 
 
 class NotTried(Exception):  # not an error: the author gave nothing to try it with
@@ -138,10 +139,10 @@ async def a_change_that_nobody_confirms_undoes_itself(trial: Trial) -> None:
     """The dead-man's switch works without us: nothing is asked of the device until it must have happened."""
     await trial.apply(trial.subject.good)
     before = await trial.digest()
-    change_id = await trial.apply(trial.subject.other, confirm=False, within_s=_EXPIRES_S)
+    change_id = await trial.apply(trial.subject.other, confirm=False, within_s=trial.subject.expires_s)
     await trial.adapter.close()
     trial.adapter = await trial.subject.open()
-    deadline = time.monotonic() + _EXPIRES_S + _LATE_S
+    deadline = time.monotonic() + trial.subject.expires_s + _LATE_S
     while await trial.adapter.outcome(change_id) is Outcome.PENDING:
         _must(time.monotonic() < deadline, "an unconfirmed change is still there long after its time")
         await asyncio.sleep(0.2)
@@ -158,7 +159,7 @@ async def a_confirmed_change_stays(trial: Trial) -> None:
     began = time.monotonic()
     await trial.apply(trial.subject.good)
     # On a slow device a fixed time would run out before we could confirm anything.
-    within_s = max(_EXPIRES_S, 4 * (time.monotonic() - began))
+    within_s = max(trial.subject.expires_s, 4 * (time.monotonic() - began))
     change_id = await trial.apply(trial.subject.other, confirm=False, within_s=within_s)
     await trial.adapter.confirm(change_id)
     await trial.adapter.confirm(change_id)

@@ -1,6 +1,7 @@
 """Adapters as data: a folder with a dictionary `adapter.yaml` and the templates that it names.
 
-What a dictionary of method `shell` says: which places (files) hold the configuration, how their text follows
+A dictionary of method `rest` names a Python module for what a text cannot say (`rest_product`). What one of
+method `shell` says: which places (files) hold the configuration, how their text follows
 from a document, how the device checks and activates it, how it says what runs, how it is found healthy,
 which figures it has, and what its errors mean. Texts are Jinja templates in a sandbox over `document`,
 `parameters` and `secret`; commands are such templates over the parameters, and may include files of the
@@ -12,16 +13,17 @@ executed here.
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from functools import cached_property
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import yaml
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.loaders import DictLoader
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from farsite.model.configuration import Configuration, Service, Verb
 from farsite.model.errors import Invalid, NotSupported
@@ -39,16 +41,25 @@ class _Strict(BaseModel):
 class Access(_Strict):
     """How the device is talked to."""
 
-    method: Literal["shell"]
+    method: Literal["shell", "rest"]
+
+
+class TakesBack(StrEnum):
+    """Who takes a change back that nobody confirms."""
+
+    ITSELF = "itself"
+    """The device, without us."""
+    NEXT_CONTACT = "at the next contact"
+    """We, before anything else that is asked of it; nothing on the device can."""
 
 
 class Place(_Strict):
     """One file that the adapter owns, and how the device tells what of it runs."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_.-]{0,40}$")
-    path: str
-    template: str
-    """File name of the template in the folder."""
+    path: str = ""
+    template: str = ""
+    """File name of the template in the folder. Of method `shell` only, like the path."""
     mode: str = Field(default="0600", pattern=r"^0[0-7]{3}$")
     fetch: str = ""
     """Command that prints what runs, as a file that brings it back: a revert installs that. Empty: the file
@@ -104,7 +115,12 @@ class Dictionary(_Strict):
     places: tuple[Place, ...] = Field(min_length=1, max_length=16)
     check: str = ""
     """Checks the candidates, which are in the working directory under the names of their places."""
-    activate: str
+    activate: str = ""
+    module: str = ""
+    """Of method `rest`: the Python module with the product's half of the adapter, in an installed package."""
+    takes_back: TakesBack = TakesBack.ITSELF
+    confirm_least_s: float = 1.0
+    """The shortest time that a change can stand unconfirmed: some devices count in minutes."""
     version: str = ""
     health: tuple[HealthProbe, ...] = ()
     metrics: tuple[Metric, ...] = ()
@@ -121,8 +137,23 @@ class Dictionary(_Strict):
             return given
         return {key: str(value) if isinstance(value, int) else value for key, value in given.items()}  # pyright: ignore[reportUnknownVariableType]
 
+    @model_validator(mode="after")
+    def _has_what_its_method_needs(self) -> Self:
+        if self.access.method == "rest":
+            if not self.module:
+                raise ValueError("method rest needs a module")
+            return self
+        if not self.activate:
+            raise ValueError("method shell needs activate")
+        lacking = [one.name for one in self.places if not (one.path and one.template)]
+        if lacking:
+            raise ValueError(f"method shell needs a path and a template for the place {lacking[0]}")
+        return self
+
     @property
     def verbs(self) -> frozenset[Verb]:
+        if self.access.method == "rest":
+            return frozenset({Verb.HEALTH, Verb.METRICS})
         return frozenset(
             verb for verb, has in ((Verb.HEALTH, self.health), (Verb.METRICS, self.metrics)) if has
         )
@@ -199,7 +230,7 @@ class Folder:
             NotSupported: the document speaks of a service that the product has not.
             Invalid: a template cannot render the document, or a secret is not there.
         """
-        self._refuse_what_it_has_not(wanted.document)
+        self.refuse_what_it_has_not(wanted.document)
 
         def secret(reference: str) -> str:
             name = reference.removeprefix("secret:")
@@ -230,7 +261,11 @@ class Folder:
                 return one.code
         return ErrorCode.FAILED
 
-    def _refuse_what_it_has_not(self, document: Configuration) -> None:
+    def refuse_what_it_has_not(self, document: Configuration) -> None:
+        """Raises:
+        NotSupported: the document speaks of a service that the product has not.
+        Invalid: it has native text for a place that there is not.
+        """
         strange = sorted(document.services - self.dictionary.services)
         if strange:
             raise NotSupported(
@@ -259,7 +294,7 @@ def read(directory: Path) -> Folder:
         raise Invalid(f"{directory} is no adapter: more than {_MOST_FILES} files or {_MOST_BYTES} bytes.")
     dictionary = _read(directory / FILE)
     templates = {path.name: path.read_text(encoding="utf-8") for path in files if path.suffix == ".j2"}
-    lacking = sorted({place.template for place in dictionary.places} - set(templates))
+    lacking = sorted({place.template for place in dictionary.places if place.template} - set(templates))
     if lacking:
         raise Invalid(f"{directory / FILE} names the template {lacking[0]}, which is not beside it.")
     _try_patterns(directory / FILE, dictionary)

@@ -6,7 +6,6 @@ process of the device takes the change back unless it is confirmed. So a session
 nothing half done.
 """
 
-import difflib
 import hashlib
 import io
 import re
@@ -31,12 +30,12 @@ from farsite.vnfs.adapter import (
 )
 from farsite.vnfs.dictionary import Folder, Place
 from farsite.vnfs.shell import Ran, Shell
+from farsite.vnfs.texts import diff, masked
 
 GUARD = resources.files("farsite.vnfs").joinpath("guard.sh").read_bytes()
 _GUARD_DIGEST = hashlib.sha256(GUARD).hexdigest()
 _LACKS_GUARD = 91
 _MARK = "=== "
-_DIFF_CONTEXT = 3
 # Of this process alone, so that nobody can try passwords against what a plan shows.
 _HIDING = secrets.token_bytes(16)
 
@@ -94,7 +93,7 @@ class ShellAdapter:
         differences = tuple(
             Difference(
                 place=name,
-                diff=_masked(_diff(name, running.texts.get(name, ""), self._hidden(text)), wanted.secrets),
+                diff=masked(diff(name, running.texts.get(name, ""), self._hidden(text)), wanted.secrets),
             )
             for name, text in canonical.items()
         )
@@ -111,7 +110,7 @@ class ShellAdapter:
             given=self._archive(texts),
             timeout_s=max(self._timeout_s, confirm_within_s),
         )
-        words = _masked(ran.words, wanted.secrets)
+        words = masked(ran.words, wanted.secrets)
         match ran.status:
             case 0:
                 return
@@ -333,18 +332,6 @@ def _sections(output: str) -> dict[str, str]:
     return {name: "".join(f"{line}\n" for line in its) for name, its in found.items()}
 
 
-def _diff(name: str, before: str, after: str) -> str:
-    return "".join(
-        difflib.unified_diff(
-            before.splitlines(keepends=True),
-            after.splitlines(keepends=True),
-            f"{name} (running)",
-            f"{name} (wanted)",
-            n=_DIFF_CONTEXT,
-        )
-    )
-
-
 def _hidden(text: str, patterns: Sequence[str]) -> str:
     def digest(found: re.Match[str]) -> str:
         start, end = found.span("secret")
@@ -354,11 +341,4 @@ def _hidden(text: str, patterns: Sequence[str]) -> str:
 
     for pattern in patterns:
         text = re.sub(pattern, digest, text, flags=re.MULTILINE)
-    return text
-
-
-def _masked(text: str, values: Mapping[str, str]) -> str:
-    for name, value in sorted(values.items(), key=lambda one: -len(one[1])):
-        if value:
-            text = text.replace(value, f"secret:{name}")
     return text

@@ -4,6 +4,8 @@ access:
   host: 192.0.2.10                    over SSH; `port` and `user` as usual
   host_keys: ["ssh-ed25519 AAAA..."]  the pinned ones; a device is never taken on trust
   private_key_file: id_ed25519        beside this file, or an absolute path
+  certificates: [device.pem]          instead, for an adapter over HTTPS: files beside this one, and a file
+  password_file: token                with the password, key or token
 parameters: {config: /etc/haproxy/farsite.cfg}
 good: {...}                           two documents that differ ...
 other: {...}
@@ -24,7 +26,8 @@ from farsite.model.errors import Invalid
 from farsite.vnfs.adapter import Adapter
 from farsite.vnfs.conformance import Subject
 from farsite.vnfs.dictionary import Folder
-from farsite.vnfs.shell_adapter import ShellAdapter
+from farsite.vnfs.opening import USUAL_PORTS, DeviceAccess, open_device
+from farsite.vnfs.transports.https import known_by
 from farsite.vnfs.transports.ssh import SshAccess, SshShell
 
 
@@ -36,10 +39,13 @@ class TrialAccess(_Strict):
     """How the device is reached."""
 
     host: str
-    port: int = 22
+    port: int = 0
+    """0: the usual one of the adapter's method."""
     user: str = "root"
-    host_keys: tuple[str, ...]
-    private_key_file: str
+    host_keys: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
+    private_key_file: str = ""
+    password_file: str = ""
 
 
 class TrialFile(_Strict):
@@ -74,15 +80,24 @@ def read_trial(path: Path, folder: Folder) -> Subject:
         raise Invalid(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
     check(trial.good)
     check(trial.other)
-    shell = _Opening(path, trial)
+    access = _access(path, trial.access, folder)
 
     async def opened() -> Adapter:
-        return ShellAdapter(
-            folder, shell(), device=trial.access.host, parameters=trial.parameters, keep_in=trial.keep_in
+        return open_device(
+            folder, access, device=trial.access.host, parameters=trial.parameters, keep_in=trial.keep_in
         )
 
     async def meddle() -> None:
-        past = shell()
+        past = SshShell(
+            trial.access.host,
+            SshAccess(
+                host=access.host,
+                port=access.port,
+                user=access.user,
+                host_keys=access.known_by,
+                private_key=access.private_key,
+            ),
+        )
         try:
             ran = await past.run(trial.meddle)
         finally:
@@ -90,6 +105,9 @@ def read_trial(path: Path, folder: Folder) -> Subject:
         if ran.status:
             raise Invalid(f"{path}: meddle ended with status {ran.status}: {ran.words}")
 
+    is_shell = folder.dictionary.access.method == "shell"
+    if trial.meddle and not is_shell:
+        raise Invalid(f"{path}: meddle is a shell command, and {trial.access.host} is managed over HTTPS.")
     return Subject(
         open=opened,
         good=trial.good,
@@ -97,26 +115,22 @@ def read_trial(path: Path, folder: Folder) -> Subject:
         wrong=trial.wrong,
         meddle=meddle if trial.meddle else None,
         secrets=trial.secrets,
+        expires_s=max(2.0, folder.dictionary.confirm_least_s),
     )
 
 
-class _Opening:
-    """Makes a new connection to the device of a trial."""
-
-    def __init__(self, path: Path, trial: TrialFile) -> None:
-        key = path.parent / trial.access.private_key_file
+def _access(path: Path, access: TrialAccess, folder: Folder) -> DeviceAccess:
+    def content(name: str) -> str:
         try:
-            private_key = key.read_text()
+            return (path.parent / name).read_text() if name else ""
         except OSError as error:
-            raise Invalid(f"{path}: the private key {key} cannot be read: {error.strerror}.") from error
-        self._device = trial.access.host
-        self._access = SshAccess(
-            host=trial.access.host,
-            port=trial.access.port,
-            user=trial.access.user,
-            host_keys=trial.access.host_keys,
-            private_key=private_key,
-        )
+            raise Invalid(f"{path}: {path.parent / name} cannot be read: {error.strerror}.") from error
 
-    def __call__(self) -> SshShell:
-        return SshShell(self._device, self._access)
+    return DeviceAccess(
+        host=access.host,
+        port=access.port or USUAL_PORTS[folder.dictionary.access.method],
+        user=access.user,
+        known_by=(*access.host_keys, *(known_by(content(one).encode()) for one in access.certificates)),
+        private_key=content(access.private_key_file),
+        password=content(access.password_file).strip(),
+    )

@@ -20,6 +20,7 @@ from farsite.model.management import Access, ConfigurationVersion, Management, V
 from farsite.model.query import Ask
 from farsite.store import brokers, instances, managements
 from farsite.vnfs.adapter import About, Difference, Wanted
+from farsite.vnfs.opening import USUAL_PORTS
 
 router = APIRouter(prefix=ROOT, tags=["Inside of VNF instances"])
 
@@ -41,12 +42,14 @@ class AdapterView(Wire):
 
 
 class AccessWire(Wire):
-    """Where the function answers. `vnfc`: through its VIM; else `host`. Key and password are references to
-    secrets of the VNF (`secret:NAME`); `host_keys` are pinned."""
+    """Where the function answers. `vnfc`: through its VIM; else `host`. `port`: none is the usual one of the
+    adapter's method (SSH 22, HTTPS 443). Key and password are references to secrets of the VNF
+    (`secret:NAME`); a password may be an API key or token. `host_keys` are pinned: `TYPE BASE64` of an SSH
+    host key, `sha256 HEX` of a certificate, or `x509 BASE64` of the authority that signed it."""
 
     vnfc: Label = ""
     host: Label = ""
-    port: Annotated[int, Field(ge=1, le=65_535)] = 22
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     user: Name = "root"
     host_keys: Annotated[list[Text], Field(max_length=10)] = Field(default_factory=list)
     private_key: Label = ""
@@ -174,7 +177,7 @@ def manage(vnf: str, body: ManagementWire, context: Here, caller: Asker) -> Mana
             adapter=body.adapter,
             way=body.way,
             broker=body.broker,
-            access=_access(body.access),
+            access=_access(body.access, folder.dictionary.access.method),
             parameters=body.parameters,
             keep_in=body.keep_in,
             confirm_within_s=body.confirm_within_s,
@@ -385,11 +388,11 @@ def _check(body: ManagementWire) -> None:
         raise Invalid("An access has either a private_key or a password.")
 
 
-def _access(wire: AccessWire) -> Access:
+def _access(wire: AccessWire, method: str) -> Access:
     return Access(
         vnfc_id=wire.vnfc,
         host=wire.host,
-        port=wire.port,
+        port=wire.port or USUAL_PORTS[method],
         user=wire.user,
         host_keys=tuple(wire.host_keys),
         private_key=wire.private_key,

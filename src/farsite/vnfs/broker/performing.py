@@ -4,11 +4,10 @@ from farsite.model.configuration import Configuration
 from farsite.model.errors import FarsiteError, Invalid, NotSupported
 from farsite.vnfs.adapter import Adapter, Plan, Wanted
 from farsite.vnfs.broker.jobs import VERSION, Answer, Job, JobVerb, fault_of
+from farsite.vnfs.opening import DeviceAccess, open_device
 from farsite.vnfs.registry import Adapters
-from farsite.vnfs.shell import Shell
 from farsite.vnfs.shell_adapter import ShellAdapter
 from farsite.vnfs.transports.local import LocalShell
-from farsite.vnfs.transports.ssh import SshAccess, SshShell
 
 
 async def perform(job: Job, adapters: Adapters, *, allow_local: bool = False) -> Answer:
@@ -19,13 +18,7 @@ async def perform(job: Job, adapters: Adapters, *, allow_local: bool = False) ->
                 f"This broker understands jobs up to version {VERSION}, and this one is of version "
                 f"{job.version}. Upgrade the broker."
             )
-        adapter = ShellAdapter(
-            adapters.get(job.adapter),
-            _shell(job, allow_local=allow_local),
-            device=job.name,
-            parameters=job.parameters,
-            keep_in=job.keep_in,
-        )
+        adapter = _opened(job, adapters, allow_local=allow_local)
         try:
             return await _called(adapter, job)
         finally:
@@ -34,26 +27,31 @@ async def perform(job: Job, adapters: Adapters, *, allow_local: bool = False) ->
         return Answer(job_id=job.id, fault=fault_of(error))
 
 
-def _shell(job: Job, *, allow_local: bool) -> Shell:
-    access = job.access
-    if not access.host:
-        if not allow_local:
-            raise Invalid(
-                f"{job.name} is to be managed on the broker's own machine, which this broker does not allow. "
-                f"Start it with --allow-local, or name the device's address."
-            )
-        return LocalShell()
-    return SshShell(
-        f"{job.name} ({access.host})",
-        SshAccess(
-            host=access.host,
-            port=access.port,
-            user=access.user,
-            host_keys=access.host_keys,
-            private_key=access.private_key,
-            password=access.password,
-        ),
-    )
+def _opened(job: Job, adapters: Adapters, *, allow_local: bool) -> Adapter:
+    access, folder = job.access, adapters.get(job.adapter)
+    if access.host:
+        return open_device(
+            folder,
+            DeviceAccess(
+                host=access.host,
+                port=access.port,
+                user=access.user,
+                known_by=access.host_keys,
+                private_key=access.private_key,
+                password=access.password,
+            ),
+            device=job.name,
+            parameters=job.parameters,
+            keep_in=job.keep_in,
+        )
+    if not allow_local:
+        raise Invalid(
+            f"{job.name} is to be managed on the broker's own machine, which this broker does not allow. "
+            f"Start it with --allow-local, or name the device's address."
+        )
+    if folder.dictionary.access.method != "shell":
+        raise Invalid(f"{job.name} is managed over HTTPS (adapter {job.adapter}). Name the device's address.")
+    return ShellAdapter(folder, LocalShell(), device=job.name, parameters=job.parameters, keep_in=job.keep_in)
 
 
 async def _called(adapter: Adapter, job: Job) -> Answer:

@@ -1,2 +1,2 @@
-"""How devices are talked to. Each module implements one of the seams (`shell`) over a kept library or "
-"program."""
+"""How devices are talked to. Each module implements one of the seams (`shell`, `rest`) over a kept library or
+program."""

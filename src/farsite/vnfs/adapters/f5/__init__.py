@@ -1,0 +1,1 @@
+"""F5 BIG-IP over AS3; see `product`."""

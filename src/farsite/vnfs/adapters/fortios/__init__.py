@@ -1,0 +1,1 @@
+"""FortiOS over its REST API; see `product`."""

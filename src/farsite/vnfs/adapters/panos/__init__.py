@@ -1,0 +1,1 @@
+"""PAN-OS over its XML API; see `product`."""

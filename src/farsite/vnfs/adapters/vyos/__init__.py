@@ -1,0 +1,1 @@
+"""VyOS over its HTTPS API; see `product`."""

@@ -1,0 +1,83 @@
+"""Opens a device: from an adapter's folder and the way to the device to an adapter that talks to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from farsite.model.errors import Invalid
+from farsite.vnfs.adapter import Adapter
+from farsite.vnfs.dictionary import Folder
+from farsite.vnfs.rest_adapter import RestAdapter
+from farsite.vnfs.shell_adapter import ShellAdapter
+from farsite.vnfs.transports.https import HttpsAccess, HttpsClient
+from farsite.vnfs.transports.passage import Through
+from farsite.vnfs.transports.ssh import SshAccess, SshShell
+
+USUAL_PORTS: Mapping[str, int] = {"shell": 22, "rest": 443}
+"""Where devices answer, by the adapter's method."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceAccess:
+    """Where a device answers and how we log in, with the secrets put in.
+
+    `known_by` are the pinned lines: `TYPE BASE64` of host keys for a shell, those of `HttpsAccess.trusted`
+    for requests.
+    """
+
+    host: str
+    port: int
+    user: str
+    known_by: tuple[str, ...]
+    private_key: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+
+def open_device(
+    folder: Folder,
+    access: DeviceAccess,
+    *,
+    device: str,
+    parameters: Mapping[str, str],
+    keep_in: str,
+    through: Through | None = None,
+) -> Adapter:
+    """The adapter of a device; nothing is sent yet. `device` is what people call it.
+
+    Raises:
+        Invalid: what is pinned cannot be read, the adapter has no such parameter, or takes no private key.
+        NotSupported: this host has not what the transport needs.
+    """
+    where = f"{device} ({access.host})"
+    if folder.dictionary.access.method == "rest":
+        if not access.password:
+            raise Invalid(
+                f"{device} is managed over HTTPS (adapter {folder.dictionary.name}), which takes a password, "
+                f"key or token and no private key. Set access.password."
+            )
+        client = HttpsClient(
+            device,
+            HttpsAccess(
+                host=access.host,
+                port=access.port,
+                user=access.user,
+                trusted=access.known_by,
+                password=access.password,
+            ),
+            through,
+        )
+        return RestAdapter(
+            folder, client, device=device, user=access.user, password=access.password, parameters=parameters
+        )
+    shell = SshShell(
+        where,
+        SshAccess(
+            host=access.host,
+            port=access.port,
+            user=access.user,
+            host_keys=access.known_by,
+            private_key=access.private_key,
+            password=access.password,
+        ),
+        through,
+    )
+    return ShellAdapter(folder, shell, device=device, parameters=parameters, keep_in=keep_in)

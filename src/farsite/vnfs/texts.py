@@ -1,0 +1,27 @@
+"""How native texts are compared and shown, the same for every adapter."""
+
+import difflib
+from collections.abc import Mapping
+
+_CONTEXT = 3
+
+
+def diff(name: str, before: str, after: str) -> str:
+    """A unified diff of one place's text."""
+    return "".join(
+        difflib.unified_diff(
+            before.splitlines(keepends=True),
+            after.splitlines(keepends=True),
+            f"{name} (running)",
+            f"{name} (wanted)",
+            n=_CONTEXT,
+        )
+    )
+
+
+def masked(text: str, values: Mapping[str, str]) -> str:
+    """The text with the name of each secret in place of its value."""
+    for name, value in sorted(values.items(), key=lambda one: -len(one[1])):
+        if value:
+            text = text.replace(value, f"secret:{name}")
+    return text
