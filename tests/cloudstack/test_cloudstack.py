@@ -414,9 +414,9 @@ def test_the_executable_says_by_its_exit_code_what_is_wrong(cloud: Cloud) -> Non
     assert executed("ensure-network-device", "/nonexistent", "60")[0] == 1
     code, told, said = executed("apply-fw-rules", cloud.payload({"payload": {**cloud.fields, **fw()}}), "60")
     assert (code, told) == (3, "")
-    cloud.details["farsite_token"] = "wrong"
+    cloud.details["farsite_token"] = "token-of-nobody"
     code, _, said = executed("ensure-network-device", cloud.payload(payload), "60")
     assert code == 3
-    assert "wrong" not in said
+    assert "token-of-nobody" not in said
     cloud.details["farsite_url"] = "http://127.0.0.1:9"
     assert executed("ensure-network-device", cloud.payload(payload), "60")[0] == 2
