@@ -125,9 +125,9 @@ def device_access(access: Access, secrets: Mapping[str, str]) -> DeviceAccess:
     """
     if not access.host_keys:
         raise Invalid(
-            f"Nothing of {access.place} is pinned, and no device is taken on trust. Name its host keys (lines "
-            f"TYPE BASE64, as sshd has them in its .pub files), or its certificate (sha256 HEX) where it is "
-            f"managed over HTTPS."
+            f"Nothing of {access.place} is pinned, and no device is taken on trust. Name its host keys "
+            f"(lines TYPE BASE64, as sshd has them in its .pub files), or its certificate (sha256 HEX) where "
+            f"it is managed over HTTPS."
         )
     return DeviceAccess(
         host=access.host or access.vnfc_id,
