@@ -28,6 +28,7 @@ async def subject(
 @pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.sampled(4)
 async def test_an_adapter_keeps_what_every_adapter_must_as_far_as_documents_tell(
     subject: Subject, check
 ) -> None:
