@@ -1,7 +1,8 @@
 """`make test`: the whole suite under every supported Python that is installed.
 
-The oldest, which is the system's own on Debian 12, runs everything; the newest all but the slow tests, and
-those in between the fast ones that wait for nothing, both on the embedded store: two cores have their limits.
+The oldest, which is the system's own on Debian 12, runs everything; the newest all but the slow tests and
+those of faults, of several processes and of deliveries; those in between the fast ones that wait for nothing.
+These two on the embedded store only: two cores have their limits.
 Each Python has an environment of its own in `.build/venv-3.X`. The first run that fails ends the matter, so
 that the last line, pytest's own summary, always tells how the whole ended. Whatever processes a run leaves
 behind are named, ended, and count as a failure. What fails beside others is repeated once by itself; if it
@@ -36,10 +37,13 @@ EMBEDDED = ["-k", "not postgresql", "--hypothesis-profile", "quick"]
 # The OpenStack laboratory takes minutes to start; `make test-openstack` has it.
 # tests/faults by name too: only so is its count of kills, told at the end, heard of where workers run it.
 EVERYTHING = ["-n", WORKERS_FOR_SLOW, "-m", "not openstack", "tests", "tests/faults"]
-ALL_BUT_SLOW = ["-m", "not slow and not openstack", *EMBEDDED]
-# What waits for processes, databases and clocks says little about an interpreter that two others do not say.
-WAITING = ("api", "cli", "faults", "nodes", "notifications", "vims_openstack", "house")
-FAST = ["-m", "not (slow or linux or openstack)", *EMBEDDED, *(f"--ignore=tests/{one}" for one in WAITING)]
+# What waits for processes and clocks says little about an interpreter that the oldest does not say.
+WAITING = ("faults", "nodes", "notifications", "house")
+ALL_BUT_SLOW = ["-m", "not slow and not openstack", *EMBEDDED, *(f"--ignore=tests/{one}" for one in WAITING)]
+FAST = [
+    *("-m", "not (slow or linux or openstack)", *EMBEDDED),
+    *(f"--ignore=tests/{one}" for one in (*WAITING, "api", "cli", "vims_openstack")),
+]
 MARK = "FARSITE_TEST_RUN"
 GRACE_S = 5.0
 SUMMARY = re.compile(r"^=+ .*\bin [\d.]+s.* =+$")
