@@ -39,7 +39,7 @@ from farsite.vims.drivers.simulated.state import State, duplicates
 from farsite.workflow.saga import Saga, Step, is_outside
 from next_package import next_inspector
 
-BOUND_S = 30.0
+BOUND_S = 90.0
 """How long anything may take before the test says that it never came."""
 
 SITES = ("north", "south")
