@@ -1,8 +1,8 @@
-"""`make test`: the whole suite under every supported Python that is installed.
+"""`make test`: the suite under every supported Python that is installed.
 
-The oldest, which is the system's own on Debian 12, runs everything; the newest all but the slow tests and
-those of faults, of several processes and of deliveries; those in between the fast ones that wait for nothing.
-These two on the embedded store only: two cores have their limits.
+The oldest, which is the system's own on Debian 12, runs everything but what only `--every-step` runs; the
+newest all but the slow tests and those of faults, of several processes and of deliveries; those in between
+the fast ones that wait for nothing. These two on the embedded store only: two cores have their limits.
 Each Python has an environment of its own in `.build/venv-3.X`. The first run that fails ends the matter, so
 that the last line, pytest's own summary, always tells how the whole ended. Whatever processes a run leaves
 behind are named, ended, and count as a failure. What fails beside others is repeated once by itself; if it
@@ -30,7 +30,7 @@ SUPPORTED = (11, 12, 13, 14)
 # The modules an interpreter built from source lacks when a library was missing.
 NEEDED = "import ctypes, ensurepip, lzma, sqlite3, ssl, zlib"
 # Most tests wait for something most of the time: more than the two cores we count on. Those that start
-# processes by the dozen want a core each: with them beside one another fewer are quicker.
+# processes by the dozen have limits of time, which they miss when too many of them run at once.
 WORKERS = "4"
 WORKERS_FOR_SLOW = "3"
 EMBEDDED = ["-k", "not postgresql", "--hypothesis-profile", "quick"]
@@ -50,7 +50,7 @@ SUMMARY = re.compile(r"^=+ .*\bin [\d.]+s.* =+$")
 FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$")
 UNLISTED = re.compile(r"^(NOT IN ).*\|")
 TESTS_FAILED = 1
-# Two cores and four workers: a limit of time may be missed for a moment. More than a few are no moment.
+# Few cores and many workers: a limit of time may be missed for a moment. More than these are no moment.
 MOST_REPEATED = 20
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 

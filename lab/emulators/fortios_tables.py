@@ -8,7 +8,7 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Json: TypeAlias = "dict[str, object]"
 
@@ -91,9 +91,9 @@ def _as_shown(kind: str, value: object) -> object:
     return int(str(value)) if re.fullmatch(r"\d+-\d+", kind) else value
 
 
-def _table(fields: str, **more: object) -> Table:
+def _table(fields: str, **more: Any) -> Table:
     parted = (one.partition("=") for one in fields.split())
-    return Table(fields={name: kind or "text" for name, _, kind in parted}, **more)  # type: ignore[arg-type]
+    return Table(fields={name: kind or "text" for name, _, kind in parted}, **more)
 
 
 ONOFF = "enable|disable"

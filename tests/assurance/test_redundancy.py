@@ -3,6 +3,7 @@ each and to one that is built well must differ in the right answers."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +17,9 @@ CONTROL = ("nova-scheduler", "nova-conductor", "cinder-scheduler", "heat-engine"
 APIS = ("keystone", "nova", "neutron", "glance", "heat", "cinder")
 
 
-def one(service: str, host: str, kind: ElementKind = ElementKind.CONTROL, **more: object) -> ControlElement:
-    stated: dict[str, object] = {"region": "one", "state": UP, **more}
-    return ControlElement(service=service, host=host, kind=kind, **stated)  # type: ignore[arg-type]
+def one(service: str, host: str, kind: ElementKind = ElementKind.CONTROL, **more: Any) -> ControlElement:
+    stated: dict[str, Any] = {"region": "one", "state": UP, **more}
+    return ControlElement(service=service, host=host, kind=kind, **stated)
 
 
 def computes(zone: str, count: int) -> list[ControlElement]:

@@ -10,6 +10,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from farsite.vnfs.rest_product import Texts
 
@@ -85,4 +86,4 @@ def unpacked(pieces: Iterable[str]) -> Mapping[str, str]:
         raise ValueError(str(error)) from error
     if not isinstance(told, dict):
         raise ValueError("it holds no texts")
-    return {str(name): str(one) for name, one in told.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return {str(name): str(one) for name, one in cast("dict[object, object]", told).items()}

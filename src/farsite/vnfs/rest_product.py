@@ -53,7 +53,7 @@ class Device:
     user: str = ""
     password: str = field(default="", repr=False)
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
-    meaning: Callable[[str], ErrorCode] = lambda words: ErrorCode.FAILED  # noqa: ARG005
+    meaning: Callable[[str], ErrorCode] = lambda _words: ErrorCode.FAILED
     timeout_s: float = 60.0
 
     def fault(self, what: str, words: str, *, code: ErrorCode | None = None, step: str = "") -> VnfFault:
