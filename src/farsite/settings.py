@@ -57,7 +57,8 @@ class Settings:
     sql_threads: int = 4
     """Threads that run short SQL for async code; the loop itself never waits for a database."""
     queue_poll_s: float = 0.02
-    """Seconds between looks into the operation queue."""
+    """Seconds between looks into the operation queue while something was put into it in the last half second;
+    else they are 1 s apart on SQLite and 0.1 s on PostgreSQL, where other processes put things into it."""
     control_poll_s: float = 0.25
     """Seconds between looks for retry, rollback, fail and cancel asked of another process."""
     vim_poll_first_s: float = 0.1

@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,6 +26,7 @@ from farsite.model.operation import Operation
 from farsite.settings import Settings
 from farsite.store import operations
 from farsite.store.database import Database, make_engine
+from farsite.workflow.queue_looks import QueueLooks
 from farsite.workflow.runner import Runner
 from farsite.workflow.saga import Sagas
 
@@ -89,6 +91,7 @@ class Engine:
         self._idle: set[str] = set()
         """Workflows in our name that nothing here walked at the last look."""
         self._is_handing_over = False
+        self._looks = QueueLooks(is_shared=not database.is_sqlite)
         self._may_rescue: Callable[[], bool] = _yes
         self._revived: dict[str, tuple[int, float]] = {}
         """Workflow id -> how often it was taken up, and from when on it may be again (monotonic)."""
@@ -139,6 +142,7 @@ class Engine:
         self._enqueue(connection, operation)
 
     def _enqueue(self, connection: sa.Connection, operation: Operation) -> None:
+        self._looks.stir()
         self._client.enqueue_in_transaction(
             connection,
             {
@@ -156,8 +160,13 @@ class Engine:
         DBOS.launch()
         # Asked at every poll of the queue, for workflows enqueued without a version, of which there are none:
         # half of what an idle process used.
-        self._dbos._sys_db._is_latest_version = _always  # pyright: ignore[reportPrivateUsage]
+        system: Any = self._dbos._sys_db  # pyright: ignore[reportPrivateUsage]
+        system._is_latest_version = _always
         await DBOS.register_queue_async(_QUEUE, polling_interval_sec=self._settings.queue_poll_s)
+        # Read anew before each look, for settings that nobody changes: a third of what is left.
+        queue = await asyncio.to_thread(system.get_queue, _QUEUE)
+        system.get_queue = partial(_same, queue)
+        system.dequeue_scopes = self._scopes
         self._runner.controls.start()
         self._runner.progress.start()
         self._tasks.append(asyncio.create_task(self._rescue_for_ever(), name="rescue"))
@@ -179,12 +188,18 @@ class Engine:
     def pause(self) -> None:
         """Take nothing more from the queue."""
         self._is_handing_over = True
-        self._dbos._sys_db.dequeue_scopes = _no_scopes  # pyright: ignore[reportPrivateUsage]
 
     def resume(self) -> None:
         """Take from the queue again."""
-        vars(self._dbos._sys_db).pop("dequeue_scopes", None)  # pyright: ignore[reportPrivateUsage]
         self._is_handing_over = False
+        self._looks.stir()
+
+    def _scopes(self, queue_name: str) -> list[str | None]:
+        """Of the engine's question in which parts of a queue there may be work: in the one that there is
+        (None), or in none now."""
+        if self._is_handing_over or (queue_name == _QUEUE and not self._looks.is_due()):
+            return []
+        return [None]
 
     async def hand_over(self) -> int:
         """Put what runs here back into the queue, for others; how much. `pause` comes first.
@@ -212,6 +227,7 @@ class Engine:
         Only what is still in their name moves, so nothing is taken from a living one. Work of an older
         version that we replay becomes ours, unless a living process runs that version as its own (`served`).
         """
+        self._looks.stir()
         older = [version for version in REPLAYED_VERSIONS if version not in served]
         if older:
             with self._engine.begin() as connection:
@@ -391,8 +407,8 @@ async def _checkpoint(name: str, do: Callable[[], Awaitable[Any]]) -> Any:
     return await DBOS.run_step_async(StepOptions(name=name), body)
 
 
-def _no_scopes(queue_name: str) -> list[str | None]:  # noqa: ARG001  (the engine's own names)
-    return []
+def _same(queue: object, name: object) -> object:  # noqa: ARG001  (the engine's own names)
+    return queue
 
 
 def _yes() -> bool:

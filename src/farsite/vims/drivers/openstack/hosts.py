@@ -40,6 +40,10 @@ _LIMIT_S = 10.0
 _ADDRESSES_KEPT_S = 60.0
 _OVERLAP = timedelta(seconds=2)
 """Nova counts changes in whole seconds, and its copies' clocks differ a little."""
+_SHARE_OF_TIME = 0.05
+"""Of the time at most so much is spent on asking Nova for changed servers: its list with details is dear, and
+dearest while many of them change."""
+_AT_LEAST_EVERY_S = 5.0
 _REMEMBERED = 2000
 ANY = ""
 """In place of a VNF: something of ours has changed, and nothing says of whom."""
@@ -51,7 +55,9 @@ class _Found:
 
     services: tuple[Json, ...] = ()
     agents: Mapping[str, bool] | None = None
-    servers: tuple[Json, ...] = ()
+    servers: tuple[Json, ...] | None = None
+    """Those that changed; None: not asked this time."""
+    servers_took_s: float = 0.0
     asked_at: datetime | None = None
     """By the clock of the VIM, or a little before."""
 
@@ -69,6 +75,7 @@ class Hosts:
         self._addresses: dict[str, Mapping[str, str]] = {}
         self._addresses_at: dict[str, float] = {}
         self._since: dict[str, datetime] = {}
+        self._servers_due_at: dict[str, float] = {}
         self._seen: dict[str, dict[str, str]] = {}
 
     async def look(self) -> Sight:
@@ -78,7 +85,11 @@ class Hosts:
             *(
                 self._cloud.call(
                     region,
-                    partial(_look, since=self._since.get(region)),
+                    partial(
+                        _look,
+                        since=self._since.get(region),
+                        with_servers=time.monotonic() >= self._servers_due_at.get(region, 0.0),
+                    ),
                     what="tell of its hosts",
                     limit_s=_LIMIT_S,
                 )
@@ -114,6 +125,10 @@ class Hosts:
 
     def _news(self, region: str, found: _Found) -> set[str]:
         """Whose servers changed since the look before. The first look has none: all is as old as we are."""
+        if found.servers is None:
+            return set()
+        pause_s = min(found.servers_took_s / _SHARE_OF_TIME, _AT_LEAST_EVERY_S)
+        self._servers_due_at[region] = time.monotonic() + pause_s
         before = self._seen.get(region)
         known = self._seen.setdefault(region, {})
         changed: set[str] = set()
@@ -166,25 +181,31 @@ class Hosts:
 _HOST = "OS-EXT-SRV-ATTR:host"
 
 
-def _look(connection: "Connection", *, since: datetime | None) -> _Found:
+def _look(connection: "Connection", *, since: datetime | None, with_servers: bool) -> _Found:
     from farsite.vims.drivers.openstack.session import readable_json
 
     told = readable_json(connection.compute, "/os-services", microversion=_FORCED_DOWN_SINCE)
     services = tuple(entries(told or {}, "services"))
     is_all_well = all(text(one, "state") == "up" for one in services)
     when = since or datetime.now(UTC) - _OVERLAP
-    response = connection.compute.get(
-        "/servers/detail", params={"changes-since": when.strftime("%Y-%m-%dT%H:%M:%SZ"), "limit": "1000"}
-    )
-    servers = tuple(entries(answer(response), "servers"))
+    began = time.monotonic()
+    servers = _changed_servers(connection, when) if with_servers else None
     reported = [moment for moment in map(_moment, services) if moment is not None]
     return _Found(
         services=services,
         agents=None if is_all_well else _agents_by_host(connection),
         servers=servers,
+        servers_took_s=time.monotonic() - began,
         # What reported last shows the VIM's clock; ours may be another.
         asked_at=max(reported) if reported else when,
     )
+
+
+def _changed_servers(connection: "Connection", since: datetime) -> tuple[Json, ...]:
+    response = connection.compute.get(
+        "/servers/detail", params={"changes-since": since.strftime("%Y-%m-%dT%H:%M:%SZ"), "limit": "1000"}
+    )
+    return tuple(entries(answer(response), "servers"))
 
 
 def _agents_by_host(connection: "Connection") -> dict[str, bool]:
