@@ -1,12 +1,10 @@
-"""Real Linux sites behind a management network of their own, whose cables can be cut: the service, its agents
-and its functions are real processes, the cuts are nftables rules.
+"""Real Linux sites with a management network of their own: the service, its agents and its functions are real
+processes, and what is cut is cut by nftables rules.
 
 The test's thread, and so the service that it starts, lives in a network namespace of its own, `office`. Every
-site has a cable to it (a veth pair) with an address. To have an agent reached over that cable and no other
-way, its socket is put behind two relays, one at each end.
+site has a cable to it (a veth pair) with an address, which its host answers at.
 """
 
-import asyncio
 import fcntl
 import os
 import re
@@ -16,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,9 +25,8 @@ from farsite.vims.drivers.linux.agent import daemon, holder, namespaces
 from service_bench import Service
 
 BOUND_S = 90.0
-NEEDS = ("ip", "nft", "nsenter", "socat")
+NEEDS = ("ip", "nft", "nsenter")
 MANAGEMENT = "192.0.2"
-_PORT = 7000
 
 
 def what_is_missing() -> str:
@@ -72,7 +69,6 @@ class Site:
     run_dir: Path
     directory: Path
     service: Service
-    relays: list[subprocess.Popen[bytes]] = field(default_factory=list)
     lock: int = -1
 
     @property
@@ -103,17 +99,6 @@ class Site:
         run("ip", "link", "set", here, "master", "switch", "up")
         self.inside("ip", "addr", "add", f"{self.address}/24", "dev", there)
         self.inside("ip", "link", "set", there, "up")
-
-    def relay(self) -> None:
-        """From now on whoever opens the agent's socket comes over the cable."""
-        socket, inner = self.directory / "agent.sock", self.directory / "behind.sock"
-        socket.rename(inner)
-        there = f"TCP-LISTEN:{_PORT},bind={self.address},fork,reuseaddr"
-        here = f"TCP:{self.address}:{_PORT}"
-        command = ["nsenter", "-t", str(self.agent), "-n", "socat", there, f"UNIX-CONNECT:{inner}"]
-        self.relays.append(subprocess.Popen(command))
-        self.relays.append(subprocess.Popen(["socat", f"UNIX-LISTEN:{socket},fork,backlog=64", here]))
-        until(socket.exists, "the relay listens")
 
     # -- what happens to it -------------------------------------------------------------------------------
 
@@ -168,12 +153,7 @@ class Site:
             with suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 words += [e for e in (entry / "environ").read_bytes().split(b"\0") if b"FARSITE_SITE=" in e]
-                is_relay = b"socat" in words
-                if (
-                    any(mark in word for word in words)
-                    and not is_relay
-                    and daemon.start_time(int(entry.name))
-                ):
+                if any(mark in word for word in words) and daemon.start_time(int(entry.name)):
                     found.append(int(entry.name))
         return found
 
@@ -182,25 +162,6 @@ class Site:
         if pid := self.agent:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-        for relay in self.relays:
-            relay.kill()
-            relay.wait()
-
-
-def cut_cables(*addresses: str) -> None:
-    """Nothing passes between the office and these sites any more; without any, between it and all sites."""
-    which = f"{{ {', '.join(addresses)} }}" if addresses else f"{MANAGEMENT}.2-{MANAGEMENT}.254"
-    rules = f"""
-        table ip cut {{
-            chain in  {{ type filter hook input priority -300; ip saddr {which} drop; }}
-            chain out {{ type filter hook output priority -300; ip daddr {which} drop; }}
-        }}
-    """
-    run("nft", "-f", "-", text=rules)
-
-
-def mend_cables() -> None:
-    run("nft", "delete", "table", "ip", "cut")
 
 
 def until(holds: Any, what: str, *, within_s: float = BOUND_S) -> Any:
@@ -333,25 +294,9 @@ class Grounds:
     def vim(self, name: str) -> Mapping[str, Any]:
         return self.service.native("GET", f"/vims/{name}").json()
 
-    def lasts(self, site: str, seconds: float) -> None:
-        """The verdict on a host stays what it is for so long."""
-        verdict, ends = self.host(site)["verdict"], time.monotonic() + seconds
-        while time.monotonic() < ends:
-            assert self.host(site)["verdict"] == verdict
-            time.sleep(0.2)
-
     def open_alarms(self) -> set[str]:
         told = self.service.native("GET", "/alarms", params={"filter": "(eq,is_open,true)"}).json()
         return {one["fault_type"] for one in told}
-
-    def forget_connections(self) -> None:
-        """What was opened before a relay stood there is opened anew."""
-        farsite = self.service.farsite
-        task = farsite.healer._task
-        assert task is not None
-        for site in self.sites.values():
-            of = asyncio.run_coroutine_threadsafe(farsite.drivers.of(VimId(site.vim_id)), task.get_loop())
-            asyncio.run_coroutine_threadsafe(of.result(BOUND_S).close(), task.get_loop()).result(BOUND_S)
 
     def content(self, profile: str) -> None:
         """The monitor says that all is well again."""
@@ -387,7 +332,5 @@ class Grounds:
         return [one["id"] for one in told]
 
     def end(self) -> None:
-        with suppress(AssertionError):
-            mend_cables()
         for site in self.sites.values():
             site.end()
