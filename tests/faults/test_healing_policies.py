@@ -26,7 +26,8 @@ from farsite.model.healing import (
 )
 from farsite.model.ids import DEFAULT_PROJECT, VnfcId
 from farsite.model.operation import OperationState
-from farsite.store import healing, instances, operations
+from farsite.model.query import Ask
+from farsite.store import alarms, healing, instances, operations, timeline
 from farsite.vims.drivers.simulated.driver import SimulatedDriver
 
 on_both = pytest.mark.parametrize("grounds", ["sqlite", "postgresql"], indirect=True)
@@ -76,6 +77,13 @@ async def first_of(lab: Lab, vnf_id: str) -> VnfcId:
     vnf = await lab.vnf(vnf_id)
     assert vnf.deployment is not None
     return vnf.deployment.vnfcs[0].id
+
+
+def way_of_alarm(connection: sa.Connection, vnf_id: str) -> list[str]:
+    """The checkpoints of the first alarm of a VNF's part, in the order in which they were passed."""
+    found = alarms.page(connection, DEFAULT_PROJECT, Ask()).items
+    (alarm, *_) = [one for one in found if one.managed_object_id == vnf_id and one.faulty_resource]
+    return [one.checkpoint.value for one in timeline.of_alarm(connection, alarm)]
 
 
 async def decisions(lab: Lab, vnf_id: str) -> list[HealingDecision]:
@@ -152,7 +160,8 @@ async def test_a_vnfc_that_hangs_climbs_the_ladder_to_the_rung_that_helps(
 
 @on_both
 async def test_what_may_still_be_alive_is_fenced_before_another_takes_its_place(grounds: Grounds) -> None:
-    """Two alive with one address is worse than none: the VIM's journal shows the fence first."""
+    """Two alive with one address is worse than none: the VIM's journal shows the fence first, and so does the
+    alarm's way through us."""
     async with running(grounds) as lab:
         await under(lab, fencing=Fencing.REQUIRED)
         vnf_id = await a_vnf(lab)
@@ -165,6 +174,8 @@ async def test_what_may_still_be_alive_is_fenced_before_another_takes_its_place(
         assert climb.epoch == 1
         told = (await journal(lab))[before:]
         assert told.index("vnfc.fenced") < told.index("vnfc.created")
+        names = await lab.database.read(way_of_alarm, vnf_id)
+        assert names.index("decided") < names.index("fenced") < names.index("acted")
 
 
 @pytest.mark.parametrize("fencing", list(Fencing))

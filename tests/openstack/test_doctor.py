@@ -30,7 +30,7 @@ EVACUATE = {
     "fencing": "best",
     "cause": "host failure",
 }
-LOOP = ("detected", "received", "recorded", "told", "decided", "acted", "fenced", "verified")
+LOOP = ("detected", "received", "recorded", "told", "decided", "fenced", "acted", "verified")
 """Checkpoints in the order in which they are passed where the consumer decides; to fence is the first act."""
 
 

@@ -7,7 +7,7 @@ Source: OPNFV Doctor, performance profiler (checkpoints T00 to T09).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -34,6 +34,7 @@ class Checkpoint(StrEnum):
     DECIDED = "decided"
     FENCED = "fenced"
     ACTED = "acted"
+    """The operation that mends it set to work; where it had to fence first, when that was done."""
     VERIFIED = "verified"
     CLEARED = "cleared"
 
@@ -122,7 +123,7 @@ def of_alarm(connection: sa.Connection, alarm: Alarm) -> list[Passed]:
         if raising.recorded_at is not None:
             found.append(Passed(checkpoint=Checkpoint.RECORDED, at=raising.recorded_at))
         found += _told(connection, raising.sequence)
-    found += _acted(connection, alarm)
+    found += _after_its_fence(_acted(connection, alarm), found)
     if alarm.cleared_at is not None:
         found.append(Passed(checkpoint=Checkpoint.CLEARED, at=alarm.cleared_at))
     order = list(Checkpoint)
@@ -187,6 +188,17 @@ def _acted(connection: sa.Connection, alarm: Alarm) -> list[Passed]:
     )
     row = connection.execute(query).first()
     return [] if row is None else _states(connection, row.id, row.verb)
+
+
+def _after_its_fence(acted: list[Passed], noted: list[Passed]) -> list[Passed]:
+    """The same, with nothing done to the object before the fence of that very operation held."""
+    fenced = {one.who: one.at for one in noted if one.checkpoint is Checkpoint.FENCED}
+    return [
+        replace(one, at=max(one.at, fenced.get(one.who, one.at)))
+        if one.checkpoint is Checkpoint.ACTED
+        else one
+        for one in acted
+    ]
 
 
 _HEAL = "heal_vnf"
