@@ -62,6 +62,14 @@ def test_what_is_stopped_stays_where_it_is_and_is_not_healed(service: Service) -
     assert_is_problem(service.native("POST", f"/vnfs/{vnf}/operate", json={"state": "STOPPED"}), 409)
 
 
+def test_a_graceful_termination_takes_no_longer_than_it_was_given(service: Service) -> None:
+    """Whoever types hours means something that we do not do, and is told so at once."""
+    vnf = service.instantiated(name="courteous", vim="wide")
+    for body in ({"type": "GRACEFUL", "graceful_timeout_s": 1e9}, {"type": "AT_ONCE"}):
+        assert_is_problem(service.native("POST", f"/vnfs/{vnf}/terminate", json=body), 422)
+    assert done(service, vnf, "terminate", type="GRACEFUL", graceful_timeout_s=5)["vnf_state"] is None
+
+
 def test_a_wrong_request_to_operate_is_refused_at_once(service: Service) -> None:
     """Before an operation is recorded that somebody must find failed."""
     vnf = service.instantiated(name="wrongly", vim="wide")

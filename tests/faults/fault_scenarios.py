@@ -17,11 +17,12 @@ from farsite.lifecycle.instantiate_vnf import InstantiateVnf
 from farsite.lifecycle.operate_vnf import OperateVnf, StopType
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_ns import TerminateNs
-from farsite.lifecycle.terminate_vnf import TerminateVnf
+from farsite.lifecycle.terminate_vnf import TerminateVnf, TerminationType
 from farsite.lifecycle.verbs import VERBS
 from farsite.model.deployment import ResourceKind
 from farsite.model.vnf import CpConfig, ExternalLink, InstantiationState, IpAddresses, IpType, VnfState
 from farsite.store import instances
+from farsite.vims.drivers.simulated.driver import SimulatedDriver
 from farsite.workflow.saga import Step
 from next_package import NEXT_INSPECTOR
 
@@ -93,6 +94,18 @@ async def it_is_gone(lab: Lab, vnf_id: str) -> None:
     assert vnf.state is InstantiationState.NOT_INSTANTIATED
     assert vnf.deployment is None
     assert vnf.resources == ()
+
+
+async def it_stopped_and_is_gone(lab: Lab, vnf_id: str) -> None:
+    await it_is_gone(lab, vnf_id)
+    driver = await lab.farsite.drivers.of(vim_id("north"))
+    if not isinstance(driver, SimulatedDriver):
+        return  # A site keeps no journal.
+    told = await driver.world_journal()
+    stopped = {one.key for one in told if one.kind == "vnfc.changed" and one.body["is_stopped"]}
+    stood = {one.key for one in told if one.kind == "vnfc.created"}
+    assert stood
+    assert stood <= stopped
 
 
 async def it_is_healed(lab: Lab, vnf_id: str) -> None:
@@ -276,6 +289,11 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario(
             name="terminate_vnf", verb="terminate_vnf", prepare=a_running_vnf, parameters=TerminateVnf(),
             stands=it_is_gone, methods=("undeploy", "watch"),
+        ),
+        Scenario(
+            name="terminate_vnf_gracefully", verb="terminate_vnf", prepare=a_running_vnf,
+            parameters=TerminateVnf(type=TerminationType.GRACEFUL, graceful_timeout_s=5),
+            stands=it_stopped_and_is_gone, methods=("deploy", "undeploy"), is_on_postgresql=False,
         ),
         Scenario(
             name="instantiate_ns", verb="instantiate_ns", prepare=a_new_ns,

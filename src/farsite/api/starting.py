@@ -29,7 +29,7 @@ from farsite.lifecycle.operate_vnf import check as check_operate
 from farsite.lifecycle.placing import check_place
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_ns import TerminateNs
-from farsite.lifecycle.terminate_vnf import TerminateVnf
+from farsite.lifecycle.terminate_vnf import TerminateVnf, check_grace
 from farsite.lifecycle.verbs import VERBS
 from farsite.model.access import VNF_SIGNATURE, Caller
 from farsite.model.configuration import Configuration
@@ -194,7 +194,9 @@ def terminate_vnf(context: Context, caller: Caller, key: str, want: TerminateVnf
     """Raises:
     NotFound: no such VNF instance.
     Conflict: nothing of it stands, it belongs to a service, or an operation works on it.
+    Invalid: the timeout is out of bounds.
     """
+    check_grace(want)
     with context.database.transaction() as connection:
         vnf = instances.get_vnf(connection, caller.project_id, key)
         # Not by its state: what an instantiation that failed for good left can be terminated too.

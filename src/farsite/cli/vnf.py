@@ -207,6 +207,12 @@ def _tried(climb: Climb) -> str:
     return f"{climb['kind']} {climb['state']}{fence}"
 
 
+Graceful = Annotated[bool, Parameter(help="Let functions end by themselves first.")]
+Grace = Annotated[
+    float | None, Parameter(help="Seconds that they may take to end; 60 if left out (with --graceful).")
+]
+
+
 @app.command
 def operate(
     vnf: Key,
@@ -216,10 +222,8 @@ def operate(
     vnfc: Annotated[
         list[str] | None, Parameter(help="VNFC to stop or start; all if left out. Repeatable.")
     ] = None,
-    graceful: Annotated[bool, Parameter(help="Let a function end by itself.")] = False,
-    grace: Annotated[
-        float | None, Parameter(help="Seconds that it may take to end; 60 if left out (with --graceful).")
-    ] = None,
+    graceful: Graceful = False,
+    grace: Grace = None,
     wait: Wait = False,
     timeout: Timeout = None,
     output: Output = "table",
@@ -282,13 +286,15 @@ def terminate(
     vnf: Key,
     /,
     *,
-    graceful: Annotated[bool, Parameter(help="Recorded as a graceful termination.")] = False,
+    graceful: Graceful = False,
+    grace: Grace = None,
     wait: Wait = False,
     timeout: Timeout = None,
     output: Output = "table",
 ) -> int:
     """Remove a VNF instance from its VIM; the record stays until it is deleted."""
-    body = {"type": "GRACEFUL" if graceful else "FORCEFUL"}
+    is_graceful = graceful or grace is not None
+    body = {"type": "GRACEFUL" if is_graceful else "FORCEFUL", "graceful_timeout_s": grace}
     return _start(vnf, "terminate", body, wait, timeout, output)
 
 

@@ -126,7 +126,10 @@ class ChangePackage(Wire):
 
 
 class Terminate(Wire):
+    """GRACEFUL: functions get the timeout (seconds; null: 60) to end by themselves."""
+
     type: TerminationType = TerminationType.FORCEFUL
+    graceful_timeout_s: Annotated[float, Field(ge=0, le=GRACE_MOST_S)] | None = None
 
 
 class VnfcView(Wire):
@@ -376,5 +379,6 @@ def terminate(
     body: Annotated[Terminate | None, Body()] = None,
 ) -> OperationView:
     """Remove all of it from its VIM; the record stays."""
-    want = TerminateVnf(type=(body or Terminate()).type)
+    asked = body or Terminate()
+    want = TerminateVnf(type=asked.type, graceful_timeout_s=asked.graceful_timeout_s)
     return accepted(starting.terminate_vnf(context, caller, vnf, want), response)
