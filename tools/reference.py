@@ -104,7 +104,7 @@ def adapters() -> str:
     folders = [read(path.parent) for path in sorted(ADAPTERS.glob(f"*/{FILE}"))]
     rows = [
         f"| `{one.name}` | {one.product} | {one.versions} | {', '.join(one.tried)} | "
-        f"{'a shell: SSH' if one.method == 'shell' else 'HTTPS'} | {', '.join(sorted(one.services))} | "
+        f"{_METHODS[one.method]} | {', '.join(sorted(one.services))} | "
         f"{', '.join(sorted(one.verbs))} | {one.atomicity} | "
         f"{'proved' if one.evidence is Evidence.REAL else 'emulated'} |"
         for one in (folder.about for folder in folders)
@@ -127,6 +127,9 @@ def adapters() -> str:
         "|---|---|---|---|---|---|---|---|---|",
         rows + details,
     )
+
+
+_METHODS = {"shell": "a shell: SSH", "rest": "HTTPS", "function": "its VIM"}
 
 
 def _places(dictionary: Dictionary) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench_bird import bird_router
+from bench_builtin import builtin_firewall
 from bench_dnsmasq import dnsmasq_server
 from bench_frr import frr_router
 from bench_haproxy import haproxy
@@ -28,6 +29,7 @@ class Bench:
 
 BENCHES: Mapping[str, Bench] = {
     "bird": Bench(start=bird_router, programs=("bird", "birdc", "ip"), is_for_root=True),
+    "builtin": Bench(start=builtin_firewall, programs=("ip", "nft")),
     "dnsmasq": Bench(start=dnsmasq_server, programs=("dnsmasq", "socat", "ip"), is_for_root=True),
     "frr": Bench(start=frr_router, programs=("vtysh", "ip", "unshare"), is_for_root=True),
     "haproxy": Bench(start=haproxy, programs=("haproxy", "socat")),

@@ -67,7 +67,8 @@ def manage(
     confirm_within: Confirm = None,
     output: Output = "table",
 ) -> None:
-    """Say how a VNF is managed. Its device is known by its host key or its certificate."""
+    """Say how a VNF is managed. Its device is known by its host key or its certificate; a function of
+    Farsite's own (--adapter builtin) by its VIM."""
     keys = [" ".join(one.read_text().split()[:2]) for one in host_key or []]
     keys += [known_by(one.read_bytes()) for one in certificate or []]
     access: dict[str, object] = {

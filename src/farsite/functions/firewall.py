@@ -11,6 +11,7 @@ Configuration document, with its defaults:
       "max_flows": 32768,
       "rules": [                         the first that matches a flow's opening packet decides
         {
+          "name": "web",                 for people and counters; absent: none
           "action": "accept",            accept | drop
           "protocol": "any",             tcp | udp | icmp | any
           "direction": "any",            inside_to_outside | outside_to_inside | any
@@ -131,9 +132,9 @@ class Firewall:
             **self._relay.counters("inside", "outside"),
             **self._filter.counters("inside", "outside"),
             "rules": [
-                {"rule": index, "accepted_flows": accepted, "dropped_packets": dropped}
-                for index, (accepted, dropped) in enumerate(
-                    zip(self._accepted_by_rule, self._dropped_by_rule, strict=True)
+                {"rule": index, "name": rule.name, "accepted_flows": accepted, "dropped_packets": dropped}
+                for index, (rule, accepted, dropped) in enumerate(
+                    zip(self._settings.rules, self._accepted_by_rule, self._dropped_by_rule, strict=True)
                 )
             ],
         }

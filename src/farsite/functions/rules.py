@@ -62,6 +62,8 @@ class Rule(NamedTuple):
     source: Prefix | None = None
     destination: Prefix | None = None
     destination_ports: tuple[tuple[int, int], ...] = ()
+    name: str = ""
+    """For people and counters only."""
 
     def matches(self, side: int, opening: FlowParts) -> bool:
         """Whether the rule is about a flow that is opened on `side` (0 inside, 1 outside) by this packet."""
@@ -83,6 +85,8 @@ class Rule(NamedTuple):
             "protocol": self.protocol,
             "direction": self.direction,
         }
+        if self.name:
+            document = {"name": self.name, **document}
         if self.source:
             document["source"] = self.source.text
         if self.destination:
@@ -108,6 +112,7 @@ def read_rules(document: Document, name: str) -> tuple[Rule, ...]:
 
 
 def _read_rule(part: Document) -> Rule:
+    name = part.text("name")
     action = part.text("action", "drop", one_of=ACTIONS, required=True)
     protocol = part.text("protocol", "any", one_of=PROTOCOLS)
     direction = part.text("direction", "any", one_of=DIRECTIONS)
@@ -123,7 +128,7 @@ def _read_rule(part: Document) -> Rule:
     if source and destination and source.size != destination.size:
         part.fault(part.at("destination"), destination.text, "the same IP version as source")
     part.finish_part()
-    return Rule(action, protocol, direction, source, destination, ports)
+    return Rule(action, protocol, direction, source, destination, ports, name)
 
 
 def _read_prefix(part: Document, name: str) -> Prefix | None:

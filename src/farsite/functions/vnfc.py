@@ -8,8 +8,8 @@ The agent starts us as process 1 of a pid namespace, with our interfaces present
 * `FARSITE_READY_FD`: a descriptor on which we write `ready` and a newline once we serve, then close it.
 
 Management is HTTP on 127.0.0.1:8080 inside the namespace: `GET /health`, `GET` and `PUT /configuration`,
-`GET /counters`, and what the function adds. Exit codes: 0 asked to end, 64 unknown function, 78 the
-configuration was refused (every fault is printed on standard error).
+`GET /counters`, changes on trial (`changes.py`), and what the function adds. Exit codes: 0 asked to end, 64
+unknown function, 78 the configuration was refused (every fault is printed on standard error).
 """
 
 import os
@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
+from farsite.functions.changes import Changes
 from farsite.functions.documents import Document, DocumentError, parse_json
 from farsite.functions.reactor import Reactor
 from farsite.functions.web import HttpServer, Request, Respond, Response, json_response, problem
@@ -96,7 +97,7 @@ def run(name: str, make: Callable[[Situation], Function]) -> int:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(MANAGEMENT_ADDRESS)
     listener.listen(64)
-    HttpServer(reactor, listener, Management(name, situation.vnfc, function).handle)
+    HttpServer(reactor, listener, Management(name, situation.vnfc, function, reactor).handle)
     _tell_ready()
     reactor.run()
     return 0
@@ -151,10 +152,11 @@ def _tell_ready() -> None:
 class Management:
     """The management interface: the resources all functions share, then the function's own."""
 
-    def __init__(self, name: str, vnfc: str, function: Function) -> None:
+    def __init__(self, name: str, vnfc: str, function: Function, reactor: Reactor) -> None:
         self._name = name
         self._vnfc = vnfc
         self._function = function
+        self._changes = Changes(reactor, function)
         self._started = time.monotonic()
 
     def handle(self, request: Request, respond: Respond) -> None:
@@ -169,6 +171,9 @@ class Management:
             case "GET", "/configuration":
                 respond(json_response(self._function.configuration()))
             case "PUT", "/configuration":
+                if self._changes.is_pending:
+                    respond(self._changes.in_the_way())
+                    return
                 self._function.configure(parse_json(request.body))
                 respond(json_response(self._function.configuration()))
             case "GET", "/counters":
@@ -176,7 +181,9 @@ class Management:
             case _, "/health" | "/configuration" | "/counters":
                 respond(_not_allowed(request))
             case _:
-                if not self._function.manage(request, respond):
+                if (answer := self._changes.handle(request)) is not None:
+                    respond(answer)
+                elif not self._function.manage(request, respond):
                     respond(problem(404, f"{self._name} has no resource {request.path[:200]}."))
 
     def _health(self) -> Mapping[str, object]:

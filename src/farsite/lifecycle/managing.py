@@ -76,9 +76,14 @@ class Devices:
                 _for_broker(access, secrets),
                 name=vnf.name or vnf.id,
             )
+        if folder.dictionary.access.method == "function":
+            # Its VIM leads to it and to nobody else: there is nothing to be known by, and nobody logs in.
+            known = DeviceAccess(host=access.vnfc_id, port=access.port, user="", known_by=())
+        else:
+            known = device_access(access, secrets)
         return open_device(
             folder,
-            device_access(access, secrets),
+            known,
             device=vnf.name or vnf.id,
             parameters=management.parameters,
             keep_in=management.keep_in,

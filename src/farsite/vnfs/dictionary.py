@@ -39,9 +39,9 @@ class _Strict(BaseModel):
 
 
 class Access(_Strict):
-    """How the device is talked to."""
+    """How the device is talked to. `function`: as `rest`, over the way of its VIM, to a function of ours."""
 
-    method: Literal["shell", "rest"]
+    method: Literal["shell", "rest", "function"]
 
 
 class TakesBack(StrEnum):
@@ -139,9 +139,9 @@ class Dictionary(_Strict):
 
     @model_validator(mode="after")
     def _has_what_its_method_needs(self) -> Self:
-        if self.access.method == "rest":
+        if self.access.method in ("rest", "function"):
             if not self.module:
-                raise ValueError("method rest needs a module")
+                raise ValueError(f"method {self.access.method} needs a module")
             return self
         if not self.activate:
             raise ValueError("method shell needs activate")
@@ -152,7 +152,7 @@ class Dictionary(_Strict):
 
     @property
     def verbs(self) -> frozenset[Verb]:
-        if self.access.method == "rest":
+        if self.access.method in ("rest", "function"):
             return frozenset({Verb.HEALTH, Verb.METRICS})
         return frozenset(
             verb for verb, has in ((Verb.HEALTH, self.health), (Verb.METRICS, self.metrics)) if has

@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from farsite.model.errors import Invalid
 from farsite.vnfs.adapter import Adapter
 from farsite.vnfs.dictionary import Folder
+from farsite.vnfs.management import MANAGEMENT_PORT
 from farsite.vnfs.rest_adapter import RestAdapter
 from farsite.vnfs.shell_adapter import ShellAdapter
 from farsite.vnfs.transports.https import HttpsAccess, HttpsClient
+from farsite.vnfs.transports.inside import InsideClient
 from farsite.vnfs.transports.passage import Through
 from farsite.vnfs.transports.ssh import SshAccess, SshShell
 
-USUAL_PORTS: Mapping[str, int] = {"shell": 22, "rest": 443}
+USUAL_PORTS: Mapping[str, int] = {"shell": 22, "rest": 443, "function": MANAGEMENT_PORT}
 """Where devices answer, by the adapter's method."""
 
 
@@ -47,6 +49,14 @@ def open_device(
         Invalid: what is pinned cannot be read, the adapter has no such parameter, or takes no private key.
         NotSupported: this host has not what the transport needs.
     """
+    if folder.dictionary.access.method == "function":
+        if through is None:
+            raise Invalid(
+                f"{device} is a function of Farsite's own (adapter {folder.dictionary.name}), reached "
+                f"through its VIM only. Name the VNFC, and no host."
+            )
+        inside = InsideClient(device, access.host, through)
+        return RestAdapter(folder, inside, device=device, parameters=parameters)
     where = f"{device} ({access.host})"
     if folder.dictionary.access.method == "rest":
         if not access.password:

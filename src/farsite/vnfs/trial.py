@@ -78,6 +78,10 @@ def read_trial(path: Path, folder: Folder) -> Subject:
         raise Invalid(f"{path}: {faults}.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Invalid(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
+    if folder.dictionary.access.method == "function":
+        raise Invalid(
+            f"Adapter {folder.dictionary.name} reaches functions through their VIM; a trial has none."
+        )
     check(trial.good)
     check(trial.other)
     access = _access(path, trial.access, folder)

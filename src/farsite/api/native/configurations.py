@@ -159,7 +159,7 @@ def manage(vnf: str, body: ManagementWire, context: Here, caller: Asker) -> Mana
     with starting.named_in_the_body():
         folder = context.devices.adapters.get(body.adapter)
     folder.parameters(body.parameters)
-    _check(body)
+    _check(body, folder.dictionary.access.method)
     with context.database.transaction() as connection:
         found = instances.get_vnf(connection, caller.project_id, vnf)
         if body.access.vnfc and found.deployment is not None:
@@ -363,8 +363,17 @@ async def metrics(vnf: str, context: Here, caller: Asker) -> list[SampleView]:
     return [SampleView(name=one.name, value=one.value, labels=dict(one.labels)) for one in samples]
 
 
-def _check(body: ManagementWire) -> None:
+def _check(body: ManagementWire, method: str) -> None:
     access = body.access
+    if method == "function":
+        if body.way is not Way.DIRECT or not access.vnfc or access.host:
+            raise Invalid(
+                f"Adapter {body.adapter} reaches a function through its VIM: name the vnfc, no host and no "
+                f"broker."
+            )
+        if access.private_key or access.password or access.host_keys:
+            raise Invalid(f"Nobody logs in with adapter {body.adapter}: leave keys and password out.")
+        return
     if (body.way is Way.BROKER) != bool(body.broker):
         raise Invalid("A broker is named exactly when the way is through a broker.")
     if body.way is Way.BROKER:

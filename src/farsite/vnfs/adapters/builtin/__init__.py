@@ -1,0 +1,1 @@
+"""The functions that come with Farsite, managed like any vendor's."""
