@@ -103,7 +103,7 @@ async def it_stopped_and_is_gone(lab: Lab, vnf_id: str) -> None:
         return  # A site keeps no journal.
     told = await driver.world_journal()
     stopped = {one.key for one in told if one.kind == "vnfc.changed" and one.body["is_stopped"]}
-    stood = {one.key for one in told if one.kind == "vnfc.created"}
+    stood = {one.key for one in told if one.kind == "vnfc.created" and one.body["vnf_id"] == vnf_id}
     assert stood
     assert stood <= stopped
 
