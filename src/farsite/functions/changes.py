@@ -20,7 +20,10 @@ from farsite.functions.documents import Document, parse_json
 from farsite.functions.reactor import Reactor, Timer
 from farsite.functions.web import Request, Response, json_response, problem
 
-PENDING, CONFIRMED, REVERTED, NONE = "PENDING", "CONFIRMED", "REVERTED", "NONE"
+PENDING = "PENDING"
+CONFIRMED = "CONFIRMED"
+REVERTED = "REVERTED"
+NONE = "NONE"
 _MOST_S = 86_400
 
 
@@ -41,8 +44,8 @@ class Changes:
         self._reactor = reactor
         self._function = function
         self._now = now
-        self._id = ""
-        self._outcome = NONE
+        self._id: str = ""
+        self._outcome: str = NONE
         self._until = 0.0
         self._before: Mapping[str, object] = {}
         self._timer: Timer | None = None

@@ -234,6 +234,6 @@ def _samples(told: object, name: str, labels: Mapping[str, str] | None = None) -
             if key not in ("rule", "name"):
                 yield from _samples(value, f"{name}_{key}", labels)
     elif isinstance(told, list):
-        for index, value in enumerate(cast("list[object]", told)):
-            known = cast("Json", value).get("name") if isinstance(value, dict) else None
-            yield from _samples(value, name, {**(labels or {}), "of": str(known or index)})
+        for index, member in enumerate(cast("list[object]", told)):
+            known = cast("Json", member).get("name") if isinstance(member, dict) else None
+            yield from _samples(cast(object, member), name, {**(labels or {}), "of": str(known or index)})
