@@ -384,6 +384,58 @@ class Vnfd(TypedDict):
     flavours: dict[str, Flavour]
 
 
+class CatalogueEvidence(TypedDict):
+    suite: str
+    level: str
+    result: str
+    digest: str
+    at: str
+    stated_by: str
+    detail: str
+    signed_by: str
+
+
+class CatalogueEntry(TypedDict):
+    id: str
+    kind: str
+    vendor: str
+    name: str
+    product: str
+    version: str
+    digest: str
+    state: str
+    origin: str
+    tags: list[str]
+    licence: str
+    requires: list[str]
+    conflicts: list[str]
+    unmet: list[str]
+    certification: str
+    evidence: list[CatalogueEvidence]
+    stale: list[CatalogueEvidence]
+    description: str
+    claim: str
+
+
+class ArrivedEntry(TypedDict):
+    entry: CatalogueEntry
+    outcome: str
+
+
+class ImportedBundle(TypedDict):
+    signer: str
+    fingerprint: str
+    arrived: list[ArrivedEntry]
+    evidence: int
+
+
+class CatalogueKey(TypedDict):
+    name: str
+    public_key: str
+    fingerprint: str
+    is_own: bool
+
+
 class NsdInfo(TypedDict):
     id: str
     state: str
@@ -473,6 +525,7 @@ class Vnf(TypedDict):
     ns_id: str | None
     profile: str
     metadata: dict[str, str]
+    package_choice: str
     created_at: str
     resources: list[Resource] | None
     operation_id: str | None
@@ -503,6 +556,7 @@ class Ns(TypedDict):
     vnfs: list[NsMember]
     networks: list[dict[str, object]]
     chains: list[Chain]
+    nsd_choice: str
     created_at: str
     operation_id: str | None
 
@@ -823,9 +877,10 @@ class Client:
         *,
         query: Sequence[tuple[str, str]] = (),
         content: Iterator[bytes] | bytes | None = None,
+        content_type: str = "application/zip",
         timeout_s: float = _TIMEOUT_S,
     ) -> httpx2.Response:
-        headers = {"Content-Type": "application/zip"} if content is not None else {}
+        headers = {"Content-Type": content_type} if content is not None else {}
         try:
             answer = self._http.request(
                 method,
@@ -871,14 +926,21 @@ class Client:
         answer = self.request("POST", ROOT + path, body)
         return answer.json() if answer.content else None
 
-    def _list(self, path: str, *, filter: str = "", limit: int = 0) -> Iterator[object]:  # noqa: A002
+    def _list(
+        self,
+        path: str,
+        *,
+        filter: str = "",  # noqa: A002
+        limit: int = 0,
+        query: Sequence[tuple[str, str]] = (),
+    ) -> Iterator[object]:
         """All objects of a list over all its pages; `limit` 0 for no limit."""
         page_size = min(limit, 1000) if limit else 1000
-        query = [("page_size", str(page_size))] + ([("filter", filter)] if filter else [])
+        asked = [*query, ("page_size", str(page_size)), *([("filter", filter)] if filter else [])]
         given = 0
         target = ROOT + path
         while True:
-            answer = self.request("GET", target, query=query)
+            answer = self.request("GET", target, query=asked)
             for item in cast("list[object]", answer.json()):
                 yield item
                 given += 1
@@ -887,7 +949,7 @@ class Client:
             following = answer.links.get("next", {}).get("url")
             if not following:
                 return
-            target, query = following, []
+            target, asked = following, []
 
     # -- VIMs and sites -----------------------------------------------------------------------------------
 
@@ -1007,6 +1069,69 @@ class Client:
     def delete_nsd(self, key: str) -> None:
         self.request("DELETE", f"{ROOT}/nsds/{_in_path(key)}")
 
+    # -- The catalogue ------------------------------------------------------------------------------------
+
+    def catalogue(
+        self,
+        text: str = "",
+        *,
+        filter: str = "",  # noqa: A002
+        limit: int = 0,
+    ) -> list[CatalogueEntry]:
+        query = [("text", text)] if text else []
+        found = self._list("/catalogue/entries", filter=filter, limit=limit, query=query)
+        return cast("list[CatalogueEntry]", list(found))
+
+    def catalogue_entry(self, key: str) -> CatalogueEntry:
+        return cast("CatalogueEntry", self._get(f"/catalogue/entries/{_in_path(key)}"))
+
+    def record_evidence(self, key: str, body: Document) -> CatalogueEntry:
+        return cast("CatalogueEntry", self._post(f"/catalogue/entries/{_in_path(key)}/evidence", body))
+
+    def export_bundle(self, entries: Sequence[str], file: Path) -> None:
+        """Write a signed bundle of entries (ids or names); the file is there whole, or not at all."""
+        partial = file.with_name(f".{file.name}.partial")
+        try:
+            with self._http.stream(
+                "POST",
+                f"{ROOT}/catalogue/bundle",
+                json={"entries": list(entries)},
+                timeout=_UPLOAD_TIMEOUT_S,
+            ) as answer:
+                if answer.status_code >= 400:
+                    answer.read()
+                    self._checked(answer)
+                with partial.open("wb") as out:
+                    out.writelines(answer.iter_bytes())
+            partial.replace(file)
+        except httpx2.TransportError as error:
+            raise self._silence(error) from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def import_bundle(self, file: Path) -> ImportedBundle:
+        answer = self.request(
+            "PUT",
+            f"{ROOT}/catalogue/bundle",
+            content=_pieces(file),
+            content_type="application/x-tar",
+            timeout_s=_UPLOAD_TIMEOUT_S,
+        )
+        return cast("ImportedBundle", answer.json())
+
+    def catalogue_keys(self) -> list[CatalogueKey]:
+        return cast("list[CatalogueKey]", list(self._list("/catalogue/keys")))
+
+    def create_catalogue_key(self, name: str) -> CatalogueKey:
+        return cast("CatalogueKey", self._post("/catalogue/keys", {"name": name}))
+
+    def trust_catalogue_key(self, name: str, public_key: str) -> CatalogueKey:
+        path = f"{ROOT}/catalogue/keys/{_in_path(name)}"
+        return cast("CatalogueKey", self.request("PUT", path, {"public_key": public_key}).json())
+
+    def forget_catalogue_key(self, name: str) -> None:
+        self.request("DELETE", f"{ROOT}/catalogue/keys/{_in_path(name)}")
+
     # -- VNF and NS instances -----------------------------------------------------------------------------
 
     def vnfs(self, *, filter: str = "", limit: int = 0) -> list[Vnf]:  # noqa: A002
@@ -1024,9 +1149,11 @@ class Client:
         vim: str = "",
         region: str = "",
         zone: str = "",
+        certified_first: bool = False,
     ) -> Vnf:
         place = {"vim": vim, "region": region, "zone": zone}
         body = {"package": package, "name": name, "description": description, **place}
+        body |= {"certified_first": True} if certified_first else {}
         return cast("Vnf", self._post("/vnfs", body))
 
     def delete_vnf(self, key: str) -> None:
@@ -1044,8 +1171,12 @@ class Client:
     def ns(self, key: str) -> Ns:
         return cast("Ns", self._get(f"/ns/{_in_path(key)}"))
 
-    def create_ns(self, nsd: str, *, name: str = "", description: str = "") -> Ns:
-        return cast("Ns", self._post("/ns", {"nsd": nsd, "name": name, "description": description}))
+    def create_ns(
+        self, nsd: str, *, name: str = "", description: str = "", certified_first: bool = False
+    ) -> Ns:
+        body: dict[str, object] = {"nsd": nsd, "name": name, "description": description}
+        body |= {"certified_first": True} if certified_first else {}
+        return cast("Ns", self._post("/ns", body))
 
     def delete_ns(self, key: str) -> None:
         self.request("DELETE", f"{ROOT}/ns/{_in_path(key)}")

@@ -31,6 +31,7 @@ from farsite.assurance.sharing import Duty, Share
 from farsite.assurance.thresholds import Thresholds
 from farsite.assurance.vim_availability import VimAvailability
 from farsite.catalogue.catalogue import Catalogue
+from farsite.catalogue.exchange import Exchange
 from farsite.lifecycle.managing import Devices
 from farsite.lifecycle.verbs import VERBS
 from farsite.lifecycle.waiting import DeploymentWatch
@@ -80,7 +81,6 @@ class Farsite:
         self.keys = KeyDirectory(settings.data_dir / "keys")
         self.drivers = Drivers(self._connect)
         self.watch = DeploymentWatch(settings, self.drivers)
-        self.catalogue = Catalogue(settings, self.database, self.clock)
         self.feed = Feed(self.database)
         self.subscription_keys = KeyDirectory(
             settings.data_dir / "keys" / "subscriptions",
@@ -91,6 +91,8 @@ class Farsite:
             settings.data_dir / "keys" / "vnfs", owner="VNF instance", remedy="farsite vnf secret set"
         )
         adapters = Adapters(settings.adapter_dirs)
+        self.catalogue = Catalogue(settings, self.database, self.clock, adapters)
+        self.exchange = Exchange(settings, self.database, self.clock, self.catalogue, adapters)
         self.devices = Devices(self.database, self.drivers, adapters, self.vnf_keys, self.clock)
         self.notifier = Notifier(
             settings, self.database, self.feed, self.subscription_keys, READERS, self.clock
@@ -180,6 +182,7 @@ class Farsite:
             clock=self.clock,
             drivers=self.drivers,
             catalogue=self.catalogue,
+            exchange=self.exchange,
             keys=self.keys,
             subscription_keys=self.subscription_keys,
             devices=self.devices,
@@ -246,7 +249,9 @@ class Farsite:
         self.loop_lag.start()
         self.intake.start()
         self.thresholds.start()
-        await self.catalogue.recover(self._known_alive() - {self.settings.executor_id})
+        alive = self._known_alive() - {self.settings.executor_id}
+        await self.catalogue.recover(alive)
+        await self.exchange.recover(alive)
         if self.takeover is not None:
             # Not before: others leave alone what is ours from now on.
             await self.database.run(nodes.set_up, self.takeover.me)
@@ -392,6 +397,7 @@ class Farsite:
         try:
             await record_loss(self.database, node, self.clock)
             await self.catalogue.recover(self._known_alive())
+            await self.exchange.recover(self._known_alive())
         except Exception:
             log.exception("node.loss_not_noted", node=node.name)
 

@@ -108,6 +108,8 @@ class Settings:
     """Largest request body other than a package upload, in MiB."""
     max_package_mib: int = 4096
     """Largest package upload, in MiB."""
+    max_bundle_mib: int = 16384
+    """Largest bundle of the catalogue that is imported, in MiB."""
     allowed_destinations: str = ""
     """Networks (CIDR, comma separated) that packages may be fetched from although they are link-local."""
     sqlite_synchronous: str = "NORMAL"
@@ -190,8 +192,14 @@ class Settings:
 
     @property
     def adapter_dirs(self) -> tuple[Path, ...]:
-        """Directories with folders of adapters of VNFs; they go before those that come with us."""
-        return (Path(self.adapter_dir),) if self.adapter_dir else ()
+        """Directories with folders of adapters of VNFs, the operator's own first; they go before those that
+        come with us."""
+        return (*((Path(self.adapter_dir),) if self.adapter_dir else ()), self.imported_adapters_dir)
+
+    @property
+    def imported_adapters_dir(self) -> Path:
+        """Where adapters are found that came in bundles."""
+        return self.data_dir / "adapters"
 
     @property
     def images_dir(self) -> Path:

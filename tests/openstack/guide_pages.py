@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide"
-TRIED_ELSEWHERE = frozenset({"alarms.md"})
-"""By `tests/cli/test_alarm_guide.py`."""
+TRIED_ELSEWHERE = frozenset({"alarms.md", "catalogue.md"})
+"""By `tests/cli/test_alarm_guide.py` and `tests/cli/test_catalogue_guide.py`."""
 COMMAND_WITHIN_S = 300.0
 START_WITHIN_S = 120.0
 _FENCE = re.compile(r"^```(\w*) ?(.*)$")

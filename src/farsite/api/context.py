@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from farsite.assurance.intake import Intake
 from farsite.assurance.thresholds import Thresholds
 from farsite.catalogue.catalogue import Catalogue
+from farsite.catalogue.exchange import Exchange
 from farsite.lifecycle.managing import Devices
 from farsite.model.clock import Clock
 from farsite.model.ids import VimId
@@ -28,6 +29,7 @@ class Context:
     clock: Clock
     drivers: Drivers
     catalogue: Catalogue
+    exchange: Exchange
     keys: KeyDirectory
     subscription_keys: KeyDirectory
     devices: Devices

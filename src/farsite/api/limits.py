@@ -19,6 +19,8 @@ from farsite.settings import Settings
 QUERY_BYTES_MAX = 8 * 1024
 HEADER_BYTES_MAX = 32 * 1024
 
+BUNDLE = "/farsite/v1/catalogue/bundle"
+
 _THROWN_AWAY_BYTES_MAX = 32 * 1024 * 1024
 _THROWN_AWAY_WITHIN_S = 5.0
 
@@ -84,6 +86,8 @@ class Limits:
 
     def _limit_of(self, method: str, path: str) -> tuple[int, str]:
         """Largest body in MiB, and the setting that says so."""
+        if method == "PUT" and path == BUNDLE:
+            return self._settings.max_bundle_mib, "max_bundle_mib"
         if path.startswith(INTAKE):
             return self._settings.intake_body_mib, "intake_body_mib"
         if method == "PUT" and _UPLOAD.fullmatch(path) is not None:

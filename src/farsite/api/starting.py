@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from farsite.api.context import Context
 from farsite.api.problem import Unusable
+from farsite.catalogue.entries import nsd_entry, package_entry
 from farsite.lifecycle import requests
 from farsite.lifecycle.change_vnf_connectivity import ChangeVnfConnectivity
 from farsite.lifecycle.change_vnf_connectivity import check as check_connectivity
@@ -35,6 +36,8 @@ from farsite.model.access import VNF_SIGNATURE, Caller
 from farsite.model.configuration import Configuration
 from farsite.model.errors import Conflict, Invalid, NotFound, TooOften
 from farsite.model.ids import VnfInstanceId
+from farsite.model.ns import NsInstance
+from farsite.model.nsd import NsFlavour
 from farsite.model.operation import CancelMode, Control, Operation
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.store import instances, managements, operations, packages, vims
@@ -57,7 +60,7 @@ def named_in_the_body() -> Generator[None]:
 def instantiate_vnf(context: Context, caller: Caller, key: str, want: InstantiateVnf) -> Operation:
     """Raises:
     NotFound: no such VNF instance.
-    Conflict: it is instantiated already, or an operation works on it.
+    Conflict: it is instantiated already, an operation works on it, or a rule of its package does not hold.
     Invalid: its VNFD has no such flavour, level, connection point, virtual link or VDU, or the VIM no such
         region or zone.
     Unusable: no such VIM.
@@ -68,6 +71,12 @@ def instantiate_vnf(context: Context, caller: Caller, key: str, want: Instantiat
             raise Conflict(f"VNF instance {vnf.id} is INSTANTIATED already.", about={"vnf": vnf.id})
         vnfd = packages.vnfd_of(connection, caller.project_id, vnf.vnfd_id)
         check_instantiation(want, vnfd.flavour(want.flavour_id))
+        package = packages.get_package(connection, caller.project_id, vnf.package_id)
+        context.catalogue.check_rules(connection, caller.project_id, package_entry(package))
+        features = package.statement.features.union(want.features)
+        want = replace(
+            want, features=tuple(sorted(features)) if package.statement.features else want.features
+        )
         with named_in_the_body():
             want = want.at(want.place.over(vnf.place))
             check_place(connection, caller.project_id, want.place)
@@ -216,7 +225,8 @@ def terminate_vnf(context: Context, caller: Caller, key: str, want: TerminateVnf
 def instantiate_ns(context: Context, caller: Caller, key: str, want: InstantiateNs) -> Operation:
     """Raises:
     NotFound: no such NS instance.
-    Conflict: it is instantiated already, or an operation works on it.
+    Conflict: it is instantiated already, an operation works on it, or a rule of the NSD or of a package that
+        it uses does not hold.
     Invalid: its NSD has no such flavour, level, profile or virtual link.
     Unusable: no such VIM.
     """
@@ -224,13 +234,27 @@ def instantiate_ns(context: Context, caller: Caller, key: str, want: Instantiate
         ns = instances.get_ns(connection, caller.project_id, key)
         if ns.state is InstantiationState.INSTANTIATED:
             raise Conflict(f"NS instance {ns.id} is INSTANTIATED already.", about={"ns": ns.id})
-        check_ns(want, ns_flavour(connection, ns, want.flavour_id))
+        flavour = ns_flavour(connection, ns, want.flavour_id)
+        check_ns(want, flavour)
+        _check_rules_of(context, connection, caller, ns, flavour)
         with named_in_the_body():
             for vim in {*want.vims.values(), *(vim for said in want.networks.values() for vim in said)} - {
                 ""
             }:
                 vims.get(connection, caller.project_id, vim)
         return _start(connection, context, caller, "instantiate_ns", ns.id, want)
+
+
+def _check_rules_of(
+    context: Context, connection: Connection, caller: Caller, ns: NsInstance, flavour: NsFlavour
+) -> None:
+    info = packages.get_nsd_info(connection, caller.project_id, ns.nsd_info_id)
+    used = [
+        package_entry(package)
+        for vnfd_id in sorted({profile.vnfd_id for profile in flavour.profiles.values()})
+        if (package := packages.by_id(connection, caller.project_id, vnfd_id)) is not None
+    ]
+    context.catalogue.check_rules(connection, caller.project_id, nsd_entry(info), *used)
 
 
 def terminate_ns(context: Context, caller: Caller, key: str, want: TerminateNs) -> Operation:

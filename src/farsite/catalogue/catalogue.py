@@ -13,26 +13,31 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
+from farsite.catalogue import entries
 from farsite.catalogue.fetching import fetch
+from farsite.catalogue.signing import SigningKeys
 from farsite.descriptors.archive import Archive, open_archive
 from farsite.descriptors.faults import ArchiveRefused
 from farsite.descriptors.nsd_archive import NsdContent, read_nsd_archive
 from farsite.descriptors.vnf_package import VnfPackageContent, read_vnf_package
+from farsite.model.catalogue import Entry
 from farsite.model.clock import Clock
 from farsite.model.errors import Conflict, FarsiteError, Invalid, NotFound
 from farsite.model.ids import NsdInfoId, ProjectId, VnfPackageId, new_id
+from farsite.model.nsd import Nsd
 from farsite.model.package import Fault, NsdInfo, OnboardingState, OperationalState, VnfPackage
 from farsite.model.vnfd import SwImage
 from farsite.notifications.destinations import Destinations
 from farsite.settings import Settings
 from farsite.store import packages
 from farsite.store.database import Connection, Database
+from farsite.vnfs.registry import Adapters
 
 log = structlog.get_logger()
 
@@ -42,13 +47,17 @@ _YOUNG_S = 3600.0
 class Catalogue:
     """VNF packages and NSDs: their archives on disk, their states and descriptors in the store."""
 
-    def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, clock: Clock, adapters: Adapters | None = None
+    ) -> None:
         self._settings = settings
         self._database = database
         self._clock = clock
         self._by = settings.executor_id
         self._archives = settings.data_dir / "archives"
         self._images = settings.images_dir
+        self._adapters = adapters or Adapters(settings.adapter_dirs)
+        self.signing_keys = SigningKeys(settings.data_dir / "keys" / "catalogue")
         self._destinations = Destinations(settings.allowed_destinations)
         self._under_way: set[asyncio.Task[object]] = set()
 
@@ -179,18 +188,8 @@ class Catalogue:
     async def _process_package(self, package: VnfPackage) -> VnfPackage:
         try:
             content = await asyncio.to_thread(self._read_package, package)
-            package = replace(
-                package,
-                state=OnboardingState.ONBOARDED,
-                operational_state=OperationalState.ENABLED,
-                vnfd_id=content.vnfd.id,
-                provider=content.vnfd.provider,
-                product_name=content.vnfd.product_name,
-                software_version=content.vnfd.software_version,
-                vnfd_version=content.vnfd.version,
-                artifacts=content.artifacts,
-                warnings=content.warnings,
-            )
+            package = self.onboarded(package, content)
+            await self._check_arrival(package.project_id, entries.package_entry(package))
             await self._database.run(packages.put_package, package, content.vnfd)
         except (ArchiveRefused, Conflict) as refusal:
             faults = (
@@ -206,12 +205,41 @@ class Catalogue:
         log.info("package.onboarding_ended", package_id=package.id, state=package.state.value)
         return package
 
+    def onboarded(self, package: VnfPackage, content: VnfPackageContent) -> VnfPackage:
+        """The package once its content was read."""
+        return replace(
+            package,
+            state=OnboardingState.ONBOARDED,
+            operational_state=OperationalState.ENABLED,
+            vnfd_id=content.vnfd.id,
+            provider=content.vnfd.provider,
+            product_name=content.vnfd.product_name,
+            software_version=content.vnfd.software_version,
+            vnfd_version=content.vnfd.version,
+            artifacts=content.artifacts,
+            warnings=content.warnings,
+            statement=content.statement,
+        )
+
     def _read_package(self, package: VnfPackage) -> VnfPackageContent:
         with self._path(package.digest).open("rb") as file:
             archive = open_archive(file)
             content = read_vnf_package(archive, package.image_map)
             self._unpack_images(archive, content, self._images / package.digest)
             return content
+
+    def keep_archive(self, source: Path, digest: str) -> None:
+        """Move an archive, whose digest was checked, to where it lies; one that is there already stays."""
+        self._archives.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._path(digest).exists():
+            # Young again, so that no sweep takes it before a row names it.
+            self._path(digest).touch()
+        else:
+            source.rename(self._path(digest))
+
+    def unpack_images(self, package: VnfPackage) -> None:
+        """Lay out the disk images of a package whose archive is kept."""
+        self._read_package(package)
 
     def _unpack_images(self, archive: Archive, content: VnfPackageContent, folder: Path) -> None:
         """Lay the package's disk images where a driver can read them, each under its digest.
@@ -265,7 +293,9 @@ class Catalogue:
                 name=content.nsd.name,
                 designer=content.nsd.designer,
                 version=content.nsd.version,
+                statement=content.statement,
             )
+            await self._check_arrival(info.project_id, entries.nsd_entry(info))
             await self._database.run(packages.put_nsd_info, info, content.nsd)
         except (ArchiveRefused, Conflict) as refusal:
             faults = (
@@ -282,23 +312,47 @@ class Catalogue:
         with self._path(info.digest).open("rb") as file:
             return read_nsd_archive(open_archive(file))
 
-    async def _check_vnfds(self, info: NsdInfo, content: NsdContent) -> None:
+    async def missing_vnfds(self, project_id: ProjectId, nsd: Nsd, coming: Collection[str] = ()) -> list[str]:
+        """VNFDs that an NSD uses and that are neither onboarded nor among those that are coming."""
         wanted = {
-            profile.vnfd_id
-            for flavour in content.nsd.flavours.values()
-            for profile in flavour.profiles.values()
+            profile.vnfd_id for flavour in nsd.flavours.values() for profile in flavour.profiles.values()
         }
         missing: list[str] = []
-        for vnfd_id in sorted(wanted):
+        for vnfd_id in sorted(wanted - set(coming)):
             try:
-                await self._database.run(packages.vnfd_of, info.project_id, vnfd_id)
+                await self._database.run(packages.vnfd_of, project_id, vnfd_id)
             except NotFound:
                 missing.append(vnfd_id)
+        return missing
+
+    async def _check_vnfds(self, info: NsdInfo, content: NsdContent) -> None:
+        missing = await self.missing_vnfds(info.project_id, content.nsd)
         if missing:
             raise Conflict(
                 f"The NSD uses VNFDs that are not onboarded: {', '.join(missing)}. "
                 f"Onboard their packages first, then upload the NSD again."
             )
+
+    def adapter_entries(self) -> list[Entry]:
+        """The entries of all adapters; reads their folders."""
+        return entries.adapter_entries(self._adapters, self._settings)
+
+    def check_rules(self, connection: Connection, project_id: ProjectId, *used: Entry) -> None:
+        """See that the rules of what is to be used hold now.
+
+        Raises:
+            Conflict: one does not; names the rule, the fact and what to do.
+        """
+        ruled = [one for one in used if one.statement.requires or one.statement.conflicts]
+        if ruled:
+            there = entries.entries(connection, project_id, self.adapter_entries())
+            for one in ruled:
+                entries.check_rules(one, there)
+
+    async def _check_arrival(self, project_id: ProjectId, *arriving: Entry) -> None:
+        adapters = await asyncio.to_thread(self.adapter_entries)
+        there = await self._database.read(entries.entries, project_id, adapters)
+        entries.check_arrival(arriving, there)
 
     async def set_operational_state(
         self, project_id: ProjectId, package_id: str, state: OperationalState
@@ -411,7 +465,7 @@ class Catalogue:
             for path in folder.iterdir() if folder.exists() else ():
                 if path.name in known or path.name.startswith("partial-"):
                     continue
-                if path.name != digest and not _is_old(path):
+                if path.name != digest and not is_old(path):
                     continue
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
@@ -470,7 +524,8 @@ def _modify(
     return package
 
 
-def _is_old(path: Path) -> bool:
+def is_old(path: Path) -> bool:
+    """Whether nobody can be about to name it in a row any more."""
     try:
         return time.time() - path.stat().st_mtime > _YOUNG_S
     except FileNotFoundError:

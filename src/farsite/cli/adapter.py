@@ -1,18 +1,24 @@
-"""`farsite adapter`: what manages the inside of functions. Works without the service."""
+"""`farsite adapter`: what manages the inside of functions. Works without the service, but for `--record`."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from farsite import __version__
 from farsite.cli import printing
 from farsite.cli.exit_codes import Exit
 from farsite.cli.printing import Output
+from farsite.client import Client
 from farsite.vnfs import adapters
+from farsite.vnfs.adapter import Evidence
 from farsite.vnfs.conformance import CHECKS, Checked, Subject, Verdict, verify
-from farsite.vnfs.dictionary import FILE, read
+from farsite.vnfs.dictionary import FILE, Folder, read
+from farsite.vnfs.folder_contents import contents, digest_of
 from farsite.vnfs.new_adapter import begin
 from farsite.vnfs.trial import read_trial
 
@@ -66,19 +72,46 @@ def verify_(
     trial: Annotated[Path, Parameter(help="YAML file that names a device and documents to try on it.")],
     /,
     *,
+    record: Annotated[
+        bool, Parameter(help="Record what came of it in the service's catalogue, as evidence.")
+    ] = False,
     output: Output = "table",
 ) -> int:
     """Try an adapter on a device by the conformance kit. The device is left with what it ran before.
 
     The exit code is 1 when the adapter does not keep what every adapter must.
     """
-    checked = asyncio.run(_verified(read_trial(trial, read(folder))))
+    adapter = read(folder)
+    # Of what is tried, though somebody may change the folder meanwhile.
+    digest = digest_of(contents(folder))
+    checked = asyncio.run(_verified(read_trial(trial, adapter)))
     if output == "table":
         rows = [[one.verdict, f"{one.took_s:.1f} s", one.name, one.said] for one in checked]
         printing.write("\n".join(printing.aligned(["", "took", "check", "said"], rows)))
     else:
         printing.document([asdict(one) for one in checked], output)
+    if record:
+        _record(adapter, digest, checked)
     return Exit.REFUSED if any(one.verdict is Verdict.FAILED for one in checked) else Exit.DONE
+
+
+def _record(adapter: Folder, digest: str, checked: Sequence[Checked]) -> None:
+    counts = Counter(one.verdict for one in checked)
+    body = {
+        "suite": f"farsite adapter verify, Farsite {__version__}",
+        "level": "proved" if adapter.about.evidence is Evidence.REAL else "emulated",
+        "result": "failed" if counts[Verdict.FAILED] else "passed",
+        "digest": digest,
+        "detail": ", ".join(f"{count} {verdict}" for verdict, count in counts.items()),
+    }
+    with Client() as client:
+        entry = client.record_evidence(f"adapter:{adapter.dictionary.name}", body)
+    is_of_it = entry["digest"] == digest
+    printing.note(
+        f"Recorded. Certification of {entry['id']}: {entry['certification']}."
+        if is_of_it
+        else f"Recorded, and does not count: the service has adapter {entry['name']} with other content."
+    )
 
 
 async def _verified(subject: Subject) -> list[Checked]:

@@ -15,6 +15,7 @@ from farsite.cli.exit_codes import Exit
 NOUNS = {
     "vim": "VIMs: register, look at, change, forget.",
     "package": "VNF packages: onboard, look at, enable, delete.",
+    "catalogue": "The catalogue: search, evidence, signed bundles, whose bundles are taken.",
     "nsd": "Network service descriptors: onboard, look at, enable, delete.",
     "vnf": "VNF instances: create, instantiate, scale, heal, terminate.",
     "ns": "Network services: create, instantiate, terminate, count packets.",

@@ -23,15 +23,19 @@ def create(
     nsd: Annotated[str, Parameter(help="Name, NSD id or id of an onboarded NSD.")],
     /,
     *,
+    certified_first: Annotated[
+        bool, Parameter(help="Of several that are meant, take the best certified before the newest.")
+    ] = False,
     name: str = "",
     description: str = "",
     output: Output = "table",
 ) -> None:
     """Record a service of an NSD; nothing is deployed yet."""
     with Client() as client:
-        ns = client.create_ns(nsd, name=name, description=description)
+        ns = client.create_ns(nsd, name=name, description=description, certified_first=certified_first)
         if output == "table":
             printing.write(ns["id"])
+            printing.note(f"NSD {ns['nsd_choice']}.")
             printing.note(f"Created. Deploy it: farsite ns instantiate {ns['name'] or ns['id']}")
         else:
             printing.document(ns, output)

@@ -37,9 +37,18 @@ Key = Annotated[str, Parameter(help="Name or id of the VNF instance.")]
 
 @app.command
 def create(
-    package: Annotated[str, Parameter(help="Product name, VNFD id or id of an onboarded package.")],
+    package: Annotated[
+        str,
+        Parameter(
+            help="Product name, VNFD id or id of an onboarded package; a name may have a range of versions "
+            "behind it ('haproxy-lb>=1.2,<2') and its vendor before it ('VENDOR/haproxy-lb')."
+        ),
+    ],
     /,
     *,
+    certified_first: Annotated[
+        bool, Parameter(help="Of several that are meant, take the best certified before the newest.")
+    ] = False,
     name: str = "",
     description: str = "",
     vim: Annotated[str, Parameter(help="VIM it shall stand on; placement chooses if left out.")] = "",
@@ -50,10 +59,17 @@ def create(
     """Record a VNF instance of a package; nothing is deployed yet."""
     with Client() as client:
         vnf = client.create_vnf(
-            package, name=name, description=description, vim=vim, region=region, zone=zone
+            package,
+            name=name,
+            description=description,
+            vim=vim,
+            region=region,
+            zone=zone,
+            certified_first=certified_first,
         )
         if output == "table":
             printing.write(vnf["id"])
+            printing.note(f"Package {vnf['package_choice']}.")
             printing.note(f"Created. Deploy it: farsite vnf instantiate {vnf['name'] or vnf['id']}")
         else:
             printing.document(vnf, output)
@@ -384,6 +400,7 @@ def _show(vnf: Vnf, vim: str, form: Form) -> None:
         [
             ("name", vnf["name"]),
             ("id", vnf["id"]),
+            ("package", vnf["package_choice"]),
             ("product", vnf["product_name"]),
             ("description", vnf["description"]),
             ("state", " ".join(part for part in (vnf["state"], vnf["vnf_state"]) if part)),

@@ -16,8 +16,10 @@ from farsite.descriptors.faults import FaultLog
 from farsite.descriptors.flavour import affinity_rules, one, virtual_link
 from farsite.descriptors.scaling import integer
 from farsite.descriptors.service_template import ServiceTemplates, load
+from farsite.descriptors.statement import read_statement
 from farsite.descriptors.topology import NodeTemplate, Policy, RequirementAssignment, Topology, read_topology
 from farsite.descriptors.yaml_tree import Tree
+from farsite.model.catalogue import NOTHING_STATED, Statement
 from farsite.model.ids import NsdId, VnfdId
 from farsite.model.nsd import Classifier, ForwardingPath, Nsd, NsFlavour, PathHop, Sap, VnfProfile
 
@@ -40,6 +42,7 @@ class NsdContent:
     nsd: Nsd
     warnings: tuple[str, ...]
     nsd_files: tuple[str, ...]
+    statement: Statement = NOTHING_STATED
 
 
 def read_nsd_archive(archive: Archive) -> NsdContent:
@@ -52,9 +55,10 @@ def read_nsd_archive(archive: Archive) -> NsdContent:
     frame = read_frame(archive, log)
     templates = load(archive, frame.entry, log)
     nsd = _read_nsd(templates, log)
+    statement = read_statement(archive, log)
     log.raise_if_any()
     assert nsd is not None, "an archive without faults has an NSD"
-    return NsdContent(nsd=nsd, warnings=log.warnings, nsd_files=tuple(templates.files))
+    return NsdContent(nsd=nsd, warnings=log.warnings, nsd_files=tuple(templates.files), statement=statement)
 
 
 def _read_nsd(templates: ServiceTemplates, log: FaultLog) -> Nsd | None:

@@ -15,8 +15,10 @@ from farsite.descriptors.flavour import read_flavour
 from farsite.descriptors.property_check import PropertyCheck, is_function
 from farsite.descriptors.service_template import ServiceTemplates, load
 from farsite.descriptors.software_image import Images
+from farsite.descriptors.statement import read_statement
 from farsite.descriptors.topology import NodeTemplate, Topology, read_topology
 from farsite.descriptors.yaml_tree import Tree
+from farsite.model.catalogue import NOTHING_STATED, Statement
 from farsite.model.ids import VnfdId
 from farsite.model.package import Artifact
 from farsite.model.vnfd import DeploymentFlavour, Vnfd
@@ -33,6 +35,7 @@ class VnfPackageContent:
     artifacts: tuple[Artifact, ...]
     warnings: tuple[str, ...]
     vnfd_files: tuple[str, ...]
+    statement: Statement = NOTHING_STATED
 
 
 def read_vnf_package(archive: Archive, image_map: Mapping[str, str] | None = None) -> VnfPackageContent:
@@ -56,12 +59,17 @@ def read_vnf_package(archive: Archive, image_map: Mapping[str, str] | None = Non
         }
         vnfd = replace(vnfd, flavours=flavours)
     images.check_map(frame.entry)
+    statement = read_statement(archive, log)
     described = {*templates.files, *frame.metadata}
     artifacts = tuple(_artifacts(archive, described, log))
     log.raise_if_any()
     assert vnfd is not None, "a package without faults has a VNFD"
     return VnfPackageContent(
-        vnfd=vnfd, artifacts=artifacts, warnings=log.warnings, vnfd_files=tuple(templates.files)
+        vnfd=vnfd,
+        artifacts=artifacts,
+        warnings=log.warnings,
+        vnfd_files=tuple(templates.files),
+        statement=statement,
     )
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
+from farsite.lifecycle import choosing
 from farsite.model.clock import Clock
 from farsite.model.errors import Conflict
 from farsite.model.ids import NsInstanceId, ProjectId, new_id
 from farsite.model.ns import NsInstance
 from farsite.model.package import OnboardingState, OperationalState
-from farsite.store import alarms, instances, packages
+from farsite.store import alarms, instances
 from farsite.store.database import Connection
 
 
@@ -20,14 +21,17 @@ def create_ns(
     name: str = "",
     description: str = "",
     metadata: Mapping[str, str] | None = None,
+    certified_first: bool = False,
 ) -> NsInstance:
-    """Record a new NS instance of an NSD (its resource id, NSD id or name).
+    """Record a new NS instance of an NSD: its resource id, NSD id or name, the latter with a range of
+    versions behind it where several are there. Why it is that one is recorded with the instance.
 
     Raises:
         NotFound: no such NSD.
         Conflict: the NSD is not onboarded or disabled.
+        Invalid: the range cannot be read.
     """
-    info = packages.get_nsd_info(connection, project_id, nsd)
+    info, reason = choosing.nsd_for(connection, project_id, nsd, certified_first=certified_first)
     if info.state is not OnboardingState.ONBOARDED or info.nsd_id is None:
         raise Conflict(f"NSD {info.id} is {info.state}; only an ONBOARDED one can be used.")
     if info.operational_state is not OperationalState.ENABLED:
@@ -40,6 +44,7 @@ def create_ns(
         nsd_info_id=info.id,
         nsd_id=info.nsd_id,
         metadata=dict(metadata or {}),
+        nsd_choice=reason,
         created_at=clock.now(),
     )
     instances.insert_ns(connection, ns)

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from farsite.lifecycle import choosing
 from farsite.lifecycle.placing import check_place
 from farsite.model.clock import Clock
 from farsite.model.errors import Conflict
 from farsite.model.ids import ProjectId, VnfdId, VnfInstanceId, new_id
 from farsite.model.package import OnboardingState, OperationalState, VnfPackage
 from farsite.model.vnf import InstantiationState, Place, VnfInstance
-from farsite.store import alarms, instances, packages
+from farsite.store import alarms, instances
 from farsite.store.database import Connection
 
 
@@ -23,19 +24,21 @@ def create_vnf(
     description: str = "",
     place: Place | None = None,
     metadata: Mapping[str, str] | None = None,
+    certified_first: bool = False,
 ) -> VnfInstance:
-    """Record a new VNF instance of a package (its id, VNFD id or product name).
+    """Record a new VNF instance of a package: its id, VNFD id or product name, the latter with a range of
+    versions behind it where several are there. Why it is that one is recorded with the instance.
 
     Raises:
         NotFound: no such package, or no such VIM.
         Conflict: the package is not onboarded or disabled.
-        Invalid: the VIM has no such region or zone.
+        Invalid: the VIM has no such region or zone, or the range cannot be read.
     """
     place = place or Place()
     check_place(connection, project_id, place)
-    source = packages.get_package(connection, project_id, package)
+    source, reason = choosing.package_for(connection, project_id, package, certified_first=certified_first)
     vnf = instance_of(source, VnfInstanceId(new_id()), clock=clock, name=name, description=description)
-    vnf = replace(vnf, place=place, metadata=dict(metadata or {}))
+    vnf = replace(vnf, place=place, metadata=dict(metadata or {}), package_choice=reason)
     instances.insert_vnf(connection, vnf)
     return vnf
 

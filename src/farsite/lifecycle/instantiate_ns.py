@@ -160,6 +160,7 @@ def _demand(
     vim = want.vims.get(profile.id, "")
     is_made = any(not {"", vim} & want.networks.get(link, {}).keys() for link in profile.links.values())
     features = frozenset({"chains", "networks"} if is_chained else {"networks"} if is_made else set[str]())
+    features |= package.statement.features
     return placing.demand_of(
         vnf.name, vnfcs, flavour, vim=vim, region=want.regions.get(profile.id, ""),
         zone=want.zones.get(profile.id, ""), features=features,

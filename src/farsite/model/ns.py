@@ -46,5 +46,7 @@ class NsInstance:
     networks: tuple[NsNetwork, ...] = ()
     chains: tuple[Chain, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    nsd_choice: str = ""
+    """Why it is of this NSD: what was asked for, and what was passed over."""
     created_at: datetime
     version: int = 1

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from farsite.model.catalogue import NOTHING_STATED, Statement
 from farsite.model.ids import NsdId, NsdInfoId, ProjectId, VnfdId, VnfPackageId
 
 
@@ -77,6 +78,7 @@ class VnfPackage:
     warnings: tuple[str, ...] = ()
     failure: tuple[Fault, ...] = ()
     user_defined_data: Mapping[str, str] = field(default_factory=dict[str, str])
+    statement: Statement = NOTHING_STATED
     created_at: datetime
 
 
@@ -94,4 +96,5 @@ class NsdInfo:
     version: str = ""
     digest: str = ""
     failure: tuple[Fault, ...] = ()
+    statement: Statement = NOTHING_STATED
     created_at: datetime

@@ -177,6 +177,8 @@ class VnfInstance:
     profile: str = ""
     """VNF profile of the NSD it was made from; empty outside an NS."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    package_choice: str = ""
+    """Why it is of this package: what was asked for, and what was passed over."""
     created_at: datetime
     version: int = 1
     """Grows with every change; the ETag."""

@@ -107,6 +107,38 @@ def get_package(connection: sa.Connection, project_id: ProjectId, key: str) -> V
     return decode(VnfPackage, rows[0].body)
 
 
+def by_id(connection: sa.Connection, project_id: ProjectId, key: str) -> VnfPackage | None:
+    """A package by its id or VNFD id alone."""
+    body = connection.execute(
+        sa.select(vnf_packages.c.body).where(
+            vnf_packages.c.project_id == project_id,
+            sa.or_(vnf_packages.c.id == key, vnf_packages.c.vnfd_id == key),
+        )
+    ).scalar()
+    return None if body is None else decode(VnfPackage, body)
+
+
+def is_there(connection: sa.Connection, package: VnfPackage) -> bool:
+    """Whether the project has onboarded the same archive."""
+    return _is_there(connection, vnf_packages, package.project_id, package.digest)
+
+
+def is_nsd_there(connection: sa.Connection, info: NsdInfo) -> bool:
+    """Whether the project has onboarded the same archive."""
+    return _is_there(connection, nsd_infos, info.project_id, info.digest)
+
+
+def _is_there(connection: sa.Connection, table: sa.Table, project_id: ProjectId, digest: str) -> bool:
+    found = connection.execute(
+        sa.select(table.c.id).where(
+            table.c.project_id == project_id,
+            table.c.digest == digest,
+            table.c.state == OnboardingState.ONBOARDED,
+        )
+    )
+    return found.first() is not None
+
+
 def lock_package(connection: sa.Connection, project_id: ProjectId, key: str) -> VnfPackage:
     """A package as `get_package` finds it, held until the transaction ends."""
     package = get_package(connection, project_id, key)
@@ -266,6 +298,16 @@ def get_nsd_info(connection: sa.Connection, project_id: ProjectId, key: str) -> 
     if len(rows) > 1:
         raise Conflict(f'{len(rows)} NSDs are named "{key}". Name one by its id.')
     return decode(NsdInfo, rows[0].body)
+
+
+def nsd_by_id(connection: sa.Connection, project_id: ProjectId, key: str) -> NsdInfo | None:
+    """An NSD by its resource id or NSD id alone."""
+    body = connection.execute(
+        sa.select(nsd_infos.c.body).where(
+            nsd_infos.c.project_id == project_id, sa.or_(nsd_infos.c.id == key, nsd_infos.c.nsd_id == key)
+        )
+    ).scalar()
+    return None if body is None else decode(NsdInfo, body)
 
 
 def nsd_of(connection: sa.Connection, project_id: ProjectId, nsd_info_id: str) -> Nsd:

@@ -721,3 +721,27 @@ broker_jobs = sa.Table(
     sa.Index("ix_broker_jobs_broker", "project_id", "broker", "number"),
     sa.Index("ix_broker_jobs_deadline", "deadline_at"),
 )
+
+# -- The catalogue: what shows that something works, and adapters that came in bundles --
+
+evidence = sa.Table(
+    "evidence",
+    metadata,
+    _project(),
+    sa.Column("id", sa.String(64), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.PrimaryKeyConstraint("project_id", "id"),
+)
+
+# Adapters are files of the whole installation, so a name is there once, whoever brought it.
+imported_adapters = sa.Table(
+    "imported_adapters",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    _project(),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("signed_by", sa.String(255), nullable=False),
+    sa.Column("imported_at", UtcTime, nullable=False),
+)

@@ -12,7 +12,7 @@ executed here.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import cached_property
 from ipaddress import ip_address, ip_interface
@@ -25,6 +25,7 @@ from jinja2.loaders import DictLoader
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from farsite.model.catalogue import RULES_MAX, TAGS_MAX, Statement, read_licence, read_rule
 from farsite.model.configuration import Configuration, Service, Verb
 from farsite.model.errors import Invalid, NotSupported
 from farsite.vnfs.adapter import About, Atomicity, ErrorCode, Evidence, Wanted
@@ -108,6 +109,14 @@ class Dictionary(_Strict):
     """The versions that the conformance kit has passed on."""
     description: str = ""
     evidence: Evidence = Evidence.REAL
+    release: str = ""
+    """Version of the adapter itself; empty, of those that come with Farsite: Farsite's."""
+    tags: tuple[str, ...] = Field(default=(), max_length=TAGS_MAX)
+    licence: str = ""
+    """SPDX expression."""
+    requires: tuple[str, ...] = Field(default=(), max_length=RULES_MAX)
+    conflicts: tuple[str, ...] = Field(default=(), max_length=RULES_MAX)
+    """What has to be there, and what must not, for this adapter: `package NAME >=1,<2`, `farsite >=0.1`."""
     access: Access
     services: frozenset[Service]
     parameters: Mapping[str, str] = {}
@@ -137,6 +146,16 @@ class Dictionary(_Strict):
             return given
         return {key: str(value) if isinstance(value, int) else value for key, value in given.items()}  # pyright: ignore[reportUnknownVariableType]
 
+    @field_validator("requires", "conflicts")
+    @classmethod
+    def _rules(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_told(lambda text: str(read_rule(text)), one) for one in given)
+
+    @field_validator("licence")
+    @classmethod
+    def _spdx(cls, given: str) -> str:
+        return _told(read_licence, given) if given else ""
+
     @model_validator(mode="after")
     def _has_what_its_method_needs(self) -> Self:
         if self.access.method in ("rest", "function"):
@@ -151,12 +170,30 @@ class Dictionary(_Strict):
         return self
 
     @property
+    def statement(self) -> Statement:
+        """What the adapter says of itself for the catalogue."""
+        return Statement(
+            tags=tuple(sorted(set(self.tags))),
+            licence=self.licence,
+            requires=tuple(read_rule(one) for one in self.requires),
+            conflicts=tuple(read_rule(one) for one in self.conflicts),
+        )
+
+    @property
     def verbs(self) -> frozenset[Verb]:
         if self.access.method in ("rest", "function"):
             return frozenset({Verb.HEALTH, Verb.METRICS})
         return frozenset(
             verb for verb, has in ((Verb.HEALTH, self.health), (Verb.METRICS, self.metrics)) if has
         )
+
+
+def _told(read: Callable[[str], str], text: str) -> str:
+    """What was read; a refusal in the words that pydantic gathers."""
+    try:
+        return read(text)
+    except Invalid as refused:
+        raise ValueError(refused.detail.rstrip(".")) from refused
 
 
 def plain(value: str) -> str:

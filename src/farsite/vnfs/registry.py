@@ -42,19 +42,28 @@ class Adapters:
                 f'There is no adapter "{name}". There are: {", ".join(known) or "none"}. Others are put into '
                 f"the directory that FARSITE_ADAPTER_DIR names."
             )
-        path = known[name]
+        return self.read(name, known[name])
+
+    def read(self, name: str, place: Path) -> Folder:
+        """The adapter that `folders` found in a place.
+
+        Raises:
+            Invalid: its folder is no adapter.
+        """
+        # Adapters that came in a bundle are links, which another import may point elsewhere.
+        path = place.resolve()
         if path not in self._read:
             folder = read(path)
             if folder.dictionary.name != name:
                 raise Invalid(
-                    f'{path / FILE} says that it is "{folder.dictionary.name}", but its folder is "{name}".'
+                    f'{place / FILE} says that it is "{folder.dictionary.name}", but its folder is "{name}".'
                 )
             self._read[path] = folder
         return self._read[path]
 
     def all_of(self) -> Sequence[Folder]:
         """Every adapter that can be read."""
-        return [self.get(name) for name in self.folders()]
+        return [self.read(name, path) for name, path in self.folders().items()]
 
     def _everywhere(self) -> Iterator[tuple[str, Path]]:
         for directory in self._directories:

@@ -40,7 +40,9 @@ SPELLED: Mapping[str, str] = {
 
 class CreateNs(Wire):
     nsd: Name
-    """Id, NSD id or name of an enabled NSD."""
+    """Id, NSD id or name of an enabled NSD; the name may have a range of versions behind it."""
+    certified_first: bool = False
+    """Of several that are meant, the best certified before the newest."""
     name: OptionalName = ""
     description: Text = ""
     metadata: Labels = Field(default_factory=dict)
@@ -84,6 +86,8 @@ class NsView(Wire):
     networks: list[NsNetwork]
     chains: list[Chain]
     metadata: dict[str, str]
+    nsd_choice: str
+    """Why it is of this NSD."""
     created_at: datetime
     version: int
     operation_id: str | None = None
@@ -126,6 +130,7 @@ def ns_view(
         networks=list(ns.networks),
         chains=list(ns.chains),
         metadata=dict(ns.metadata),
+        nsd_choice=ns.nsd_choice,
         created_at=ns.created_at,
         version=ns.version,
         operation_id=operation_id,
@@ -144,6 +149,7 @@ def create(body: CreateNs, context: Here, caller: Asker, request: Request, respo
             name=body.name,
             description=body.description,
             metadata=body.metadata,
+            certified_first=body.certified_first,
         )
     response.headers["Location"] = f"{request.url.path}/{ns.id}"
     return ns_view(ns)

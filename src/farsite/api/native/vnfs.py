@@ -51,7 +51,10 @@ SPELLED: Mapping[str, str] = {
 
 class CreateVnf(Wire):
     package: Name
-    """Id, VNFD id or product name of an enabled package."""
+    """Id, VNFD id or product name of an enabled package; the name may have a range of versions behind it
+    (`haproxy-lb>=1.2,<2`), and its vendor before it (`VENDOR/haproxy-lb`)."""
+    certified_first: bool = False
+    """Of several that are meant, the best certified before the newest."""
     name: OptionalName = ""
     description: Text = ""
     vim: Label = ""
@@ -172,6 +175,8 @@ class VnfView(Wire):
     ns_id: str | None
     profile: str
     metadata: dict[str, str]
+    package_choice: str
+    """Why it is of this package."""
     created_at: datetime
     version: int
     resources: list[Resource] | None = None
@@ -220,6 +225,7 @@ def vnf_view(vnf: VnfInstance, *, with_resources: bool = False, operation_id: st
         ns_id=vnf.ns_id,
         profile=vnf.profile,
         metadata=dict(vnf.metadata),
+        package_choice=vnf.package_choice,
         created_at=vnf.created_at,
         version=vnf.version,
         resources=list(vnf.resources) if with_resources else None,
@@ -240,6 +246,7 @@ def create(body: CreateVnf, context: Here, caller: Asker, request: Request, resp
             description=body.description,
             place=Place(vim=body.vim, region=body.region, zone=body.zone),
             metadata=body.metadata,
+            certified_first=body.certified_first,
         )
     response.headers["Location"] = f"{request.url.path}/{vnf.id}"
     return vnf_view(vnf)
