@@ -49,9 +49,8 @@ def read_public_key(text: str) -> bytes:
         key = b""
     if len(key) != KEY_BYTES:
         raise Invalid(
-            "This is no public key. Give the line that farsite catalogue key list -o json shows where the "
-            "key was "
-            "made: ed25519:BASE64."
+            "This is no public key. Give the line that farsite catalogue key list -o json shows where "
+            "the key was made: ed25519:BASE64."
         )
     return key
 
@@ -80,8 +79,7 @@ class SigningKeys:
         if not _write(self._directory / _OWN, content, is_new=True):
             raise Conflict(
                 f"There is a signing key already ({self._own_fingerprint()}). Whoever took our bundles "
-                "trusts that "
-                f"one; to sign with another, move {self._directory / _OWN} away first."
+                f"trusts that one; to sign with another, move {self._directory / _OWN} away first."
             )
         public = key.public_key().public_bytes_raw()
         self._put(name, public)
@@ -156,7 +154,7 @@ class SigningKeys:
                 if self._shown(name, read_public_key(told["public_key"])).is_own:
                     raise Conflict(
                         f'"{name}" is the key that signs our own bundles, which we go on trusting. Nothing '
-                        "was changed."
+                        f"was changed."
                     )
                 path.unlink(missing_ok=True)
                 return
