@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from farsite.assurance.intake import Intake
 from farsite.assurance.thresholds import Thresholds
 from farsite.catalogue.catalogue import Catalogue
+from farsite.catalogue.software_images import SoftwareImages
 from farsite.lifecycle.managing import Devices
 from farsite.model.clock import Clock
 from farsite.model.ids import VimId
@@ -31,6 +32,7 @@ class Context:
     keys: KeyDirectory
     subscription_keys: KeyDirectory
     devices: Devices
+    software_images: SoftwareImages
     feed: Feed
     intake: Intake
     thresholds: Thresholds
