@@ -127,6 +127,32 @@ class ConfigurationVersion(TypedDict):
     diff: str
 
 
+class InstalledSoftware(TypedDict):
+    version: str
+    sha256: str
+
+
+class FunctionSoftware(TypedDict):
+    running: str
+    previous: str
+    installed: list[InstalledSoftware]
+
+
+class Upgrade(TypedDict):
+    operation_id: str
+    state: str
+    started_at: str
+    ended_at: str | None
+    requested_by: str
+    cause: str
+    image: str
+    from_version: str
+    to_version: str
+    running_version: str
+    backup: str
+    said: str
+
+
 class FunctionProbe(TypedDict):
     name: str
     is_well: bool
@@ -1472,6 +1498,19 @@ class Client:
 
     def drift(self, vnf: str) -> Drift:
         return cast("Drift", self._get(f"/vnfs/{_in_path(vnf)}/configuration/drift"))
+
+    def software_of(self, vnf: str) -> FunctionSoftware:
+        """Which versions lie on the device and which runs; it is asked now."""
+        path = f"{ROOT}/vnfs/{_in_path(vnf)}/software"
+        return cast("FunctionSoftware", self.request("GET", path, timeout_s=_ASKING_VIM_S).json())
+
+    def upgrade(self, vnf: str, body: Document) -> Operation:
+        path = f"{ROOT}/vnfs/{_in_path(vnf)}/upgrade"
+        return cast("Operation", self.request("POST", path, body, timeout_s=_ASKING_VIM_S).json())
+
+    def upgrades_of(self, vnf: str) -> list[Upgrade]:
+        """What became of every upgrade, the newest first."""
+        return cast("list[Upgrade]", list(self._list(f"/vnfs/{_in_path(vnf)}/upgrades")))
 
     def function_health(self, vnf: str) -> list[FunctionProbe]:
         return cast("list[FunctionProbe]", self._get(f"/vnfs/{_in_path(vnf)}/function/health"))

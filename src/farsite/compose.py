@@ -32,6 +32,7 @@ from farsite.assurance.thresholds import Thresholds
 from farsite.assurance.vim_availability import VimAvailability
 from farsite.catalogue.catalogue import Catalogue
 from farsite.catalogue.exchange import Exchange
+from farsite.catalogue.software_images import SoftwareImages
 from farsite.lifecycle.managing import Devices
 from farsite.lifecycle.verbs import VERBS
 from farsite.lifecycle.waiting import DeploymentWatch
@@ -42,6 +43,7 @@ from farsite.model.errors import Conflict
 from farsite.model.ids import DEFAULT_PROJECT, VimId
 from farsite.model.node import Node, NodeState
 from farsite.model.operation import Operation
+from farsite.notifications.destinations import Destinations
 from farsite.notifications.feed import Feed
 from farsite.notifications.notifier import Notifier
 from farsite.placement.greedy import place
@@ -94,6 +96,11 @@ class Farsite:
         self.catalogue = Catalogue(settings, self.database, self.clock, adapters)
         self.exchange = Exchange(settings, self.database, self.clock, self.catalogue, adapters)
         self.devices = Devices(self.database, self.drivers, adapters, self.vnf_keys, self.clock)
+        self.software_images = SoftwareImages(
+            directory=settings.data_dir / "software",
+            destinations=Destinations(settings.allowed_destinations),
+            archive_path=self.catalogue.archive_path,
+        )
         self.notifier = Notifier(
             settings, self.database, self.feed, self.subscription_keys, READERS, self.clock
         )
@@ -120,6 +127,7 @@ class Farsite:
             drivers=self.drivers,
             devices=self.devices,
             watch=self.watch,
+            software_images=self.software_images,
             place=place,
             begin=self.begin,
             nudge=self.controls.kick,
@@ -186,6 +194,7 @@ class Farsite:
             keys=self.keys,
             subscription_keys=self.subscription_keys,
             devices=self.devices,
+            software_images=self.software_images,
             feed=self.feed,
             intake=self.intake,
             thresholds=self.thresholds,

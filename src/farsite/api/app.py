@@ -27,6 +27,7 @@ from farsite.api.native import (
     operations,
     packages,
     subscriptions,
+    upgrades,
     vim_audit,
     vims,
     vnf_credentials,
@@ -85,6 +86,7 @@ def make_app(context: Context) -> FastAPI:
         hosts,
         vim_audit,
         healing,
+        upgrades,
         vnf_credentials,
     ):
         app.include_router(part.router)

@@ -68,6 +68,7 @@ ROLES: Mapping[tuple[str, str], Role] = {
     ("DELETE", "/farsite/v1/catalogue/keys/{name}"): ADMINISTER,
     ("POST", "/farsite/v1/brokers/{broker}/jobs/next"): Role.BROKER,
     ("PUT", "/farsite/v1/brokers/{broker}/jobs/{job}/answer"): Role.BROKER,
+    ("GET", "/farsite/v1/brokers/{broker}/jobs/{job}/image"): Role.BROKER,
     ("POST", "/farsite/v1/intake/alertmanager"): TELL,
     ("POST", "/farsite/v1/intake/collectd"): TELL,
     ("POST", "/farsite/v1/intake/webhook"): TELL,

@@ -8,6 +8,7 @@ from farsite.assurance.intake import Intake
 from farsite.assurance.thresholds import Thresholds
 from farsite.catalogue.catalogue import Catalogue
 from farsite.catalogue.exchange import Exchange
+from farsite.catalogue.software_images import SoftwareImages
 from farsite.lifecycle.managing import Devices
 from farsite.model.clock import Clock
 from farsite.model.ids import VimId
@@ -33,6 +34,7 @@ class Context:
     keys: KeyDirectory
     subscription_keys: KeyDirectory
     devices: Devices
+    software_images: SoftwareImages
     feed: Feed
     intake: Intake
     thresholds: Thresholds

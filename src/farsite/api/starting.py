@@ -31,6 +31,8 @@ from farsite.lifecycle.placing import check_place
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_ns import TerminateNs
 from farsite.lifecycle.terminate_vnf import TerminateVnf, check_grace
+from farsite.lifecycle.upgrade_vnf import UpgradeVnf
+from farsite.lifecycle.upgrade_vnf import check as check_upgrade
 from farsite.lifecycle.verbs import VERBS
 from farsite.model.access import VNF_SIGNATURE, Caller
 from farsite.model.configuration import Configuration
@@ -197,6 +199,21 @@ def configure_vnf(
         )
         check_configuration(connection, vnf, want)
         return _start(connection, context, caller, "configure_vnf", vnf.id, want)
+
+
+def upgrade_vnf(context: Context, caller: Caller, key: str, want: UpgradeVnf) -> Operation:
+    """Upgrade the software inside a VNF.
+
+    Raises:
+        NotFound: no such VNF instance, or nobody has said how it is managed.
+        NotSupported: its adapter cannot upgrade.
+        Conflict: it is not instantiated, or an operation works on it.
+        Invalid: neither an image nor a version is named, or the time to confirm is out of bounds.
+    """
+    with context.database.transaction() as connection:
+        vnf = instances.get_vnf(connection, caller.project_id, key)
+        check_upgrade(connection, vnf, want, context.devices.adapters)
+        return _start(connection, context, caller, "upgrade_vnf", vnf.id, want)
 
 
 def terminate_vnf(context: Context, caller: Caller, key: str, want: TerminateVnf) -> Operation:

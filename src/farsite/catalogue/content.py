@@ -4,7 +4,7 @@ An archive that was onboarded is opened with the same suspicion again: every bou
 """
 
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 from farsite.descriptors.archive import Archive, open_archive
 from farsite.descriptors.csar import read_frame
@@ -27,7 +27,13 @@ def vnfd_files(archive_path: Path) -> dict[str, bytes]:
         return {path: archive.read(path) for path in paths if path in archive}
 
 
-def read_artifact(archive_path: Path, path: str, into: BinaryIO) -> None:
+class Writes(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, chunk: bytes, /) -> int: ...
+
+
+def read_artifact(archive_path: Path, path: str, into: Writes) -> None:
     """Write one file of the archive.
 
     Raises:

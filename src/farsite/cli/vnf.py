@@ -12,6 +12,8 @@ from farsite.cli.links import links
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.cli.vnf_config import app as config
 from farsite.cli.vnf_credential import app as credential
+from farsite.cli.vnf_software import app as software
+from farsite.cli.vnf_software import upgrade
 from farsite.cli.waiting import Timeout, Wait, accepted
 from farsite.client import Client, Climb, Port, Vnf
 from farsite.model.errors import Invalid
@@ -24,6 +26,8 @@ app = App(
 
 app.command(credential)
 app.command(config)
+app.command(software)
+app.command(upgrade)
 
 Link = Annotated[
     list[str] | None,

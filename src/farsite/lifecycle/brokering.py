@@ -15,11 +15,13 @@ from farsite.model.clock import Clock
 from farsite.model.errors import VnfUnreachable
 from farsite.model.ids import new_id
 from farsite.model.management import Management
+from farsite.model.software import DeviceSoftware, SoftwareImage
 from farsite.secrets import KeyDirectory
 from farsite.store import brokers
 from farsite.store.database import Connection, Database
 from farsite.vnfs.adapter import About, ErrorCode, Outcome, Plan, Probed, Running, Sample, Wanted
 from farsite.vnfs.broker.jobs import (
+    SINCE,
     Answer,
     Job,
     JobAccess,
@@ -28,6 +30,7 @@ from farsite.vnfs.broker.jobs import (
     error_of,
     job_to_json,
 )
+from farsite.vnfs.software import ImageContent
 
 _FIRST_LOOK_S = 0.02
 _LAST_LOOK_S = 0.25
@@ -91,7 +94,20 @@ class Mailbox:
         return brokers.get(connection, management.project_id, management.broker).heard_at
 
 
-_CHANGING = frozenset({JobVerb.APPLY, JobVerb.CONFIRM, JobVerb.REVERT})
+_CHANGING = frozenset(
+    {
+        JobVerb.APPLY,
+        JobVerb.CONFIRM,
+        JobVerb.REVERT,
+        JobVerb.RECEIVE,
+        JobVerb.INSTALL,
+        JobVerb.UPGRADE,
+        JobVerb.DISCARD,
+    }
+)
+_LEAST_BYTES_PER_S = 256 * 1024
+"""What a way to a device has to carry of an image."""
+_UNPACKS_S = 300.0
 
 
 class BrokeredAdapter:
@@ -154,6 +170,40 @@ class BrokeredAdapter:
         """See `Adapter.metrics`."""
         return (await self._ask(JobVerb.METRICS)).metrics
 
+    async def software(self) -> DeviceSoftware:
+        """See `Upgrades.software`."""
+        found = (await self._ask(JobVerb.SOFTWARE)).software
+        assert found is not None
+        return found
+
+    async def examine(self, image: SoftwareImage | None) -> Sequence[Probed]:
+        """See `Upgrades.examine`."""
+        return (await self._ask(JobVerb.EXAMINE, image=image)).health
+
+    async def receive(self, image: SoftwareImage, content: ImageContent, *, change_id: str) -> None:  # noqa: ARG002
+        """See `Upgrades.receive`. The broker reads the content from us, over its own connection."""
+        within_s = image.size_bytes / _LEAST_BYTES_PER_S + _UNPACKS_S
+        await self._ask(JobVerb.RECEIVE, image=image, change_id=change_id, within_s=within_s)
+
+    async def install(self, image: SoftwareImage, *, change_id: str) -> str:
+        """See `Upgrades.install`."""
+        answer = await self._ask(JobVerb.INSTALL, image=image, change_id=change_id, within_s=_UNPACKS_S)
+        return answer.installed
+
+    async def upgrade(self, version: str, against: str, *, change_id: str, confirm_within_s: float) -> None:
+        """See `Upgrades.upgrade`."""
+        await self._ask(
+            JobVerb.UPGRADE,
+            software_version=version,
+            against=against,
+            change_id=change_id,
+            confirm_within_s=confirm_within_s,
+        )
+
+    async def discard(self, image: SoftwareImage, version: str, *, change_id: str) -> None:
+        """See `Upgrades.discard`."""
+        await self._ask(JobVerb.DISCARD, image=image, software_version=version, change_id=change_id)
+
     async def close(self) -> None:
         """Nothing is held between calls."""
 
@@ -166,6 +216,10 @@ class BrokeredAdapter:
         plan: Plan | None = None,
         change_id: str = "",
         confirm_within_s: float = 0.0,
+        image: SoftwareImage | None = None,
+        software_version: str = "",
+        against: str = "",
+        within_s: float = _WAITS_S,
     ) -> Answer:
         now = self._mailbox.clock.now()
         job = Job(
@@ -177,13 +231,17 @@ class BrokeredAdapter:
             access=self._access,
             parameters=self._management.parameters,
             keep_in=self._management.keep_in,
-            deadline_at=now + timedelta(seconds=max(_WAITS_S, confirm_within_s)),
+            deadline_at=now + timedelta(seconds=max(within_s, confirm_within_s)),
             document=wanted.document if wanted else None,
             secrets=wanted.secrets if wanted else {},
             running=running,
             plan=plan,
             change_id=change_id,
             confirm_within_s=confirm_within_s,
+            image=image,
+            software_version=software_version,
+            against=against,
+            version=SINCE.get(verb, 1),
         )
         answer = await self._mailbox.done(self._management, job)
         if answer.fault is not None:

@@ -10,6 +10,7 @@ from farsite.lifecycle.operate_vnf import OPERATE_VNF
 from farsite.lifecycle.scale_vnf import SCALE_VNF
 from farsite.lifecycle.terminate_ns import TERMINATE_NS
 from farsite.lifecycle.terminate_vnf import TERMINATE_VNF
+from farsite.lifecycle.upgrade_vnf import UPGRADE_VNF
 from farsite.lifecycle.world import World
 from farsite.workflow.saga import Saga
 
@@ -23,6 +24,7 @@ VERBS: dict[str, Saga[World]] = {
         CHANGE_VNF_CONNECTIVITY,
         CHANGE_VNF_PACKAGE,
         CONFIGURE_VNF,
+        UPGRADE_VNF,
         TERMINATE_VNF,
         INSTANTIATE_NS,
         TERMINATE_NS,

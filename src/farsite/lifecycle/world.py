@@ -3,16 +3,31 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
 from farsite.lifecycle.managing import Devices
 from farsite.lifecycle.waiting import DeploymentWatch
 from farsite.model.ids import VimId
 from farsite.model.operation import Operation
+from farsite.model.software import SoftwareImage
 from farsite.placement.problem import Placer
 from farsite.settings import Settings
 from farsite.store.database import Connection, Database
 from farsite.vims.registry import Drivers
 from farsite.workflow.saga import Running
+
+
+class ImagesAtRest(Protocol):
+    """Where images of functions' software lie."""
+
+    async def stored(self, image: SoftwareImage) -> Path:
+        """The file of an image, whole; brought here first where it is not here yet.
+
+        Raises:
+            Refused, Failed: it cannot be had, is another one, or has no room here.
+        """
+        ...
 
 
 @dataclass(slots=True)
@@ -24,6 +39,7 @@ class World:
     drivers: Drivers
     devices: Devices
     watch: DeploymentWatch
+    software_images: ImagesAtRest
     place: Placer
     begin: Callable[[Connection, Operation], None]
     """Records and enqueues a further operation in the caller's transaction."""

@@ -30,6 +30,11 @@ TERMINAL = frozenset({OperationState.COMPLETED, OperationState.FAILED, Operation
 CONFIGURE = "CONFIGURE"
 """The type of operations that change the inside of a VNF. ETSI's lifecycle interfaces know no such type, so
 they leave these out."""
+UPGRADE = "UPGRADE"
+"""The type of operations that change the software inside a VNF. ETSI's CHANGE_VNFPKG replaces the function's
+package; of this it knows nothing either."""
+INSIDE = frozenset({CONFIGURE, UPGRADE})
+"""Types of operations that ETSI's lifecycle interfaces leave out."""
 
 TRANSITIONS: Mapping[OperationState, frozenset[OperationState]] = {
     OperationState.STARTING: frozenset({OperationState.PROCESSING, OperationState.ROLLED_BACK}),

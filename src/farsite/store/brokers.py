@@ -150,6 +150,19 @@ def vnf_of_job(connection: sa.Connection, project_id: ProjectId, broker: str, jo
     return VnfInstanceId(found)
 
 
+def job_of(connection: sa.Connection, project_id: ProjectId, broker: str, job_id: str) -> JobRow:
+    """A job that has no answer yet.
+
+    Raises:
+        NotFound: nobody waits for it any more.
+    """
+    vnf_id = vnf_of_job(connection, project_id, broker, job_id)
+    job = connection.execute(sa.select(broker_jobs.c.job).where(broker_jobs.c.id == job_id)).scalar()
+    if job is None:
+        raise NotFound(f"Job {job_id} of broker {broker} is answered already.")
+    return JobRow(id=job_id, vnf_id=vnf_id, job=job)
+
+
 def put_answer(connection: sa.Connection, job_id: str, answer: bytes) -> None:
     """Keep an answer, and forget the job with its secrets. The first answer counts."""
     connection.execute(

@@ -1,6 +1,6 @@
 """Operation occurrences, the one-at-a-time lock, effects done exactly once, and step progress."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -113,10 +113,14 @@ def page(
     ask: Ask,
     *,
     kind: InstanceKind | None = None,
-    but: str = "",
+    but: Collection[str] = (),
 ) -> Page[Operation]:
-    """Operations, newest first; `but` is a type that is left out."""
-    narrow = None if kind is None else sa.and_(operations.c.kind == kind.value, operations.c.type != but)
+    """Operations, newest first; `but` are types that are left out."""
+    narrow = (
+        None
+        if kind is None
+        else sa.and_(operations.c.kind == kind.value, operations.c.type.not_in(list(but)))
+    )
     return select_page(
         connection,
         operations,

@@ -696,6 +696,17 @@ vnf_configurations = sa.Table(
     sa.Index("ix_vnf_configurations_state", "vnf_id", "state"),
 )
 
+vnf_upgrades = sa.Table(
+    "vnf_upgrades",
+    metadata,
+    sa.Column("operation_id", sa.String(36), primary_key=True),
+    sa.Column("vnf_id", sa.String(36), sa.ForeignKey("vnf_instances.id", ondelete="CASCADE"), nullable=False),
+    _project(),
+    sa.Column("started_at", UtcTime, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Index("ix_vnf_upgrades_vnf", "vnf_id", "started_at"),
+)
+
 brokers = sa.Table(
     "brokers",
     metadata,

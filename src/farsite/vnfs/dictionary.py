@@ -14,7 +14,8 @@ executed here.
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import resources
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Literal, Self
@@ -98,6 +99,48 @@ class Meaning(_Strict):
     code: ErrorCode
 
 
+class Readiness(_Strict):
+    """A command that ends with status 0 where the device can be upgraded, and says why not otherwise."""
+
+    name: str
+    command: str
+
+
+class Software(_Strict):
+    """How the product's software is changed inside a function. The shell variables `IMAGE` (path of the file
+    that was received), `SHA256` (its digest) and `VERSION` are set where a command has them."""
+
+    directory: str
+    """Where its versions lie; when it comes out empty, this function's software is not kept in versions."""
+    chosen: str
+    """File that says which version shall run."""
+    installed: str
+    """Command that prints a line per installed version."""
+    version: str = r"^(?P<version>\S+)(?: (?P<sha256>[0-9a-f]{64}))?$"
+    """Pattern of such a line: the groups `version` and, where the device knows it, `sha256` of the image."""
+    running: str
+    """Command that prints the version at work, by the word of what is at work."""
+    previous: str = ""
+    """Command that prints the version that was at work before."""
+    ready: tuple[Readiness, ...] = ()
+    install: str
+    """Installs `IMAGE`, whose digest is `SHA256`, beside what runs, and prints its version. May be run
+    twice."""
+    remove: str
+    """Removes `VERSION`, which does not run; absent is success."""
+    check: str = ""
+    """Whether `VERSION`, which is installed and does not run, finds the configuration right."""
+    activate: str
+    """Makes `VERSION` run with the configuration that is in place, and ends when it does. Going back is the
+    same command with the version of before."""
+    room: float = Field(default=3.0, ge=1)
+    """How many times its size an image needs below `directory`."""
+    within_s: float = Field(default=60.0, ge=2, le=600)
+    """How long an upgrade stands unconfirmed, unless the operator says otherwise."""
+    steady_s: float = Field(default=2.0, ge=0, le=120)
+    """How long the function has to be well in a row."""
+
+
 class Dictionary(_Strict):
     """The content of `adapter.yaml`."""
 
@@ -136,6 +179,8 @@ class Dictionary(_Strict):
     errors: tuple[Meaning, ...] = ()
     secrets: tuple[str, ...] = ()
     """Patterns of what nobody may read in the places' texts, with the group `secret`."""
+    software: Software | None = None
+    """Of method `shell`; None: the software cannot be changed inside the function."""
     atomicity: Atomicity = Atomicity.GUARDED
 
     @field_validator("parameters", mode="before")
@@ -161,6 +206,8 @@ class Dictionary(_Strict):
         if self.access.method in ("rest", "function"):
             if not self.module:
                 raise ValueError(f"method {self.access.method} needs a module")
+            if self.software is not None:
+                raise ValueError("software is a section of method shell")
             return self
         if not self.activate:
             raise ValueError("method shell needs activate")
@@ -183,9 +230,8 @@ class Dictionary(_Strict):
     def verbs(self) -> frozenset[Verb]:
         if self.access.method in ("rest", "function"):
             return frozenset({Verb.HEALTH, Verb.METRICS})
-        return frozenset(
-            verb for verb, has in ((Verb.HEALTH, self.health), (Verb.METRICS, self.metrics)) if has
-        )
+        having = ((Verb.HEALTH, self.health), (Verb.METRICS, self.metrics), (Verb.UPGRADE, self.software))
+        return frozenset(verb for verb, has in having if has)
 
 
 def _told(read: Callable[[str], str], text: str) -> str:
@@ -202,6 +248,13 @@ def plain(value: str) -> str:
     return str(ip_interface(value)) if "/" in value else str(ip_address(value))
 
 
+@cache
+def _shared() -> Mapping[str, str]:
+    """Templates that every folder may include, as `farsite/NAME`."""
+    directory = resources.files("farsite.vnfs").joinpath("shared")
+    return {f"farsite/{one.name}": one.read_text(encoding="utf-8") for one in directory.iterdir()}
+
+
 class Folder:
     """A dictionary with its templates, read once."""
 
@@ -209,7 +262,7 @@ class Folder:
         self.dictionary = dictionary
         self.where = where
         self._environment = ImmutableSandboxedEnvironment(
-            loader=DictLoader(dict(templates)),
+            loader=DictLoader({**_shared(), **templates}),
             undefined=StrictUndefined,
             autoescape=False,
             trim_blocks=True,
@@ -359,6 +412,7 @@ def _try_patterns(path: Path, dictionary: Dictionary) -> None:
         *(one.expect for one in dictionary.health),
         *(one.pattern for one in dictionary.metrics),
         *dictionary.secrets,
+        *([dictionary.software.version] if dictionary.software else []),
     ]
     for pattern in patterns:
         try:
@@ -368,6 +422,8 @@ def _try_patterns(path: Path, dictionary: Dictionary) -> None:
     for metric in dictionary.metrics:
         if "value" not in re.compile(metric.pattern).groupindex:
             raise Invalid(f"{path}: the pattern of metric {metric.name} has no group named value.")
+    if dictionary.software and "version" not in re.compile(dictionary.software.version).groupindex:
+        raise Invalid(f"{path}: the pattern software.version has no group named version.")
     for pattern in dictionary.secrets:
         if "secret" not in re.compile(pattern).groupindex:
             raise Invalid(f"{path}: the pattern {pattern!r} has no group named secret.")

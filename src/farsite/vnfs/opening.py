@@ -8,7 +8,7 @@ from farsite.vnfs.adapter import Adapter
 from farsite.vnfs.dictionary import Folder
 from farsite.vnfs.management import MANAGEMENT_PORT
 from farsite.vnfs.rest_adapter import RestAdapter
-from farsite.vnfs.shell_adapter import ShellAdapter
+from farsite.vnfs.shell_software import ShellSoftware
 from farsite.vnfs.transports.https import HttpsAccess, HttpsClient
 from farsite.vnfs.transports.inside import InsideClient
 from farsite.vnfs.transports.passage import Through
@@ -90,4 +90,4 @@ def open_device(
         ),
         through,
     )
-    return ShellAdapter(folder, shell, device=device, parameters=parameters, keep_in=keep_in)
+    return ShellSoftware(folder, shell, device=device, parameters=parameters, keep_in=keep_in)

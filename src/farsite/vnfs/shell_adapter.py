@@ -81,7 +81,7 @@ class ShellAdapter:
             told = await self._run(self._command(self._folder.dictionary.version))
             version = told.output.strip().splitlines()[0] if told.output.strip() else ""
         return Running(
-            texts={name: self._hidden(text) for name, text in _sections(ran.output).items()},
+            texts={name: self._hidden(text) for name, text in sections(ran.output).items()},
             version=version,
             digest=hashlib.sha256(ran.output.encode()).hexdigest(),
         )
@@ -216,7 +216,7 @@ class ShellAdapter:
         for place in places:
             path = shlex.quote(self._path(place))
             command = self._command(place.fetch) if place.fetch else f"[ ! -e {path} ] || cat {path}"
-            lines += _section(place.name, command)
+            lines += section(place.name, command)
         return "\n".join(lines) + "\n"
 
     async def _candidates(self, texts: Mapping[str, str]) -> Mapping[str, str]:
@@ -230,13 +230,13 @@ class ShellAdapter:
         for place in self._folder.dictionary.places:
             if place.name in texts:
                 canonical = self._command(place.canonical) if place.canonical else "cat"
-                lines += _section(place.name, f"{{ {canonical}\n}} <{place.name}")
+                lines += section(place.name, f"{{ {canonical}\n}} <{place.name}")
         ran = await self._run("\n".join(lines), given=self._archive(texts, by_name=True))
         if ran.status == 65:
             raise self._fault("finds the configuration wrong; nothing was changed", ran.words)
         if ran.status:
             raise self._fault("could not look at the configuration; nothing was changed", ran.words)
-        return _sections(ran.output)
+        return sections(ran.output)
 
     def _archive(self, texts: Mapping[str, str], *, by_name: bool = False) -> bytes:
         """What `guard.sh` takes: scripts, the list of files, contents. `check` finds candidates by their "
@@ -257,14 +257,7 @@ class ShellAdapter:
                 for place in places
             },
         }
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as archive:
-            for name, text in files.items():
-                content = text.encode()
-                entry = tarfile.TarInfo(name)
-                entry.size, entry.mode = len(content), 0o600
-                archive.addfile(entry, io.BytesIO(content))
-        return packed.getvalue()
+        return packed(files)
 
     # What its answers mean.
 
@@ -312,7 +305,19 @@ class ShellAdapter:
                 return self._fault(f"ended a guarded change with status {status}", words)
 
 
-def _section(name: str, command: str) -> list[str]:
+def packed(files: Mapping[str, str]) -> bytes:
+    """A tar archive of texts by their paths."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for name, text in files.items():
+            body = text.encode()
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(body), 0o600
+            archive.addfile(entry, io.BytesIO(body))
+    return content.getvalue()
+
+
+def section(name: str, command: str) -> list[str]:
     """Shell lines that print what a command prints as a section; its failure is that of the whole."""
     return [
         f'out=$({command}\n) || {{ echo "$out"; exit 66; }}',
@@ -321,7 +326,7 @@ def _section(name: str, command: str) -> list[str]:
     ]
 
 
-def _sections(output: str) -> dict[str, str]:
+def sections(output: str) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in output.split("\n"):

@@ -32,9 +32,9 @@ from farsite.workflow.saga import Sagas
 
 log = structlog.get_logger()
 
-WORKFLOW_VERSION = "2"
+WORKFLOW_VERSION = "3"
 """Raised with every change of a workflow body that a recorded history could not be replayed on."""
-REPLAYED_VERSIONS: tuple[str, ...] = ("1",)
+REPLAYED_VERSIONS: tuple[str, ...] = ("1", "2")
 """Older versions whose recorded histories this program's workflow body replays: it branches, by what is
 recorded, where it differs from theirs. Work of any other version is left to processes that run it."""
 

@@ -1,7 +1,8 @@
 """Brokers: made known by administrators, and the API by which they fetch jobs and answer them.
 
 A broker of a third party implements two requests: `POST .../jobs/next`, which waits until there is something
-to do, and `PUT .../jobs/{id}/answer`. Both may be repeated; a job is offered until it is answered.
+to do, and `PUT .../jobs/{id}/answer`. Both may be repeated; a job is offered until it is answered. One that
+upgrades software reads images at `GET .../jobs/{id}/image`.
 """
 
 import asyncio
@@ -9,22 +10,25 @@ import json
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field, JsonValue
 
 from farsite.api.auth import Asker, KnownCallers, broker_token
 from farsite.api.filters import link_next, page_in_memory
 from farsite.api.wire import ROOT, Here, ObjectName, Wire, asks
 from farsite.model.access import Role
-from farsite.model.errors import Invalid
+from farsite.model.errors import Invalid, NotFound
+from farsite.model.ids import VnfInstanceId
 from farsite.model.query import Ask
 from farsite.store import brokers, tokens
 from farsite.store.brokers import JobRow
-from farsite.vnfs.broker.jobs import answer_from_json, answer_to_json
+from farsite.vnfs.broker.jobs import answer_from_json, answer_to_json, job_from_json, not_understood
+from farsite.vnfs.software import ImageFile
 
 router = APIRouter(prefix=f"{ROOT}/brokers", tags=["Brokers"])
 
 _LOOK_S = 0.1
+_MOST_BYTES = 4 * 1024 * 1024
 
 
 class CreateBroker(Wire):
@@ -120,7 +124,8 @@ async def next_jobs(broker: str, body: Next, context: Here, caller: Asker) -> li
             brokers.waiting_for, project_id, broker, but=body.known, at_most=body.at_most
         )
         if found or context.clock.monotonic_s() >= ends or context.serving_ends.is_set():
-            return [_opened(context, one) for one in found]
+            jobs = [_opened(context, one) for one in found]
+            return [one for one in jobs if await _is_understood(context, broker, body.version, one)]
         await asyncio.sleep(_LOOK_S)
 
 
@@ -136,6 +141,35 @@ async def answer(broker: str, job: str, body: dict[str, JsonValue], context: Her
     vnf_id = await context.database.run(brokers.vnf_of_job, caller.project_id, broker, job)
     sealed = context.devices.keys.encrypt(vnf_id, {"answer": json.dumps(answer_to_json(given))})
     await context.database.run(brokers.put_answer, job, sealed)
+
+
+@router.get("/{broker}/jobs/{job}/image", response_class=Response)
+async def image(
+    broker: str,
+    job: str,
+    context: Here,
+    caller: Asker,
+    offset: Annotated[int, Query(ge=0)] = 0,
+    most_bytes: Annotated[int, Query(ge=1, le=_MOST_BYTES)] = _MOST_BYTES,
+) -> Response:
+    """A piece of the image that a job speaks of; empty at its end."""
+    row = await context.database.run(brokers.job_of, caller.project_id, broker, job)
+    spoken_of = job_from_json(_opened(context, row)).image
+    if spoken_of is None:
+        raise NotFound(f"Job {job} of broker {broker} speaks of no image.")
+    path = await context.software_images.stored(spoken_of)
+    return Response(await ImageFile(path).read(offset, most_bytes), media_type="application/octet-stream")
+
+
+async def _is_understood(context: Here, broker: str, understood: int, job: dict[str, JsonValue]) -> bool:
+    """Whether the broker may be given the job; one of a later version is answered in its place."""
+    asked = job_from_json(job)
+    if asked.version <= understood:
+        return True
+    said = answer_to_json(not_understood(asked.id, broker, asked.version, understood))
+    sealed = context.devices.keys.encrypt(VnfInstanceId(asked.device), {"answer": json.dumps(said)})
+    await context.database.run(brokers.put_answer, asked.id, sealed)
+    return False
 
 
 def _opened(context: Here, row: JobRow) -> dict[str, JsonValue]:

@@ -22,7 +22,7 @@ from farsite.api.sol003.subscription_shapes import (
 )
 from farsite.api.sol013 import SubscriptionAuthentication, Uri
 from farsite.model.access import Caller
-from farsite.model.operation import CONFIGURE, Operation, OperationState, ResourceChange
+from farsite.model.operation import INSIDE, Operation, OperationState, ResourceChange
 from farsite.model.subscription import Interface, Subscription, Verbosity, notification_id
 from farsite.model.vnf import VnfIdentity
 from farsite.notifications.dialects import Message
@@ -121,7 +121,7 @@ class LcmReader:
         if kind == _OCCURRENCE:
             body = cast("Mapping[str, object]", told.body)
             # What is asked of an operation is told too, and is no change of its state.
-            if body["kind"] != "vnf" or body["type"] == CONFIGURE:
+            if body["kind"] != "vnf" or body["type"] in INSIDE:
                 return False
             if body["control"] is not None or body["cancel"] is not None:
                 return False

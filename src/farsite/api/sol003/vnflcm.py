@@ -48,7 +48,7 @@ from farsite.lifecycle.create_vnf import create_vnf, delete_vnf
 from farsite.lifecycle.modify_vnf import ModifyVnf, modify_vnf
 from farsite.model.access import Caller
 from farsite.model.errors import Conflict, NotFound
-from farsite.model.operation import CONFIGURE, Control, InstanceKind, Operation
+from farsite.model.operation import INSIDE, Control, InstanceKind, Operation
 from farsite.model.package import VnfPackage
 from farsite.model.vnf import VnfInstance
 from farsite.store import instances, operations, packages, vims
@@ -280,7 +280,7 @@ def list_op_occs(
     """Query operation occurrences of VNFs, newest first."""
     selector = selector_of(request, attributes=occurrence_shapes.OP_OCC)
     with context.database.transaction() as connection:
-        page = operations.page(connection, caller.project_id, ask, kind=InstanceKind.VNF, but=CONFIGURE)
+        page = operations.page(connection, caller.project_id, ask, kind=InstanceKind.VNF, but=INSIDE)
         with_changes = selector.shows("resourceChanges", occurrence_shapes.OP_OCC_EXCLUDED)
         shown = [
             _op_occ(connection, one, spoken) if with_changes else occurrence_shapes.op_occ(one, spoken)
@@ -308,7 +308,7 @@ def _op_occ(connection: Connection, operation: Operation, spoken: Spoken) -> dic
 def _occurrence(context: Context, caller: Caller, op_occ_id: str) -> Operation:
     with context.database.transaction() as connection:
         operation = operations.get(connection, caller.project_id, op_occ_id)
-    if operation.kind is not InstanceKind.VNF or operation.type == CONFIGURE:
+    if operation.kind is not InstanceKind.VNF or operation.type in INSIDE:
         raise NotFound(
             f"Operation {op_occ_id} is not one of a VNF's lifecycle. See farsite op show {op_occ_id}."
         )

@@ -14,10 +14,12 @@ from pydantic import TypeAdapter
 
 from farsite.model.configuration import Configuration
 from farsite.model.errors import Conflict, FarsiteError, Invalid, NotSupported, VnfFault, VnfUnreachable
+from farsite.model.software import DeviceSoftware, SoftwareImage
 from farsite.vnfs.adapter import Outcome, Plan, Probed, Running, Sample
 
-VERSION = 1
-"""Raised when a broker of the version before could not understand a job."""
+VERSION = 2
+"""Raised when a broker of the version before could not understand a job. 2: the calls that upgrade
+software."""
 
 
 class JobVerb(StrEnum):
@@ -31,6 +33,25 @@ class JobVerb(StrEnum):
     OUTCOME = "outcome"
     HEALTH = "health"
     METRICS = "metrics"
+    SOFTWARE = "software"
+    EXAMINE = "examine"
+    RECEIVE = "receive"
+    INSTALL = "install"
+    UPGRADE = "upgrade"
+    DISCARD = "discard"
+
+
+_UPGRADES = (
+    JobVerb.SOFTWARE,
+    JobVerb.EXAMINE,
+    JobVerb.RECEIVE,
+    JobVerb.INSTALL,
+    JobVerb.UPGRADE,
+    JobVerb.DISCARD,
+)
+SINCE: Mapping[JobVerb, int] = dict.fromkeys(_UPGRADES, 2)
+"""The version that brought a call; 1 where none is named. A job is of the version of its call, so that older
+brokers go on with what they understand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +86,11 @@ class Job:
     plan: Plan | None = None
     change_id: str = ""
     confirm_within_s: float = 0.0
-    version: int = VERSION
+    image: SoftwareImage | None = None
+    """Its content is read at `.../jobs/{id}/image`."""
+    software_version: str = ""
+    against: str = ""
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +113,9 @@ class Answer:
     outcome: Outcome | None = None
     health: tuple[Probed, ...] = ()
     metrics: tuple[Sample, ...] = ()
+    software: DeviceSoftware | None = None
+    installed: str = ""
+    """The version that was in an image."""
     fault: Fault | None = None
 
 
@@ -118,6 +146,15 @@ def answer_from_json(body: object) -> Answer:
     ValueError: it is no answer.
     """
     return _ANSWER.validate_python(body)
+
+
+def not_understood(job_id: str, broker: str, version: int, understood: int) -> Answer:
+    """The answer to a job that is of a later version than a broker understands."""
+    said = (
+        f"The broker {broker} understands jobs up to version {understood}, and this one is of version "
+        f"{version}. Nothing was done. Upgrade the broker."
+    )
+    return Answer(job_id=job_id, fault=Fault(kind=NotSupported.__name__, detail=said))
 
 
 def fault_of(error: FarsiteError) -> Fault:

@@ -2,16 +2,21 @@
 
 from farsite.model.configuration import Configuration
 from farsite.model.errors import FarsiteError, Invalid, NotSupported
+from farsite.model.software import SoftwareImage
 from farsite.vnfs.adapter import Adapter, Plan, Wanted
 from farsite.vnfs.broker.jobs import VERSION, Answer, Job, JobVerb, fault_of
 from farsite.vnfs.opening import DeviceAccess, open_device
 from farsite.vnfs.registry import Adapters
-from farsite.vnfs.shell_adapter import ShellAdapter
+from farsite.vnfs.shell_software import ShellSoftware
+from farsite.vnfs.software import ImageContent, upgrades
 from farsite.vnfs.transports.local import LocalShell
 
 
-async def perform(job: Job, adapters: Adapters, *, allow_local: bool = False) -> Answer:
-    """Make the call; every refusal, fault and silence of the device is an answer too."""
+async def perform(
+    job: Job, adapters: Adapters, *, allow_local: bool = False, content: ImageContent | None = None
+) -> Answer:
+    """Make the call; every refusal, fault and silence of the device is an answer too. `content` is that of
+    the image that the job speaks of."""
     try:
         if job.version > VERSION:
             raise NotSupported(
@@ -20,7 +25,7 @@ async def perform(job: Job, adapters: Adapters, *, allow_local: bool = False) ->
             )
         adapter = _opened(job, adapters, allow_local=allow_local)
         try:
-            return await _called(adapter, job)
+            return await _called(adapter, job, content)
         finally:
             await adapter.close()
     except FarsiteError as error:
@@ -51,10 +56,12 @@ def _opened(job: Job, adapters: Adapters, *, allow_local: bool) -> Adapter:
         )
     if folder.dictionary.access.method != "shell":
         raise Invalid(f"{job.name} is no shell (adapter {job.adapter}). Name the device's address.")
-    return ShellAdapter(folder, LocalShell(), device=job.name, parameters=job.parameters, keep_in=job.keep_in)
+    return ShellSoftware(
+        folder, LocalShell(), device=job.name, parameters=job.parameters, keep_in=job.keep_in
+    )
 
 
-async def _called(adapter: Adapter, job: Job) -> Answer:
+async def _called(adapter: Adapter, job: Job, content: ImageContent | None) -> Answer:
     match job.verb:
         case JobVerb.FETCH:
             return Answer(job_id=job.id, running=await adapter.fetch())
@@ -78,7 +85,32 @@ async def _called(adapter: Adapter, job: Job) -> Answer:
             return Answer(job_id=job.id, health=tuple(await adapter.health()))
         case JobVerb.METRICS:
             return Answer(job_id=job.id, metrics=tuple(await adapter.metrics()))
+        case JobVerb.SOFTWARE:
+            return Answer(job_id=job.id, software=await upgrades(adapter).software())
+        case JobVerb.EXAMINE:
+            return Answer(job_id=job.id, health=tuple(await upgrades(adapter).examine(job.image)))
+        case JobVerb.RECEIVE:
+            assert content is not None
+            await upgrades(adapter).receive(_image(job), content, change_id=job.change_id)
+        case JobVerb.INSTALL:
+            installed = await upgrades(adapter).install(_image(job), change_id=job.change_id)
+            return Answer(job_id=job.id, installed=installed)
+        case JobVerb.UPGRADE:
+            await upgrades(adapter).upgrade(
+                job.software_version,
+                job.against,
+                change_id=job.change_id,
+                confirm_within_s=job.confirm_within_s,
+            )
+        case JobVerb.DISCARD:
+            await upgrades(adapter).discard(_image(job), job.software_version, change_id=job.change_id)
     return Answer(job_id=job.id)
+
+
+def _image(job: Job) -> SoftwareImage:
+    if job.image is None:
+        raise Invalid(f"Job {job.id} ({job.verb}) names no image.")
+    return job.image
 
 
 def _wanted(job: Job) -> Wanted:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx2
 import structlog
 
-from farsite.model.errors import Refused
+from farsite.model.errors import Refused, VnfUnreachable
 from farsite.vnfs.broker.jobs import VERSION, Answer, Fault, Job, answer_to_json, job_from_json
 from farsite.vnfs.broker.keeping import Kept
 from farsite.vnfs.broker.performing import perform
@@ -123,7 +123,12 @@ class Broker:
     async def _work(self, job: Job) -> None:
         async with self._devices.setdefault(job.device, asyncio.Lock()):
             try:
-                answer = await perform(job, self._adapters, allow_local=self._settings.allow_local)
+                answer = await perform(
+                    job,
+                    self._adapters,
+                    allow_local=self._settings.allow_local,
+                    content=_Content(self._http, f"{self._at}/{job.id}/image"),
+                )
             except Exception as bug:
                 log.exception("job.crashed", job=job.id)
                 said = (
@@ -145,6 +150,28 @@ class Broker:
                 _check(told)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LAST_PAUSE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The image of a job, as Farsite has it."""
+
+    http: httpx2.AsyncClient
+    at: str
+
+    async def read(self, offset: int, most_bytes: int) -> bytes:
+        """See `ImageContent.read`."""
+        try:
+            answer = await self.http.get(self.at, params={"offset": offset, "most_bytes": most_bytes})
+        except (httpx2.HTTPError, OSError) as silence:
+            raise VnfUnreachable(
+                f"Farsite broke off an image at {offset} bytes: {silence or type(silence).__name__}."
+            ) from silence
+        if not answer.is_success:
+            raise VnfUnreachable(
+                f"Farsite answered {answer.status_code} to an image at {offset} bytes: {_words(answer)}."
+            )
+        return answer.content
 
 
 def _check(answer: httpx2.Response) -> None:
