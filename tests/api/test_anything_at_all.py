@@ -21,6 +21,7 @@ SEED = int(os.environ.get("FARSITE_FUZZ_SEED", "20261120"))
 
 # Archives go as bytes: whatever the generator makes of them.
 schemathesis.openapi.media_type("application/zip", st.binary(max_size=2000))
+schemathesis.openapi.media_type("application/x-tar", st.binary(max_size=2000))
 
 _ENDLESS = frozenset({"/farsite/v1/operations/stream", "/farsite/v1/vims/{vim}/hosts/stream"})
 

@@ -1,9 +1,10 @@
 """An import brings all of a bundle or nothing, whatever is in it and whenever it dies."""
 
+import asyncio
 import multiprocessing
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +16,12 @@ from catalogue_bench import FIREWALL, Installation, adapter, die_at, installed, 
 from farsite.catalogue import entries
 from farsite.functions.packaging import build_sample
 from farsite.lifecycle.choosing import package_for
+from farsite.lifecycle.create_ns import create_ns
 from farsite.lifecycle.create_vnf import create_vnf
 from farsite.model.catalogue import Certification, Entry, EntryKind, Evidence, SuiteResult
 from farsite.model.errors import Conflict, Invalid, NotFound, NotSupported
 from farsite.model.ids import DEFAULT_PROJECT
+from farsite.model.ns import NsInstance
 from farsite.model.package import OnboardingState, OperationalState
 from farsite.settings import Settings
 from farsite.store import catalogue as rows
@@ -289,6 +292,54 @@ async def test_a_bundle_over_the_limit_is_refused_and_leaves_nothing(data_dir: P
         with pytest.raises(Invalid, match="larger than 0 MiB"):
             await ours.exchange.take_in(DEFAULT_PROJECT, stream(b"x"))
         assert ours.files() == {}
+
+
+async def test_two_imports_of_one_bundle_at_once_are_one(
+    vendor: Installation, anywhere: Installation
+) -> None:
+    """A client that lost patience asks again while the first is still at work."""
+    content = await furnished(vendor)
+    done = await asyncio.gather(
+        *(anywhere.exchange.take_in(DEFAULT_PROJECT, stream(content)) for _ in range(2))
+    )
+    outcomes = sorted(one.outcome for each in done for one in each.arrived if one.entry.kind is EntryKind.VNF)
+    assert outcomes == ["added", "there already"]
+    assert len(catalogue_of(anywhere)) == 2
+
+
+async def test_an_import_that_stops_coming_leaves_nothing(vendor: Installation, ours: Installation) -> None:
+    """A lost connection is the commonest fault of a large upload."""
+    content = await furnished(vendor)
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield content[: len(content) // 2]
+        raise ConnectionResetError("the client went away")
+
+    with pytest.raises(ConnectionResetError):
+        await ours.exchange.take_in(DEFAULT_PROJECT, broken())
+    with pytest.raises(Invalid, match="it was cut, or added to"):
+        await ours.exchange.take_in(DEFAULT_PROJECT, stream(content[: len(content) // 2]))
+    assert is_empty(ours)
+    assert ours.files() == {}
+
+
+async def test_a_service_is_chosen_by_name_and_range_too(ours: Installation) -> None:
+    """Whoever runs the second version of a service does not look up its id."""
+    for sample in ("firewall", "inspector", "probe", "webserver"):
+        await ours.onboard(build_sample(sample))
+    first = await ours.onboard_nsd(build_sample("chain-demo"))
+    second = await ours.onboard_nsd(package("2.0", sample="chain-demo"))
+    assert second.state is OnboardingState.ONBOARDED, second.failure
+    with ours.database.transaction() as connection:
+
+        def made(asked: str) -> NsInstance:
+            return create_ns(connection, project_id=DEFAULT_PROJECT, nsd=asked, clock=ours.clock)
+
+        assert made("chain-demo>=1,<2").nsd_info_id == first.id
+        newest = made("chain-demo")
+        assert newest.nsd_info_id == second.id
+        assert newest.nsd_choice == '"chain-demo": the newest that is ENABLED is 2.0; passed over: 1.0'
+        assert made(first.id).nsd_choice == "named by its id"
 
 
 async def test_onboarding_refuses_what_its_rules_or_those_of_others_forbid(ours: Installation) -> None:

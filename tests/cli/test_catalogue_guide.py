@@ -114,12 +114,16 @@ def test_what_is_no_bundle_is_refused_and_what_stopped_coming_leaves_nothing(ser
     assert not list((service.settings.data_dir / "catalogue").glob("incoming-*"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _furnished(service: Service) -> None:
+    service.onboard("probe")
+
+
 def test_a_rule_that_no_longer_holds_stops_an_instantiation_and_says_what_to_do(
     service: Service, farsite: CommandLine, tmp_path: Path
 ) -> None:
     """What was there at onboarding may be gone or disabled since."""
     service.register("north")
-    service.onboard("probe")
     assert farsite("package", "samples", str(tmp_path)).code == 0
     folder = tmp_path / "inspector"
     subprocess.run(
@@ -142,3 +146,21 @@ def test_a_rule_that_no_longer_holds_stops_an_instantiation_and_says_what_to_do(
     resting = farsite("vnf", "instantiate", "ids", "--vim", "north", "--wait")
     assert resting.code == 3
     assert "does not offer teleportation" in resting.out
+
+
+def test_an_adapter_whose_rules_do_not_hold_is_not_taken_for_a_function(service: Service) -> None:
+    """One that somebody put into the directory was never onboarded; it is asked when it is used."""
+    folder = service.settings.data_dir / "adapters" / "needy"
+    folder.mkdir(parents=True)
+    shipped = ROOT / "src" / "farsite" / "vnfs" / "adapters" / "haproxy"
+    told = (shipped / "adapter.yaml").read_text().replace("name: haproxy\n", "name: needy\n", 1)
+    (folder / "adapter.yaml").write_text(told + 'requires: ["package Appliance >=5"]\n')
+    (folder / "haproxy.cfg.j2").write_bytes((shipped / "haproxy.cfg.j2").read_bytes())
+    vnf = service.create_vnf(package="Farsite traffic probe")
+    access = {"host": "192.0.2.1", "user": "root", "host_keys": ["ssh-ed25519 AAAA"], "password": "secret:pw"}
+    refused = service.native("PUT", f"/vnfs/{vnf}/management", json={"adapter": "needy", "access": access})
+    detail = assert_is_problem(refused, 409)["detail"]
+    assert detail.startswith("needy 1.0 cannot be used: It requires")
+    assert 'there is no package "Appliance"' in detail
+    (shown,) = service.client.catalogue("needy")
+    assert shown["unmet"]

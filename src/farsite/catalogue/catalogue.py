@@ -37,6 +37,7 @@ from farsite.notifications.destinations import Destinations
 from farsite.settings import Settings
 from farsite.store import packages
 from farsite.store.database import Connection, Database
+from farsite.vnfs.dictionary import Folder
 from farsite.vnfs.registry import Adapters
 
 log = structlog.get_logger()
@@ -348,6 +349,16 @@ class Catalogue:
             there = entries.entries(connection, project_id, self.adapter_entries())
             for one in ruled:
                 entries.check_rules(one, there)
+
+    def check_adapter(self, connection: Connection, project_id: ProjectId, folder: Folder) -> None:
+        """See that the rules of an adapter that is to be used hold now.
+
+        Raises:
+            Conflict: one does not; names the rule, the fact and what to do.
+        """
+        if folder.dictionary.requires or folder.dictionary.conflicts:
+            known = {one.name: one for one in self.adapter_entries()}
+            self.check_rules(connection, project_id, known[folder.dictionary.name])
 
     async def _check_arrival(self, project_id: ProjectId, *arriving: Entry) -> None:
         adapters = await asyncio.to_thread(self.adapter_entries)

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import structlog
 
@@ -193,7 +194,7 @@ class Exchange:
             Conflict: a rule does not hold, or a descriptor of that id is here with another content.
         """
         self._place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        staging = Path(tempfile.mkdtemp(prefix=f"incoming-{self._settings.executor_id}-", dir=self._place))
+        staging = Path(tempfile.mkdtemp(prefix=_staging_of(self._settings.executor_id), dir=self._place))
         try:
             await self._receive(content, staging / "bundle")
             return await self._import(project_id, staging)
@@ -400,11 +401,16 @@ class Exchange:
 
     def _clear(self, wanted: set[str], alive: frozenset[str]) -> None:
         for path in self._place.glob("incoming-*"):
-            if not any(path.name.startswith(f"incoming-{one}-") for one in alive):
+            if not any(path.name.startswith(_staging_of(one)) for one in alive):
                 shutil.rmtree(path, ignore_errors=True)
         for path in self._folders.glob("*"):
             if path.name not in wanted and is_old(path):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _staging_of(executor_id: str) -> str:
+    """How the directories begin in which a process looks at uploads."""
+    return f"incoming-{quote(executor_id, safe='')}-"
 
 
 def _in_order(told: Sequence[BundleEntry], found: _Read) -> Iterator[Entry]:

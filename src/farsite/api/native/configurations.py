@@ -162,6 +162,7 @@ def manage(vnf: str, body: ManagementWire, context: Here, caller: Asker) -> Mana
     _check(body, folder.dictionary.access.method)
     with context.database.transaction() as connection:
         found = instances.get_vnf(connection, caller.project_id, vnf)
+        context.catalogue.check_adapter(connection, caller.project_id, folder)
         if body.access.vnfc and found.deployment is not None:
             known = [one.id for one in found.deployment.vnfcs]
             if body.access.vnfc not in known:
