@@ -11,6 +11,7 @@ from pathlib import Path
 
 from farsite.assurance.alarms import CATALOGUE
 from farsite.lifecycle.verbs import VERBS
+from farsite.model.configuration import Service
 from farsite.settings import Settings
 from farsite.telemetry import REGISTRY
 from farsite.vnfs import adapters as shipped
@@ -99,12 +100,15 @@ def verbs() -> str:
     )
 
 
+BY = {"shell": "a shell: SSH", "rest": "HTTPS", "netconf": "NETCONF: SSH", "function": "its VIM"}
+
+
 def adapters() -> str:
     """Every adapter that comes with Farsite, what it can do and what shows it."""
     folders = [read(path.parent) for path in sorted(ADAPTERS.glob(f"*/{FILE}"))]
     rows = [
         f"| `{one.name}` | {one.product} | {one.versions} | {', '.join(one.tried)} | "
-        f"{_METHODS[one.method]} | {', '.join(sorted(one.services))} | "
+        f"{BY[one.method]} | {', '.join(sorted(one.services))} | "
         f"{', '.join(sorted(one.verbs))} | {one.atomicity} | "
         f"{'proved' if one.evidence is Evidence.REAL else 'emulated'} |"
         for one in (folder.about for folder in folders)
@@ -129,16 +133,15 @@ def adapters() -> str:
     )
 
 
-_METHODS = {"shell": "a shell: SSH", "rest": "HTTPS", "function": "its VIM"}
-
-
 def _places(dictionary: Dictionary) -> str:
+    places = f"\n\nPlaces of native text: {', '.join(f'`{one.name}`' for one in dictionary.places)}."
     if dictionary.access.method == "shell":
-        return f"\n\nPlaces of native text: {', '.join(f'`{one.name}`' for one in dictionary.places)}."
+        return places
     by_itself = dictionary.takes_back is TakesBack.ITSELF
     least = f", after at least {dictionary.confirm_least_s:g} s" if dictionary.confirm_least_s > 1 else ""
+    native = places if Service.NATIVE in dictionary.services else ""
     return (
-        f"\n\nAn unconfirmed change is taken back: "
+        f"{native}\n\nAn unconfirmed change is taken back: "
         f"{'by the device itself' if by_itself else dictionary.takes_back}{least}."
     )
 

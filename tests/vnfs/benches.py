@@ -10,6 +10,7 @@ from bench_builtin import builtin_firewall
 from bench_dnsmasq import dnsmasq_server
 from bench_frr import frr_router
 from bench_haproxy import haproxy
+from bench_ietf import ietf
 from bench_keepalived import keepalived_group
 from bench_linux import linux
 from bench_openvswitch import openvswitch_switch
@@ -33,6 +34,9 @@ BENCHES: Mapping[str, Bench] = {
     "dnsmasq": Bench(start=dnsmasq_server, programs=("dnsmasq", "socat", "ip"), is_for_root=True),
     "frr": Bench(start=frr_router, programs=("vtysh", "ip", "unshare"), is_for_root=True),
     "haproxy": Bench(start=haproxy, programs=("haproxy", "socat")),
+    "ietf": Bench(
+        start=ietf, programs=("netconfd", "netconf-subsystem", "ip", "nsenter", "sshd"), is_for_root=True
+    ),
     "keepalived": Bench(start=keepalived_group, programs=("keepalived", "ip"), is_for_root=True),
     "linux": Bench(start=linux, programs=("nft", "ip", "unshare"), is_for_root=True),
     "openvswitch": Bench(

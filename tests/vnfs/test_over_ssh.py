@@ -75,7 +75,7 @@ async def test_nothing_of_a_key_is_left_behind(device: Device) -> None:
     """A private key in a temporary directory outlives its reason."""
     shell = device.shell()
     await shell.run("true")
-    written = shell._directory  # where the client's files are
+    written = shell._client.directory  # where the client's files are
     assert (written / "key").stat().st_mode & 0o077 == 0
     await shell.close()
 

@@ -40,7 +40,9 @@ def manage(
     adapter: Annotated[str, Parameter(help="Adapter of the product; see farsite adapter list.")],
     vnfc: Annotated[str, Parameter(help="VNFC that is the device; it is reached through its VIM.")] = "",
     host: Annotated[str, Parameter(help="Address of the device, where Farsite has a route to it.")] = "",
-    port: Annotated[int | None, Parameter(help="None: the usual one, 22 for SSH, 443 for HTTPS.")] = None,
+    port: Annotated[
+        int | None, Parameter(help="None: the usual one (SSH 22, HTTPS 443, NETCONF 830).")
+    ] = None,
     user: str = "root",
     host_key: Annotated[
         list[Path] | None,

@@ -1,7 +1,8 @@
 """Adapters as data: a folder with a dictionary `adapter.yaml` and the templates that it names.
 
-A dictionary of method `rest` names a Python module for what a text cannot say (`rest_product`). What one of
-method `shell` says: which places (files) hold the configuration, how their text follows
+A dictionary of method `rest` names a Python module for what a text cannot say (`rest_product`); one of method
+`netconf` says which subtrees of YANG data it is for, and what of them a document owns (`netconf_adapter`).
+What one of method `shell` says: which places (files) hold the configuration, how their text follows
 from a document, how the device checks and activates it, how it says what runs, how it is found healthy,
 which figures it has, and what its errors mean. Texts are Jinja templates in a sandbox over `document`,
 `parameters` and `secret`; commands are such templates over the parameters, and may include files of the
@@ -18,7 +19,7 @@ from functools import cache, cached_property
 from importlib import resources
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NoReturn, Self
 
 import yaml
 from jinja2 import StrictUndefined, TemplateError
@@ -30,6 +31,7 @@ from farsite.model.catalogue import RULES_MAX, TAGS_MAX, Statement, read_licence
 from farsite.model.configuration import Configuration, Service, Verb
 from farsite.model.errors import Invalid, NotSupported
 from farsite.vnfs.adapter import About, Atomicity, ErrorCode, Evidence, Wanted
+from farsite.vnfs.yang import Rules
 
 FILE = "adapter.yaml"
 _MOST_BYTES = 1024 * 1024
@@ -43,7 +45,7 @@ class _Strict(BaseModel):
 class Access(_Strict):
     """How the device is talked to. `function`: as `rest`, over the way of its VIM, to a function of ours."""
 
-    method: Literal["shell", "rest", "function"]
+    method: Literal["shell", "rest", "netconf", "function"]
 
 
 class TakesBack(StrEnum):
@@ -55,8 +57,47 @@ class TakesBack(StrEnum):
     """We, before anything else that is asked of it; nothing on the device can."""
 
 
+class Subtree(_Strict):
+    """A part of a device's YANG data; what a tree alone does not tell is said by `rules`."""
+
+    filter: str
+    """XML of the element that is the place's root, as a subtree filter of `get-config`: only what it
+    selects is read, shown and compared."""
+    module: str = ""
+    """The YANG module that a device must have for it."""
+    lists: Mapping[str, str] = {}
+    owned: tuple[str, ...] = ()
+    owned_if_stated: tuple[str, ...] = ()
+    filled: tuple[str, ...] = ()
+    ordered: tuple[str, ...] = ()
+    pruned: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = {}
+
+    @property
+    def rules(self) -> Rules:
+        """See `Rules`; paths are written with slashes."""
+        return Rules(
+            lists=self.lists,
+            owned=frozenset(tuple(one.split("/")) for one in self.owned),
+            owned_if_stated=frozenset(tuple(one.split("/")) for one in self.owned_if_stated),
+            filled=frozenset(tuple(one.split("/")) for one in self.filled),
+            ordered=frozenset(self.ordered),
+            pruned=frozenset(self.pruned),
+            defaults=self.defaults,
+        )
+
+
+class Marks(_Strict):
+    """Where a device keeps what became of the last change: two objects without effect."""
+
+    filter: str
+    template: str
+    """Makes XML of `which` (`intent` or `change`) and `value`, a leaf of which has to be `value` alone."""
+
+
 class Place(_Strict):
-    """One file that the adapter owns, and how the device tells what of it runs."""
+    """One file that the adapter owns, and how the device tells what of it runs. Of method `netconf`: one
+    subtree."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_.-]{0,40}$")
     path: str = ""
@@ -69,17 +110,22 @@ class Place(_Strict):
     services: frozenset[Service] = frozenset()
     """What of a document goes here; empty: all that the adapter takes. A place that a document says nothing
     of is left alone."""
+    data: Subtree | None = None
+    """Of method `netconf`."""
     canonical: str = ""
     """Command that brings the text on its standard input into the form that `fetch` prints, with what stays
     as it is beside it; empty: the text as it is."""
 
 
 class HealthProbe(_Strict):
-    """A command that ends with status 0, and prints what `expect` matches, when the service works."""
+    """A command that ends with status 0, and prints what `expect` matches, when the service works. Of method
+    `netconf` the command is a filter of `get`, which answers lines `PATH VALUE`."""
 
     name: str
     command: str
     expect: str = ""
+    fault: str = ""
+    """Of method `netconf`: each match is something that does not work, and is told."""
 
 
 class Metric(_Strict):
@@ -170,6 +216,10 @@ class Dictionary(_Strict):
     activate: str = ""
     module: str = ""
     """Of method `rest`: the Python module with the product's half of the adapter, in an installed package."""
+    marks: Marks | None = None
+    """Of method `netconf`."""
+    lists: Mapping[str, str] = {}
+    """Of method `netconf`: the keys of lists in what `get` answers, for health and metrics."""
     takes_back: TakesBack = TakesBack.ITSELF
     confirm_least_s: float = 1.0
     """The shortest time that a change can stand unconfirmed: some devices count in minutes."""
@@ -208,6 +258,13 @@ class Dictionary(_Strict):
                 raise ValueError(f"method {self.access.method} needs a module")
             if self.software is not None:
                 raise ValueError("software is a section of method shell")
+            return self
+        if self.access.method == "netconf":
+            if self.marks is None:
+                raise ValueError("method netconf needs marks")
+            lacking = [one.name for one in self.places if one.data is None or not one.template]
+            if lacking:
+                raise ValueError(f"method netconf needs data and a template for the place {lacking[0]}")
             return self
         if not self.activate:
             raise ValueError("method shell needs activate")
@@ -270,6 +327,7 @@ class Folder:
             keep_trailing_newline=True,
         )
         self._environment.filters["plain"] = plain  # pyright: ignore[reportUnknownMemberType]
+        self._environment.globals["cannot"] = self._cannot  # pyright: ignore[reportUnknownMemberType]
 
     @cached_property
     def about(self) -> About:
@@ -301,6 +359,23 @@ class Folder:
                 f"It has: {', '.join(sorted(self.dictionary.parameters)) or 'none'}."
             )
         return {**self.dictionary.parameters, **given}
+
+    def _cannot(self, words: str) -> NoReturn:
+        """For templates: the document says what this product cannot do."""
+        raise NotSupported(f"{self.dictionary.product} (adapter {self.dictionary.name}) cannot take {words}.")
+
+    def mark(self, which: str, value: str, parameters: Mapping[str, str]) -> str:
+        """The text of one of the objects that keep what became of the last change.
+
+        Raises:
+            Invalid: the dictionary is wrong there.
+        """
+        assert self.dictionary.marks is not None
+        try:
+            template = self._environment.get_template(self.dictionary.marks.template)
+            return template.render(which=which, value=value, parameters=parameters)
+        except TemplateError as error:
+            raise Invalid(f"{self.where}/{self.dictionary.marks.template}: {error}.") from error
 
     def command(self, text: str, parameters: Mapping[str, str]) -> str:
         """A command of the dictionary with its parameters put in.
@@ -384,7 +459,10 @@ def read(directory: Path) -> Folder:
         raise Invalid(f"{directory} is no adapter: more than {_MOST_FILES} files or {_MOST_BYTES} bytes.")
     dictionary = _read(directory / FILE)
     templates = {path.name: path.read_text(encoding="utf-8") for path in files if path.suffix == ".j2"}
-    lacking = sorted({place.template for place in dictionary.places if place.template} - set(templates))
+    named = {place.template for place in dictionary.places if place.template}
+    if dictionary.marks is not None:
+        named.add(dictionary.marks.template)
+    lacking = sorted(named - set(templates))
     if lacking:
         raise Invalid(f"{directory / FILE} names the template {lacking[0]}, which is not beside it.")
     _try_patterns(directory / FILE, dictionary)
@@ -410,6 +488,7 @@ def _try_patterns(path: Path, dictionary: Dictionary) -> None:
     patterns = [
         *(one.match for one in dictionary.errors),
         *(one.expect for one in dictionary.health),
+        *(one.fault for one in dictionary.health),
         *(one.pattern for one in dictionary.metrics),
         *dictionary.secrets,
         *([dictionary.software.version] if dictionary.software else []),

@@ -7,6 +7,7 @@ from farsite.model.errors import Invalid
 from farsite.vnfs.adapter import Adapter
 from farsite.vnfs.dictionary import Folder
 from farsite.vnfs.management import MANAGEMENT_PORT
+from farsite.vnfs.netconf_adapter import NetconfAdapter
 from farsite.vnfs.rest_adapter import RestAdapter
 from farsite.vnfs.shell_software import ShellSoftware
 from farsite.vnfs.transports.https import HttpsAccess, HttpsClient
@@ -14,7 +15,7 @@ from farsite.vnfs.transports.inside import InsideClient
 from farsite.vnfs.transports.passage import Through
 from farsite.vnfs.transports.ssh import SshAccess, SshShell
 
-USUAL_PORTS: Mapping[str, int] = {"shell": 22, "rest": 443, "function": MANAGEMENT_PORT}
+USUAL_PORTS: Mapping[str, int] = {"shell": 22, "rest": 443, "netconf": 830, "function": MANAGEMENT_PORT}
 """Where devices answer, by the adapter's method."""
 
 
@@ -22,8 +23,8 @@ USUAL_PORTS: Mapping[str, int] = {"shell": 22, "rest": 443, "function": MANAGEME
 class DeviceAccess:
     """Where a device answers and how we log in, with the secrets put in.
 
-    `known_by` are the pinned lines: `TYPE BASE64` of host keys for a shell, those of `HttpsAccess.trusted`
-    for requests.
+    `known_by` are the pinned lines: `TYPE BASE64` of host keys for a shell and for NETCONF, those of
+    `HttpsAccess.trusted` for requests.
     """
 
     host: str
@@ -78,16 +79,20 @@ def open_device(
         return RestAdapter(
             folder, client, device=device, user=access.user, password=access.password, parameters=parameters
         )
-    shell = SshShell(
-        where,
-        SshAccess(
-            host=access.host,
-            port=access.port,
-            user=access.user,
-            host_keys=access.known_by,
-            private_key=access.private_key,
-            password=access.password,
-        ),
-        through,
+    ssh = SshAccess(
+        host=access.host,
+        port=access.port,
+        user=access.user,
+        host_keys=access.known_by,
+        private_key=access.private_key,
+        password=access.password,
     )
+    if folder.dictionary.access.method == "netconf":
+        # Here, for its library takes its time to load, and few processes talk to such a device.
+        from farsite.vnfs.transports.netconf import NetconfClient
+
+        return NetconfAdapter(
+            folder, NetconfClient(device, ssh, through), device=device, parameters=parameters
+        )
+    shell = SshShell(where, ssh, through)
     return ShellSoftware(folder, shell, device=device, parameters=parameters, keep_in=keep_in)

@@ -10,7 +10,6 @@ watch over all functions. An adapter says which in its description, and what tha
 us off.
 """
 
-import hashlib
 import importlib
 import math
 import time
@@ -21,7 +20,7 @@ from farsite.vnfs.adapter import About, Difference, ErrorCode, Outcome, Plan, Pr
 from farsite.vnfs.dictionary import Folder, TakesBack
 from farsite.vnfs.rest import Rest
 from farsite.vnfs.rest_product import Device, Entry, Found, Product, Texts
-from farsite.vnfs.texts import diff, masked
+from farsite.vnfs.texts import diff, digest, masked
 
 _LATE_S = 180.0
 """How long after its time a device that takes changes back by itself may still be at it (it may restart)."""
@@ -165,12 +164,6 @@ class RestAdapter:
             f"Change {change_id} of {self._device.name} was taken back, or never got there: it was not "
             f"confirmed in time, or failed."
         )
-
-
-def digest(texts: Texts) -> str:
-    """Of all places: two fetches with one digest found the same."""
-    told = "".join(f"=== {name}\n{text}" for name, text in sorted(texts.items()))
-    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _changed(running: Texts, will: Texts) -> Texts:

@@ -1,6 +1,7 @@
 """How native texts are compared and shown, the same for every adapter."""
 
 import difflib
+import hashlib
 from collections.abc import Mapping
 
 _CONTEXT = 3
@@ -25,3 +26,9 @@ def masked(text: str, values: Mapping[str, str]) -> str:
         if value:
             text = text.replace(value, f"secret:{name}")
     return text
+
+
+def digest(texts: Mapping[str, str]) -> str:
+    """Of all places: two fetches with one digest found the same."""
+    told = "".join(f"=== {name}\n{text}" for name, text in sorted(texts.items()))
+    return hashlib.sha256(told.encode()).hexdigest()

@@ -10,7 +10,7 @@ parameters: {config: /etc/haproxy/farsite.cfg}
 good: {...}                           two documents that differ ...
 other: {...}
 wrong: {...}                          ... and one that the product refuses
-meddle: "echo '# by hand' >>/etc/haproxy/farsite.cfg"
+meddle: "echo '# by hand' >>/etc/haproxy/farsite.cfg"    over NETCONF: XML that is merged and committed
 secrets: {psk: ...}                   values of what the documents refer to
 """
 
@@ -26,6 +26,7 @@ from farsite.model.errors import Invalid
 from farsite.vnfs.adapter import Adapter
 from farsite.vnfs.conformance import Subject
 from farsite.vnfs.dictionary import Folder
+from farsite.vnfs.netconf import BASE
 from farsite.vnfs.opening import USUAL_PORTS, DeviceAccess, open_device
 from farsite.vnfs.transports.https import known_by
 from farsite.vnfs.transports.ssh import SshAccess, SshShell
@@ -91,17 +92,17 @@ def read_trial(path: Path, folder: Folder) -> Subject:
             folder, access, device=trial.access.host, parameters=trial.parameters, keep_in=trial.keep_in
         )
 
+    ssh = SshAccess(
+        host=access.host,
+        port=access.port,
+        user=access.user,
+        host_keys=access.known_by,
+        private_key=access.private_key,
+        password=access.password,
+    )
+
     async def meddle() -> None:
-        past = SshShell(
-            trial.access.host,
-            SshAccess(
-                host=access.host,
-                port=access.port,
-                user=access.user,
-                host_keys=access.known_by,
-                private_key=access.private_key,
-            ),
-        )
+        past = SshShell(trial.access.host, ssh)
         try:
             ran = await past.run(trial.meddle)
         finally:
@@ -109,15 +110,31 @@ def read_trial(path: Path, folder: Folder) -> Subject:
         if ran.status:
             raise Invalid(f"{path}: meddle ended with status {ran.status}: {ran.words}")
 
-    is_shell = folder.dictionary.access.method == "shell"
-    if trial.meddle and not is_shell:
+    async def meddle_by_netconf() -> None:
+        # Its library takes its time to load.
+        from farsite.vnfs.transports.netconf import NetconfClient
+
+        past = NetconfClient(trial.access.host, ssh)
+        edit = f"<target><candidate/></target><config>{trial.meddle}</config>"
+        try:
+            await past.open()
+            for operation, content in (("edit-config", edit), ("commit", "")):
+                reply = await past.ask(f'<{operation} xmlns="{BASE}">{content}</{operation}>')
+                if reply.errors:
+                    raise Invalid(f"{path}: meddle is refused: {reply.words}")
+        finally:
+            await past.close()
+
+    method = folder.dictionary.access.method
+    if trial.meddle and method == "rest":
         raise Invalid(f"{path}: meddle is a shell command, and {trial.access.host} is managed over HTTPS.")
+    meddling = meddle if method == "shell" else meddle_by_netconf
     return Subject(
         open=opened,
         good=trial.good,
         other=trial.other,
         wrong=trial.wrong,
-        meddle=meddle if trial.meddle else None,
+        meddle=meddling if trial.meddle else None,
         secrets=trial.secrets,
         expires_s=max(2.0, folder.dictionary.confirm_least_s),
     )

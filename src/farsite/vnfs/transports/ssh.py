@@ -20,7 +20,8 @@ from farsite.vnfs.shell import Ran
 from farsite.vnfs.transports.passage import Passage, Through
 
 _MOST_OUTPUT = 32 * 1024 * 1024
-_NO_CONNECTION = 255
+NO_CONNECTION = 255
+"""The status with which the client says that it, and not the device, failed."""
 _REFUSED = {
     ErrorCode.IDENTITY: r"host key verification failed|remote host identification has changed",
     ErrorCode.AUTHENTICATION: r"permission denied|too many authentication failures|no more authentication",
@@ -44,12 +45,14 @@ class SshAccess:
     connect_timeout_s: float = 10.0
 
 
-class SshShell:
-    """A device's shell. Commands come one after another over one connection."""
+class SshClient:
+    """The OpenSSH client as it is told to reach one device; what goes through it is its users' business."""
 
-    def __init__(self, device: str, access: SshAccess, through: Through | None = None) -> None:
+    def __init__(
+        self, device: str, access: SshAccess, through: Through | None = None, *, is_shared: bool = True
+    ) -> None:
         """`device` is what people call it, for errors. `through` opens the stream to it where this host has
-        no route; the address is only a name then.
+        no route; the address is only a name then. `is_shared`: one connection serves all commands.
 
         Raises:
             NotSupported: this host has no SSH client.
@@ -60,13 +63,22 @@ class SshShell:
         self._device = device
         self._access = access
         # Short, for a socket's path has 108 bytes; private, for it holds the key.
-        self._directory = Path(tempfile.mkdtemp(prefix="fs-"))
-        self._passage = None if through is None else Passage(self._directory, through)
-        self._command = [program, *self._options(), access.host]
-        self._environment = self._credentials()
+        self.directory = Path(tempfile.mkdtemp(prefix="fs-"))
+        self._passage = None if through is None else Passage(self.directory, through)
+        self._words = [program, *self._options(is_shared=is_shared)]
+        self.environment = self._credentials()
 
-    def _options(self) -> list[str]:
-        access, directory = self._access, self._directory
+    @property
+    def where(self) -> str:
+        """The device, and as whom we go where."""
+        return f"{self._device} ({self._access.user} at {self._access.host} port {self._access.port})"
+
+    def command(self, *words: str, options: tuple[str, ...] = ()) -> list[str]:
+        """The command line that has the device do what `words` say."""
+        return [*self._words, *options, self._access.host, *words]
+
+    def _options(self, *, is_shared: bool) -> list[str]:
+        access, directory = self._access, self.directory
         known = directory / "known"
         known.write_text("".join(f"device {key}\n" for key in access.host_keys))
         options = {
@@ -80,15 +92,14 @@ class SshShell:
             "ConnectTimeout": str(max(1, round(access.connect_timeout_s))),
             "ServerAliveInterval": "3",
             "ServerAliveCountMax": "3",
-            "ControlMaster": "auto",
-            "ControlPath": str(directory / "c"),
-            "ControlPersist": "60",
             "ForwardAgent": "no",
             "ClearAllForwardings": "yes",
             "LogLevel": "ERROR",
             "NumberOfPasswordPrompts": "1",
             "PreferredAuthentications": "password,keyboard-interactive" if access.password else "publickey",
         }
+        if is_shared:
+            options |= {"ControlMaster": "auto", "ControlPath": str(self._control), "ControlPersist": "60"}
         if self._passage is not None:
             options |= self._passage.options
         words = ["-F", "none", "-T", "-l", access.user, "-p", str(access.port)]
@@ -106,7 +117,7 @@ class SshShell:
     def _credentials(self) -> dict[str, str]:
         environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"}
         if self._access.password:
-            ask = self._directory / "ask"
+            ask = self.directory / "ask"
             ask.touch(0o700)
             ask.write_text('#!/bin/sh\nprintf "%s\\n" "$FARSITE_SSH_PASSWORD"\n')
             environment |= {
@@ -116,17 +127,67 @@ class SshShell:
             }
         return environment
 
-    async def run(self, command: str, *, given: bytes = b"", timeout_s: float = 30.0) -> Ran:
-        """Run a command in the device; see `Shell.run`."""
+    @property
+    def _control(self) -> Path:
+        return self.directory / "c"
+
+    async def open(self) -> None:
+        """Make the way to the device ready; again: nothing happens."""
         if self._passage is not None:
             await self._passage.open()
+
+    def no_connection(self, said: str) -> VnfFault | VnfUnreachable:
+        """What it means that the client ended with status 255 (`NO_CONNECTION`) and these words."""
+        words = " ".join(said.replace("@", "").split()) or "the connection broke off"
+        if self._passage is not None and isinstance(self._passage.fault, FarsiteError):
+            words = self._passage.fault.detail
+        for code, pattern in _REFUSED.items():
+            if re.search(pattern, said, re.IGNORECASE):
+                step = (
+                    "If the device was replaced on purpose, pin its new host key."
+                    if code is ErrorCode.IDENTITY
+                    else "Check the user and the key or password of the function's access."
+                )
+                return VnfFault(f"{self.where} refuses us: {words}. {step}", about={"code": code})
+        return VnfUnreachable(
+            f"{self.where} cannot be reached: {words}.", about={"code": ErrorCode.UNREACHABLE}
+        )
+
+    async def close(self) -> None:
+        """End the shared connection and remove what was written for it."""
+        if self._control.exists():
+            process = await asyncio.create_subprocess_exec(
+                *self.command(options=("-O", "exit")),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=self.environment,
+            )
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    await process.wait()
+        if self._passage is not None:
+            await self._passage.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class SshShell:
+    """A device's shell. Commands come one after another over one connection."""
+
+    def __init__(self, device: str, access: SshAccess, through: Through | None = None) -> None:
+        """See `SshClient`."""
+        self._device = device
+        self._client = SshClient(device, access, through)
+
+    async def run(self, command: str, *, given: bytes = b"", timeout_s: float = 30.0) -> Ran:
+        """Run a command in the device; see `Shell.run`."""
+        await self._client.open()
         process = await asyncio.create_subprocess_exec(
-            *self._command,
-            f"LC_ALL=C LANG=C TERM=dumb sh -c {_quoted(command)}",
+            *self._client.command(f"LC_ALL=C LANG=C TERM=dumb sh -c {_quoted(command)}"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=self._environment,
+            env=self._client.environment,
             limit=_MOST_OUTPUT,
         )
         try:
@@ -145,41 +206,13 @@ class SshShell:
         if len(output) > _MOST_OUTPUT:
             raise VnfFault(f"{self._device} answered more than {_MOST_OUTPUT} bytes.")
         said = errors.decode("utf-8", "replace")
-        if process.returncode == _NO_CONNECTION:
-            raise self._no_connection(said)
+        if process.returncode == NO_CONNECTION:
+            raise self._client.no_connection(said)
         return Ran(status=process.returncode or 0, output=output.decode("utf-8", "replace"), errors=said)
-
-    def _no_connection(self, said: str) -> VnfFault | VnfUnreachable:
-        words = " ".join(said.replace("@", "").split()) or "the connection broke off"
-        if self._passage is not None and isinstance(self._passage.fault, FarsiteError):
-            words = self._passage.fault.detail
-        where = f"{self._device} ({self._access.user} at {self._access.host} port {self._access.port})"
-        for code, pattern in _REFUSED.items():
-            if re.search(pattern, said, re.IGNORECASE):
-                step = (
-                    "If the device was replaced on purpose, pin its new host key."
-                    if code is ErrorCode.IDENTITY
-                    else "Check the user and the key or password of the function's access."
-                )
-                return VnfFault(f"{where} refuses us: {words}. {step}", about={"code": code})
-        return VnfUnreachable(f"{where} cannot be reached: {words}.", about={"code": ErrorCode.UNREACHABLE})
 
     async def close(self) -> None:
         """End the shared connection and remove what was written for it."""
-        if (self._directory / "c").exists():
-            process = await asyncio.create_subprocess_exec(
-                *self._command[:-1], "-O", "exit", self._command[-1],
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-                env=self._environment,
-            )  # fmt: skip
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(5):
-                    await process.wait()
-        if self._passage is not None:
-            await self._passage.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        await self._client.close()
 
 
 def _quoted(text: str) -> str:

@@ -1,0 +1,180 @@
+"""YANG data as trees: what is sent makes of what runs what is wanted, and touches nothing else."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from farsite.vnfs.netconf import BASE
+from farsite.vnfs.yang import Node, Rules, canonical, edits, facts, laid_over, parse, selected, text
+
+NAMESPACE = "urn:example:shop"
+RULES = Rules(
+    lists={"shelf": "name", "tag": ".", "server": "name"},
+    owned=frozenset({("shelf", "note"), ("shelf", "tag")}),
+    owned_if_stated=frozenset({("server",)}),
+    filled=frozenset({("shelf", "kind")}),
+    ordered=frozenset({"server"}),
+    pruned=frozenset({"shop", "inner"}),
+    defaults={"open": "true"},
+)
+
+
+def shop(content: str) -> Node:
+    return parse(f'<shop xmlns="{NAMESPACE}">{content}</shop>')[0]
+
+
+def told(node: Node | None) -> str:
+    return text(node, NAMESPACE)
+
+
+names = some.sampled_from(["a", "b", "c"])
+texts = some.text(some.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=5)
+leaves = some.lists(
+    some.one_of(
+        some.tuples(some.just("note"), texts),
+        some.tuples(some.just("kind"), texts),
+        some.tuples(some.just("open"), some.sampled_from(["true", "false"])),
+    ),
+    unique_by=lambda one: one[0],
+)
+
+
+def leaf(name: str, value: str) -> Node:
+    return Node(namespace=NAMESPACE, name=name, text=value)
+
+
+@some.composite
+def shops(draw: some.DrawFn) -> Node:
+    shelves = [
+        Node(
+            namespace=NAMESPACE,
+            name="shelf",
+            children=(
+                leaf("name", name),
+                *(leaf(*one) for one in draw(leaves)),
+                *(leaf("tag", one) for one in draw(some.lists(texts, unique=True, max_size=3))),
+            ),
+        )
+        for name in draw(some.lists(names, unique=True))
+    ]
+    servers = [
+        Node(namespace=NAMESPACE, name="server", children=(leaf("name", name), leaf("at", draw(texts))))
+        for name in draw(some.lists(names, unique=True))
+    ]
+    return Node(namespace=NAMESPACE, name="shop", children=(*shelves, *servers))
+
+
+def merged(was: Node | None, edit: Node) -> Node | None:
+    """What a device makes of an edit: RFC 6241, 7.2, for the operations that are sent."""
+    if edit.operation == "remove":
+        return None
+    if was is None:
+        return replace(edit, children=tuple(one for child in edit.children if (one := merged(None, child))))
+    if not edit.children:
+        return edit if edit.text else was
+    children = list(was.children)
+    for part in edit.children:
+        known = [RULES.identity(one) for one in children]
+        at = known.index(RULES.identity(part)) if RULES.identity(part) in known else len(children)
+        made = merged(children[at] if at < len(children) else None, part)
+        children[at : at + 1] = [] if made is None else [made]
+    return replace(was, children=tuple(children))
+
+
+@given(was=shops(), will=shops())
+def test_what_is_sent_makes_of_one_tree_the_other(was: Node, will: Node) -> None:
+    """A device that does as it is told runs what was planned, in the order that was planned."""
+    before, after = canonical(was, RULES), canonical(will, RULES)
+    made = before
+    for edit in edits(before, after, RULES):
+        made = merged(made, edit)
+
+    assert (canonical(made, RULES) if made is not None else None) == after
+    assert edits(after, after, RULES) == ()
+
+
+@given(one=shops())
+def test_a_tree_is_read_as_it_is_shown(one: Node) -> None:
+    """A plan is made of what was shown; nothing may get lost on the way."""
+    shown = canonical(one, RULES)
+
+    assert (canonical(parse(text(shown))[0], RULES) if shown is not None else None) == shown
+
+
+@given(was=shops(), stated=shops())
+def test_stating_it_again_changes_nothing(was: Node, stated: Node) -> None:
+    """Drift would be shown where there is none."""
+    once = laid_over(was, stated, RULES)
+    assert once is not None
+    again = laid_over(once, stated, RULES)
+
+    assert again is not None
+    assert canonical(again, RULES) == canonical(once, RULES)
+
+
+def test_only_what_a_document_owns_goes_away() -> None:
+    """What others put beside it is theirs."""
+    was = shop(
+        "<shelf><name>a</name><kind>oak</kind><note>old</note><tag>x</tag><theirs>1</theirs></shelf>"
+        "<shelf><name>b</name><note>theirs</note></shelf><server><name>one</name></server>"
+    )
+    will = laid_over(was, shop("<shelf><name>a</name><kind>ash</kind><tag>y</tag></shelf>"), RULES)
+    sent = "".join(told(one) for one in edits(was, will, RULES))
+
+    assert told(will) == told(
+        shop(
+            "<shelf><name>a</name><kind>oak</kind><theirs>1</theirs><tag>y</tag></shelf>"
+            "<shelf><name>b</name><note>theirs</note></shelf><server><name>one</name></server>"
+        )
+    )
+    assert "theirs" not in sent
+    assert "oak" not in sent
+
+
+def test_entries_that_change_their_order_are_made_anew() -> None:
+    """Merging moves none, and the first server is the one that is asked."""
+    was, will = (
+        shop("".join(f"<server><name>{name}</name></server>" for name in order)) for order in ("ab", "ba")
+    )
+    first, second = edits(was, will, RULES)
+
+    assert told(first).count('nc:operation="remove"') == 2
+    assert told(second).count("<server>") == 2
+
+
+def test_native_text_takes_an_element_away_by_name() -> None:
+    """It owns nothing, so there has to be a way to be rid of what it brought."""
+    was = shop("<shelf><name>a</name><note>old</note><theirs>1</theirs></shelf>")
+    remove = f'<theirs xmlns:nc="{BASE}" nc:operation="remove"/>'
+    will = laid_over(was, shop(f"<shelf><name>a</name>{remove}</shelf>"), RULES.merging)
+
+    assert told(will) == told(shop("<shelf><name>a</name><note>old</note></shelf>"))
+
+
+def test_entries_without_a_key_are_not_guessed_at() -> None:
+    """Sent by position, a change would hit the neighbour."""
+    was, will = (shop(f"<row><at>1</at></row><row><at>{at}</at></row>") for at in (2, 3))
+
+    assert edits(was, was, RULES) == ()
+    with pytest.raises(ValueError, match="row"):
+        edits(was, will, RULES)
+
+
+def test_names_of_identities_keep_their_namespace() -> None:
+    """A prefix means nothing to a device that has never heard of it."""
+    one = parse(f'<shop xmlns="{NAMESPACE}" xmlns:k="urn:kinds"><kind>k:oak</kind></shop>')[0]
+
+    assert 'xmlns:k="urn:kinds">k:oak<' in text(one)
+
+
+def test_a_filter_selects_the_same_of_what_devices_answer() -> None:
+    """Some answer two filters of one root with one tree, some with two."""
+    data = parse(
+        f'<shop xmlns="{NAMESPACE}"><a>1</a></shop><shop xmlns="{NAMESPACE}"><b>2</b><c>3</c></shop>'
+    )
+    chosen = parse(f'<shop xmlns="{NAMESPACE}"><a/><c/></shop>')[0]
+
+    assert list(facts([one for one in [selected(data, chosen)] if one], {})) == ["shop/a 1", "shop/c 3"]
+    assert selected((), chosen) is None
