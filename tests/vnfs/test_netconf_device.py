@@ -196,6 +196,7 @@ async def offering(device: NetconfDevice, changed: Callable[[str], str]) -> Asyn
         device.ssh.start()
 
 
+@pytest.mark.slow
 async def test_a_port_without_netconf_is_told_from_a_device_that_is_away(
     device: NetconfDevice, adapter: NetconfAdapter
 ) -> None:
@@ -380,6 +381,7 @@ async def test_native_text_says_what_is_wrong_with_it(adapter: NetconfAdapter) -
 # Sessions that break, and commits that take their time.
 
 
+@pytest.mark.slow
 async def test_a_session_lost_while_the_device_commits_undoes_itself(device: NetconfDevice) -> None:
     """Nobody knows then what became of the change, so the device must, and it must take it back."""
     change_id = new_id()
@@ -411,6 +413,7 @@ async def test_a_session_lost_while_the_device_commits_undoes_itself(device: Net
         await again.close()
 
 
+@pytest.mark.slow
 async def test_a_device_that_is_too_busy_to_take_a_change_back_is_told_to(device: NetconfDevice) -> None:
     """netconfd 2.13 looks at its timers only when nobody has asked it anything for a second."""
     first, late_s = adapter_over(device.client()), 0.0
@@ -433,7 +436,7 @@ async def test_a_device_that_is_too_busy_to_take_a_change_back_is_told_to(device
         asking = asyncio.ensure_future(ask_all_the_time())
         try:
             await applied(first, described("eth-busy", "busy"), change_id, within_s=1)
-            await asyncio.sleep(3)
+            await asyncio.sleep(2.5)
             assert await first.outcome(change_id) is Outcome.PENDING
             late_s = 1000.0
             assert await later.outcome(change_id) is Outcome.REVERTED
@@ -444,6 +447,7 @@ async def test_a_device_that_is_too_busy_to_take_a_change_back_is_told_to(device
             await later.close()
 
 
+@pytest.mark.slow
 async def test_a_commit_slower_than_we_wait_is_unknown_and_can_be_confirmed(device: NetconfDevice) -> None:
     """It is there in the end: taking it for failed would leave the device with what nobody wanted."""
     change_id = new_id()
@@ -504,6 +508,7 @@ async def test_a_confirmation_that_broke_off_stands_in_nobodys_way(device: Netco
         await again.close()
 
 
+@pytest.mark.slow
 async def test_a_device_that_loses_its_power_comes_back_without_the_unconfirmed_change(
     device: NetconfDevice, adapter: NetconfAdapter
 ) -> None:
@@ -518,6 +523,7 @@ async def test_a_device_that_loses_its_power_comes_back_without_the_unconfirmed_
     assert (await adapter.fetch()).digest == before
 
 
+@pytest.mark.slow
 async def test_a_device_that_has_to_be_told_to_save_keeps_what_was_confirmed(
     device: NetconfDevice, adapter: NetconfAdapter
 ) -> None:
@@ -531,6 +537,7 @@ async def test_a_device_that_has_to_be_told_to_save_keeps_what_was_confirmed(
     assert "saved" in (await adapter.fetch()).texts["interfaces"]
 
 
+@pytest.mark.slow
 async def test_a_device_that_could_not_undo_a_change_gets_none(
     device: NetconfDevice, adapter: NetconfAdapter
 ) -> None:
@@ -573,6 +580,7 @@ async def test_a_broker_does_the_same_job(device: NetconfDevice) -> None:
 # What its users see.
 
 
+@pytest.mark.slow
 async def test_an_interface_without_a_link_is_not_well(
     device: NetconfDevice, adapter: NetconfAdapter
 ) -> None:

@@ -232,7 +232,7 @@ class Told:
         return self.service.until(
             lambda: self.service.native("GET", f"/operations/{operation['id']}").json(),
             lambda seen: seen["state"] in ("COMPLETED", "ROLLED_BACK", "FAILED_TEMP", "FAILED"),
-            within_s=90,
+            within_s=240,
         )
 
 

@@ -129,6 +129,7 @@ def test_the_first_that_fails_stops_the_rest_and_the_same_command_goes_on(group:
     told = summary(members)
     assert "2.0 runs on a." in told
     assert "1.0 runs on b, c." in told
+    assert "Not begun: c." in told
     assert group.appliances["c"].versions == {"1.0"}
 
     group.appliances["b"].file.write_text("mended\n")

@@ -82,8 +82,8 @@ class Rollout:
                 self.sleep(self.pause_s)
                 if not self._gate(self.members[:until]):
                     break
-        for one in self.members[begun:]:
-            one.running = self._running(one)
+        for one in self.members:
+            one.running = one.running or self._running(one)
         return self._exit
 
     def _upgrade(self, stage: Sequence[Member]) -> None:
@@ -151,8 +151,10 @@ def summary(members: Sequence[Member]) -> str:
         by_version.setdefault(one.running or "an unknown version", []).append(one.name)
     told = [f"{version} runs on {', '.join(names)}." for version, names in by_version.items()]
     if not all(one.is_well for one in members):
+        left = ", ".join(one.name for one in members if one.state == "NOT_BEGUN")
+        told += [f"Not begun: {left}."] if left else []
         told.append(
-            "The rest was not begun. Once the cause is gone, the same command goes on where it stopped; "
-            "farsite vnf upgrade NAME --version VERSION brings an older version back."
+            "Once the cause is gone, the same command goes on where it stopped; farsite vnf upgrade NAME "
+            "--version VERSION brings an older version back."
         )
     return " ".join(told)
