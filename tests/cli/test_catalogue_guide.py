@@ -63,7 +63,7 @@ def test_entries_are_filtered_and_paged_like_every_list(service: Service) -> Non
     while "next" in found.links:
         found = service.http.get(found.links["next"]["url"])
         names += [one["name"] for one in found.json()]
-    assert names == ["fortios", "linux", "panos", "vyos"]
+    assert names == ["builtin", "fortios", "linux", "panos", "vyos"]
     both = service.http.get(
         entries, params={"text": "FIREWALL iproute2", "filter": "(eq,kind,adapter)"}
     ).json()

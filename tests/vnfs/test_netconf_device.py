@@ -605,7 +605,11 @@ async def test_the_device_does_what_its_configuration_says(
     """A datastore that takes everything and does nothing would prove nothing."""
     await kept(adapter, document(system={"host_name": "edge-of-the-tests"}))
     assert device.server is not None
-    named = await done("nsenter", "-u", "-t", str(device.server.pid), "hostname")
+    ends = time.monotonic() + 20
+    named = ""
+    # The device sets it a moment after it has told that the change is committed.
+    while named.strip() != "edge-of-the-tests" and time.monotonic() < ends:
+        named = await done("nsenter", "-u", "-t", str(device.server.pid), "hostname")
 
     assert named.strip() == "edge-of-the-tests"
     assert Path("/proc/sys/kernel/hostname").read_text().strip() != "edge-of-the-tests", "the bench's is ours"

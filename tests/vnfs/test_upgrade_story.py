@@ -279,6 +279,7 @@ def managed(service: Service, home: Path, device: Device, function: Function, wa
         assert process.wait(20) in (0, -signal.SIGTERM)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("way", ["direct", "brokered"])
 @pytest.mark.parametrize("product", sorted(FUNCTIONS))
 async def test_a_function_is_deployed_configured_broken_reverted_upgraded_and_rolled_back(
