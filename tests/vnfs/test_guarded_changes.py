@@ -70,6 +70,18 @@ async def test_a_guard_that_is_killed_half_way_is_undone_at_the_next_word(device
     assert device.config.read_text() == before
 
 
+async def test_a_change_that_was_announced_and_never_begun_is_in_nobodys_way(device: Device) -> None:
+    """A guard that dies between saying which change it is at and beginning it leaves just that word."""
+    before = await kept_one(device, "www.example.org")
+    (device.kept / "names" / "pending").write_text("second\n")
+    adapter = device.adapter()
+
+    assert await adapter.outcome("second") is Outcome.NONE
+    assert device.config.read_text() == before
+    await applied(adapter, naming("other.example.org"), "third")
+    assert await adapter.outcome("third") is Outcome.PENDING
+
+
 async def test_a_change_whose_time_ran_out_while_the_power_was_off_is_undone_at_the_next_word(
     device: Device,
 ) -> None:

@@ -63,6 +63,10 @@ unfinished() { # a change that broke off half-way, or whose time ran out while n
     late=$(cat "$dir/pending" 2>/dev/null) || return 0
     [ -n "$late" ] || return 0
     # We hold the lock, so nobody is applying it any more.
+    if [ "$(state "$late")" = NONE ]; then
+        rm -f "$dir/pending"
+        return 0
+    fi
     if [ "$(state "$late")" = APPLYING ] || [ "$(date +%s)" -ge "$(cat "$dir/changes/$late/deadline" 2>/dev/null || echo 0)" ]; then
         (id=$late change=$dir/changes/$late && take_back) >/dev/null
     fi
@@ -113,8 +117,9 @@ apply() {
     rm -f "$change/fetched"
     cp "$dir/guard" "$change/guard"
     echo $(($(date +%s) + seconds)) >"$change/deadline"
-    enter "$id" APPLYING
+    # First, so that whoever comes after a death of ours finds the change; while it has no state nothing was changed.
     echo "$id" >"$dir/pending"
+    enter "$id" APPLYING
     # The dead-man's switch: a process of the device, which no lost session takes with it.
     setsid sh -c 'sleep "$1"; exec sh "$2" "$3" expire "$4"' - "$seconds" "$change/guard" "$dir" "$id" \
         </dev/null >/dev/null 2>&1 9>&- &
