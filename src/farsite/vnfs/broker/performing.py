@@ -55,7 +55,10 @@ def _opened(job: Job, adapters: Adapters, *, allow_local: bool) -> Adapter:
             f"Start it with --allow-local, or name the device's address."
         )
     if folder.dictionary.access.method != "shell":
-        raise Invalid(f"{job.name} is no shell (adapter {job.adapter}). Name the device's address.")
+        over = {"rest": "HTTPS", "netconf": "NETCONF"}.get(folder.dictionary.access.method, "its VIM")
+        raise Invalid(
+            f"{job.name} is managed over {over} (adapter {job.adapter}). Name the device's address."
+        )
     return ShellSoftware(
         folder, LocalShell(), device=job.name, parameters=job.parameters, keep_in=job.keep_in
     )
