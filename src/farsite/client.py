@@ -956,7 +956,7 @@ class Client:
         self,
         path: str,
         *,
-        filter: str = "",  # noqa: A002
+        filter: str = "",
         limit: int = 0,
         query: Sequence[tuple[str, str]] = (),
     ) -> Iterator[object]:
@@ -979,7 +979,7 @@ class Client:
 
     # -- VIMs and sites -----------------------------------------------------------------------------------
 
-    def vims(self, *, filter: str = "", limit: int = 0) -> list[Vim]:  # noqa: A002
+    def vims(self, *, filter: str = "", limit: int = 0) -> list[Vim]:
         return cast("list[Vim]", list(self._list("/vims", filter=filter, limit=limit)))
 
     def vim(self, key: str) -> Vim:
@@ -999,7 +999,7 @@ class Client:
     def rotate_vim_key(self, key: str) -> None:
         self._post(f"/vims/{_in_path(key)}/rotate-key")
 
-    def vim_resources(self, key: str, *, filter: str = "", limit: int = 0) -> list[Resource]:  # noqa: A002
+    def vim_resources(self, key: str, *, filter: str = "", limit: int = 0) -> list[Resource]:
         path = f"/vims/{_in_path(key)}/resources"
         return cast("list[Resource]", list(self._list(path, filter=filter, limit=limit)))
 
@@ -1009,7 +1009,7 @@ class Client:
     def vim_control_plane(self, key: str) -> ControlPlane:
         return cast("ControlPlane", self._get(f"/vims/{_in_path(key)}/control-plane"))
 
-    def vim_hosts(self, key: str, *, filter: str = "", limit: int = 0) -> list[HostHealth]:  # noqa: A002
+    def vim_hosts(self, key: str, *, filter: str = "", limit: int = 0) -> list[HostHealth]:
         path = f"/vims/{_in_path(key)}/hosts"
         return cast("list[HostHealth]", list(self._list(path, filter=filter, limit=limit)))
 
@@ -1019,7 +1019,7 @@ class Client:
     def host_health(self, key: str, host: str) -> HostHealth:
         return cast("HostHealth", self._get(f"/vims/{_in_path(key)}/hosts/{_in_path(host)}/health"))
 
-    def vim_events(self, key: str, *, filter: str = "", limit: int = 0) -> list[Event]:  # noqa: A002
+    def vim_events(self, key: str, *, filter: str = "", limit: int = 0) -> list[Event]:
         path = f"/vims/{_in_path(key)}/events"
         return cast("list[Event]", list(self._list(path, filter=filter, limit=limit)))
 
@@ -1032,7 +1032,7 @@ class Client:
 
     # -- packages and NSDs --------------------------------------------------------------------------------
 
-    def packages(self, *, filter: str = "", limit: int = 0) -> list[Package]:  # noqa: A002
+    def packages(self, *, filter: str = "", limit: int = 0) -> list[Package]:
         return cast("list[Package]", list(self._list("/packages", filter=filter, limit=limit)))
 
     def package(self, key: str) -> Package:
@@ -1076,7 +1076,7 @@ class Client:
     def delete_package(self, key: str) -> None:
         self.request("DELETE", f"{ROOT}/packages/{_in_path(key)}")
 
-    def nsds(self, *, filter: str = "", limit: int = 0) -> list[NsdInfo]:  # noqa: A002
+    def nsds(self, *, filter: str = "", limit: int = 0) -> list[NsdInfo]:
         return cast("list[NsdInfo]", list(self._list("/nsds", filter=filter, limit=limit)))
 
     def nsd_info(self, key: str) -> NsdInfo:
@@ -1101,7 +1101,7 @@ class Client:
         self,
         text: str = "",
         *,
-        filter: str = "",  # noqa: A002
+        filter: str = "",
         limit: int = 0,
     ) -> list[CatalogueEntry]:
         query = [("text", text)] if text else []
@@ -1160,7 +1160,7 @@ class Client:
 
     # -- VNF and NS instances -----------------------------------------------------------------------------
 
-    def vnfs(self, *, filter: str = "", limit: int = 0) -> list[Vnf]:  # noqa: A002
+    def vnfs(self, *, filter: str = "", limit: int = 0) -> list[Vnf]:
         return cast("list[Vnf]", list(self._list("/vnfs", filter=filter, limit=limit)))
 
     def vnf(self, key: str) -> Vnf:
@@ -1191,7 +1191,7 @@ class Client:
         """Start a lifecycle verb; the operation as it was accepted."""
         return cast("Operation", self._post(f"/{kind}/{_in_path(key)}/{verb}", body or {}))
 
-    def ns_list(self, *, filter: str = "", limit: int = 0) -> list[Ns]:  # noqa: A002
+    def ns_list(self, *, filter: str = "", limit: int = 0) -> list[Ns]:
         return cast("list[Ns]", list(self._list("/ns", filter=filter, limit=limit)))
 
     def ns(self, key: str) -> Ns:
@@ -1213,7 +1213,7 @@ class Client:
 
     # -- operations ---------------------------------------------------------------------------------------
 
-    def operations(self, *, filter: str = "", limit: int = 0) -> list[Operation]:  # noqa: A002
+    def operations(self, *, filter: str = "", limit: int = 0) -> list[Operation]:
         return cast("list[Operation]", list(self._list("/operations", filter=filter, limit=limit)))
 
     def operation(self, operation_id: str) -> Operation:
@@ -1320,7 +1320,7 @@ class Client:
 
     # -- alarms, access, health ---------------------------------------------------------------------------
 
-    def alarms(self, *, filter: str = "", limit: int = 0) -> list[Alarm]:  # noqa: A002
+    def alarms(self, *, filter: str = "", limit: int = 0) -> list[Alarm]:
         return cast("list[Alarm]", list(self._list("/alarms", filter=filter, limit=limit)))
 
     def alarm(self, alarm_id: str) -> Alarm:
@@ -1334,7 +1334,7 @@ class Client:
     def timeline(self, alarm_id: str) -> list[Checkpoint]:
         return cast("list[Checkpoint]", self._get(f"/alarms/{_in_path(alarm_id)}/timeline"))
 
-    def subscriptions(self, *, filter: str = "", limit: int = 0) -> list[Subscription]:  # noqa: A002
+    def subscriptions(self, *, filter: str = "", limit: int = 0) -> list[Subscription]:
         return cast("list[Subscription]", list(self._list("/subscriptions", filter=filter, limit=limit)))
 
     def subscription(self, key: str) -> Subscription:

@@ -1,7 +1,9 @@
 """What an OpenStack's own lists say of its compute hosts, asked over real HTTP, and what is
 published of it."""
 
+import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -77,6 +79,24 @@ class Cloud:
         return {host: one.state for host, one in (await self.health()).items()}
 
 
+def connection(auth_url: str, run_dir: Path, settings: dict[str, object]) -> VimConnection:
+    return VimConnection(
+        vim_id=VimId("v"),
+        name="turin",
+        site="turin",
+        auth_url=auth_url,
+        credentials={
+            "username": "nfv_user",
+            "password": "x",
+            "project_name": "nfv",
+            "user_domain_name": "Default",
+            "project_domain_name": "Default",
+        },
+        settings=settings,
+        run_dir=run_dir,
+    )
+
+
 @pytest.fixture
 def settings() -> dict[str, object]:
     return {}
@@ -86,23 +106,7 @@ def settings() -> dict[str, object]:
 async def cloud(tmp_path: Path, settings: dict[str, object]) -> AsyncIterator[Cloud]:
     answers: dict[str, Answer] = {SERVERS: as_json({"servers": []})}
     with small_cloud(whole_cloud(lambda: small.url, changes=answers)) as small:
-        driver = OpenStackDriver(
-            VimConnection(
-                vim_id=VimId("v"),
-                name="turin",
-                site="turin",
-                auth_url=f"{small.url}/v3",
-                credentials={
-                    "username": "nfv_user",
-                    "password": "x",
-                    "project_name": "nfv",
-                    "user_domain_name": "Default",
-                    "project_domain_name": "Default",
-                },
-                settings=settings,
-                run_dir=tmp_path,
-            )
-        )
+        driver = OpenStackDriver(connection(f"{small.url}/v3", tmp_path, settings))
         yield Cloud(driver, answers)
         await driver.close()
 
@@ -161,6 +165,44 @@ async def test_a_member_sees_no_hosts(cloud: Cloud) -> None:
     """Most registrations are members; they are told nothing and nothing is made up."""
     cloud.answers[SERVICES] = as_json({"forbidden": {"code": 403, "message": "no"}}, 403)
     assert await cloud.states() == {}
+
+
+class Late(dict[str, Answer]):
+    """Answers of which Nova's list of servers takes its time."""
+
+    def __init__(self, late_s: float) -> None:
+        self.late_s = late_s
+        self.asked = 0
+        super().__init__({SERVERS: as_json({"servers": []}), SERVICES: as_json({"services": []})})
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key == SERVERS:
+            self.asked += 1
+            time.sleep(self.late_s)
+        return super().get(key, default)
+
+
+async def test_a_list_of_servers_that_is_dear_is_asked_for_seldom_and_the_hosts_every_time(
+    tmp_path: Path,
+) -> None:
+    """While many servers change Nova needs its time for them; that a host is lost is told by another list."""
+    answers = Late(0.2)
+    with small_cloud(whole_cloud(lambda: small.url, changes=answers)) as small:
+        driver = OpenStackDriver(connection(f"{small.url}/v3", tmp_path, {}))
+        try:
+            for _ in range(10):
+                await driver.look()
+            looks, asked = 10, answers.asked
+            ends = time.monotonic() + 30
+            while answers.asked == asked and time.monotonic() < ends:
+                await driver.look()
+                looks += 1
+                await asyncio.sleep(0.05)
+        finally:
+            await driver.close()
+        services = [one.partition("?")[0] for one in small.asked].count(SERVICES)
+    assert (asked, answers.asked) == (1, 2)
+    assert services == looks
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from bench_parts import SHIPPED, document
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "linux"))
 
-from linux_lab import Lab, deployment, remove, transparent  # pyright: ignore[reportMissingImports]
+from linux_lab import Lab, deployment, remove, transparent  # pyright: ignore[reportMissingImports]  (by path)
 
 from farsite.model.ids import VnfcId
 from farsite.vnfs import management

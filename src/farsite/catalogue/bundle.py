@@ -84,8 +84,20 @@ class BundleEvidence(_Strict):
         return cls(**{name: getattr(evidence, name) for name in cls.model_fields})
 
     def evidence(self, signed_by: str) -> Evidence:
-        values: dict[str, object] = {name: getattr(self, name) for name in type(self).model_fields}
-        return Evidence(**values, signed_by=signed_by)  # pyright: ignore[reportArgumentType]  # the same fields
+        return Evidence(
+            kind=self.kind,
+            vendor=self.vendor,
+            name=self.name,
+            version=self.version,
+            digest=self.digest,
+            suite=self.suite,
+            level=self.level,
+            result=self.result,
+            at=self.at,
+            stated_by=self.stated_by,
+            detail=self.detail,
+            signed_by=signed_by,
+        )
 
 
 class Manifest(_Strict):

@@ -5,7 +5,6 @@ go after a month.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import tempfile
@@ -63,12 +62,11 @@ class SoftwareImages:
                     f"The image {image.name} has the digest {seen.sha256} where it lies, not {image.sha256}. "
                     f"Give the right digest, or repair the file."
                 )
-            os.rename(name, path)  # noqa: PTH104 - within one directory, as quick as looking
+            await asyncio.to_thread(Path(name).rename, path)
         except OSError as error:
             raise self._no_room(image, error) from error
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)  # noqa: PTH108
+            await asyncio.to_thread(Path(name).unlink, missing_ok=True)
         return path
 
     def _no_room(self, image: SoftwareImage, error: OSError) -> NotEnough:

@@ -18,8 +18,8 @@ Key = Annotated[str, Parameter(help="Id of the alarm.")]
 @app.command(name="list")
 def list_(
     *,
-    all: Annotated[bool, Parameter(name="--all", help="Cleared ones too.")] = False,  # noqa: A002
-    filter: Filter = "",  # noqa: A002
+    all: Annotated[bool, Parameter(name="--all", help="Cleared ones too.")] = False,
+    filter: Filter = "",
     limit: Limit = 100,
     output: Output = "table",
 ) -> None:
@@ -119,10 +119,8 @@ def history(
     *,
     since: Since = "",
     until: Until = "",
-    object: Annotated[str, Parameter(help="Managed object: a VNF, NS or VIM id, a host.")] = "",  # noqa: A002
-    type: Annotated[  # noqa: A002
-        str, Parameter(help="Name of the alarm, or an event type such as EQUIPMENT_ALARM.")
-    ] = "",
+    object: Annotated[str, Parameter(help="Managed object: a VNF, NS or VIM id, a host.")] = "",
+    type: Annotated[str, Parameter(help="Name of the alarm, or an event type such as EQUIPMENT_ALARM.")] = "",
     severity: Annotated[list[str] | None, Parameter(help="Severity; repeatable.")] = None,
     alarm: Annotated[str, Parameter(help="Id of one alarm.")] = "",
     export: Annotated[

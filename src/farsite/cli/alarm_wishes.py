@@ -122,7 +122,7 @@ def set_rule(
     /,
     *,
     match: Match = None,
-    object: Annotated[str, Parameter(help="Object, e.g. '{instance}'.")] = "",  # noqa: A002
+    object: Annotated[str, Parameter(help="Object, e.g. '{instance}'.")] = "",
     kind: Annotated[str, Parameter(help="What the object is, e.g. host.")] = "",
     location: Annotated[str, Parameter(help="Place, e.g. '{site}/{rack}/{instance}'.")] = "",
     severity: Annotated[str, Parameter(help="Severity, e.g. '{priority}' or MAJOR.")] = "",

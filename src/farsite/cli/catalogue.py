@@ -38,7 +38,7 @@ def search(
     at_least: Annotated[
         Level | None, Parameter(help="Only what is shown to work so well, or better.")
     ] = None,
-    filter: Filter = "",  # noqa: A002
+    filter: Filter = "",
     limit: Limit = 100,
     output: Output = "table",
 ) -> None:

@@ -20,7 +20,7 @@ _LOOK_S = 0.25
 @app.command(name="list")
 def list_(
     *,
-    all: Annotated[bool, Parameter(name="--all", help="Those that are gone too.")] = False,  # noqa: A002
+    all: Annotated[bool, Parameter(name="--all", help="Those that are gone too.")] = False,
     output: Output = "table",
 ) -> None:
     """List the processes that work on the database, the oldest first."""

@@ -121,7 +121,7 @@ def delete(ns: Key, /) -> None:
 
 
 @app.command(name="list")
-def list_(*, filter: Filter = "", limit: Limit = 100, output: Output = "table") -> None:  # noqa: A002
+def list_(*, filter: Filter = "", limit: Limit = 100, output: Output = "table") -> None:
     """List services."""
     with Client() as client:
         printing.table(

@@ -28,7 +28,7 @@ def onboard(
 
 
 @app.command(name="list")
-def list_(*, filter: Filter = "", limit: Limit = 100, output: Output = "table") -> None:  # noqa: A002
+def list_(*, filter: Filter = "", limit: Limit = 100, output: Output = "table") -> None:
     """List the NSDs."""
     with Client() as client:
         printing.table(

@@ -20,7 +20,7 @@ def list_(
     *,
     state: Annotated[str, Parameter(help="Only those in this state, e.g. FAILED_TEMP.")] = "",
     instance: Annotated[str, Parameter(help="Only those of the VNF or NS instance with this id.")] = "",
-    filter: Filter = "",  # noqa: A002
+    filter: Filter = "",
     limit: Limit = 30,
     output: Output = "table",
 ) -> None:

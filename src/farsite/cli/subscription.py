@@ -70,7 +70,7 @@ def _read(path: Path) -> str:
 
 
 @app.command(name="list")
-def list_(*, filter: Filter = "", limit: Limit = 100, output: Output = "table") -> None:  # noqa: A002
+def list_(*, filter: Filter = "", limit: Limit = 100, output: Output = "table") -> None:
     """List the project's subscriptions, those of ETSI's interfaces too."""
     with Client() as client:
         printing.table(

@@ -58,7 +58,7 @@ def register(
     site: Annotated[str, Parameter(help="Site it stands in; its own name if left out.")] = "",
     description: str = "",
     access: AccessOptions = vim_access.NOTHING_GIVEN,
-    set: Setting = None,  # noqa: A002
+    set: Setting = None,
     settings_file: SettingsFile = None,
     credential: Credential = None,
     credentials_file: CredentialsFile = None,
@@ -94,7 +94,7 @@ def _credentials(given: list[str] | None, file: Path | None) -> dict[str, str]:
 
 
 @app.command(name="list")
-def list_(*, filter: Filter = "", limit: Limit = 100, output: Output = "table") -> None:  # noqa: A002
+def list_(*, filter: Filter = "", limit: Limit = 100, output: Output = "table") -> None:
     """List the VIMs."""
     with Client() as client:
         _table(client.vims(filter=filter, limit=limit), output)
@@ -303,7 +303,7 @@ def update(
     site: str | None = None,
     description: str | None = None,
     access: AccessOptions = vim_access.NOTHING_GIVEN,
-    set: Setting = None,  # noqa: A002
+    set: Setting = None,
     settings_file: SettingsFile = None,
     credential: Credential = None,
     credentials_file: CredentialsFile = None,
@@ -367,7 +367,7 @@ def delete(vim: Key, /) -> None:
 
 
 @app.command
-def resources(vim: Key, /, *, filter: Filter = "", limit: Limit = 1000, output: Output = "table") -> None:  # noqa: A002
+def resources(vim: Key, /, *, filter: Filter = "", limit: Limit = 1000, output: Output = "table") -> None:
     """List what of ours stands on the VIM, as the VIM says now."""
     with Client() as client:
         _resources(client, vim, filter, limit, output)
@@ -422,7 +422,7 @@ def _latency(latency_ms: float | None) -> str:
 
 
 @app.command
-def events(vim: Key, /, *, filter: Filter = "", limit: Limit = 50, output: Output = "table") -> None:  # noqa: A002
+def events(vim: Key, /, *, filter: Filter = "", limit: Limit = 50, output: Output = "table") -> None:
     """List what the VIM told, newest first."""
     with Client() as client:
         _events(client, vim, filter, limit, output)

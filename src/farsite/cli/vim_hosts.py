@@ -14,7 +14,7 @@ def hosts(
     host: Annotated[str, Parameter(help="One host, with all that is known of it.")] = "",
     /,
     *,
-    filter: Filter = "",  # noqa: A002
+    filter: Filter = "",
     limit: Limit = 1000,
     output: Output = "table",
 ) -> None:

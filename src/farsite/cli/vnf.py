@@ -343,7 +343,7 @@ def list_(
     *,
     vim: Annotated[str, Parameter(help="Only those on this VIM.")] = "",
     ns: Annotated[str, Parameter(help="Only those of this service.")] = "",
-    filter: Filter = "",  # noqa: A002
+    filter: Filter = "",
     limit: Limit = 100,
     output: Output = "table",
 ) -> None:

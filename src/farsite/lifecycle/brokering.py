@@ -180,7 +180,13 @@ class BrokeredAdapter:
         """See `Upgrades.examine`."""
         return (await self._ask(JobVerb.EXAMINE, image=image)).health
 
-    async def receive(self, image: SoftwareImage, content: ImageContent, *, change_id: str) -> None:  # noqa: ARG002
+    async def receive(
+        self,
+        image: SoftwareImage,
+        content: ImageContent,  # noqa: ARG002  (the broker fetches it from us itself)
+        *,
+        change_id: str,
+    ) -> None:
         """See `Upgrades.receive`. The broker reads the content from us, over its own connection."""
         within_s = image.size_bytes / _LEAST_BYTES_PER_S + _UNPACKS_S
         await self._ask(JobVerb.RECEIVE, image=image, change_id=change_id, within_s=within_s)

@@ -326,6 +326,7 @@ class Folder:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
+        # Jinja leaves the types of both open.
         self._environment.filters["plain"] = plain  # pyright: ignore[reportUnknownMemberType]
         self._environment.globals["cannot"] = self._cannot  # pyright: ignore[reportUnknownMemberType]
 

@@ -76,7 +76,13 @@ class ShellSoftware(ShellAdapter):
             )
         return looked
 
-    async def receive(self, image: SoftwareImage, content: ImageContent, *, change_id: str) -> None:  # noqa: ARG002
+    async def receive(
+        self,
+        image: SoftwareImage,
+        content: ImageContent,
+        *,
+        change_id: str,  # noqa: ARG002  (of the Protocol)
+    ) -> None:
         """Bring the image there, from where it broke off; see `Upgrades.receive`."""
         self._software()
         for is_last in (False, True):
@@ -97,7 +103,12 @@ class ShellSoftware(ShellAdapter):
                     about={"code": ErrorCode.INVALID},
                 )
 
-    async def install(self, image: SoftwareImage, *, change_id: str) -> str:  # noqa: ARG002
+    async def install(
+        self,
+        image: SoftwareImage,
+        *,
+        change_id: str,  # noqa: ARG002  (of the Protocol)
+    ) -> str:
         """Install it beside what runs; see `Upgrades.install`."""
         of = self._software()
         # Whoever asks again has no image there any more.
@@ -152,7 +163,13 @@ class ShellSoftware(ShellAdapter):
             case _:
                 raise self._refusal(ran.status, change_id, ran.words)
 
-    async def discard(self, image: SoftwareImage, version: str, *, change_id: str) -> None:  # noqa: ARG002
+    async def discard(
+        self,
+        image: SoftwareImage,
+        version: str,
+        *,
+        change_id: str,  # noqa: ARG002  (of the Protocol)
+    ) -> None:
         """Remove what was brought; see `Upgrades.discard`."""
         of = self._software()
         remove = f"VERSION={shlex.quote(version)}\n{self._command(of.remove)}" if version else ":"

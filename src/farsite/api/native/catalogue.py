@@ -289,18 +289,31 @@ def list_keys(
 
 
 @router.post("/keys", status_code=201)
-def create_key(body: CreateKey, context: Here, caller: Asker) -> KeyView:  # noqa: ARG001
+def create_key(
+    body: CreateKey,
+    context: Here,
+    caller: Asker,  # noqa: ARG001  (its role is checked)
+) -> KeyView:
     """Make the key that signs our bundles. It stays in the data directory."""
     return _key_view(context.catalogue.signing_keys.create(body.name))
 
 
 @router.put("/keys/{name}")
-def trust_key(name: ObjectName, body: TrustKey, context: Here, caller: Asker) -> KeyView:  # noqa: ARG001
+def trust_key(
+    name: ObjectName,
+    body: TrustKey,
+    context: Here,
+    caller: Asker,  # noqa: ARG001  (its role is checked)
+) -> KeyView:
     """Take bundles that this key signed."""
     return _key_view(context.catalogue.signing_keys.trust(name, body.public_key))
 
 
 @router.delete("/keys/{name}", status_code=204)
-def forget_key(name: str, context: Here, caller: Asker) -> None:  # noqa: ARG001
+def forget_key(
+    name: str,
+    context: Here,
+    caller: Asker,  # noqa: ARG001  (its role is checked)
+) -> None:
     """Take no more bundles of that key; what came in bundles stays."""
     context.catalogue.signing_keys.forget(name)
