@@ -12,7 +12,11 @@ pytestmark = [pytest.mark.linux, pytest.mark.slow]
 
 _HERE = Path(__file__).parent
 _NOBODY = 65534
-_FILES = ("test_linux_sites_carry_services.py", "test_linux_sites_survive_faults.py")
+_FILES = (
+    "test_linux_sites_carry_services.py",
+    "test_linux_sites_survive_faults.py",
+    "test_linux_first_boot.py",
+)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root: the tests beside this one ran without root already")

@@ -49,6 +49,21 @@ def make_private(directory: Path) -> Path:
     return directory
 
 
+def write_private(path: Path, text: str, *, owner: int = 0) -> None:
+    """Write a file that only its owner may read, whole or not at all. `owner`: a user and group id; 0: ours.
+
+    What lies there is replaced, and no link is followed: a function may have laid one.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(partial, flags, 0o600), "w") as file:
+        if owner:
+            os.fchown(file.fileno(), owner, owner)
+        file.write(text)
+    partial.replace(path)
+
+
 @contextmanager
 def _address(path: Path) -> Generator[str]:
     if len(os.fsencode(path)) <= _ADDRESS_LIMIT:

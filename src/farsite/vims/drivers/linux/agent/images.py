@@ -6,9 +6,17 @@ A profile is a JSON document that says how a program of the host becomes a VDU:
      "ready": "exec" | "line" | {"tcp": 80},
      "requires": {"/usr/sbin/haproxy": "haproxy"},        program -> the apt package that brings it
      "defaults": {"port": "80"},                          configuration where the VNFC states none
-     "files": {"haproxy.cfg": "... bind :$port ..."}}     templates, written to the VDU's directory
+     "files": {"haproxy.cfg": "... bind :$port ..."},     templates, written to the VDU's directory
+     "programs": ["appliance.sh"],                        files beside the profile, copied there as they are
+     "has_own_users": true,                               its root and users are nobody on the host (below)
+     "ready_within_s": 120}                               how long it may take until it is ready (5 s)
 
-The program sees the host's files read-only, with /tmp and /run of its own.
+The program sees the host's files read-only, with /tmp and /run of its own. One with users of its own has all
+of root's powers over its VDU, and over the host those of a stranger: it reads what everybody may read. It
+sees its directory as /run/vdu. Only a site with root has users to give.
+
+The environment of a program: FARSITE_DIRECTORY (the VDU's directory, where user-data and meta-data lie),
+FARSITE_CONFIG (a document with the ports and the configuration), FARSITE_VNFC, and HOME.
 """
 
 import json
@@ -28,6 +36,7 @@ from farsite.vims.drivers.linux import wire
 
 _FUNCTIONS = Path(functions.__file__).parent
 _SHIPPED_PROFILES = Path(__file__).parent / "profiles"
+READY_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +47,9 @@ class Program:
     arguments: Sequence[str]
     ready_line: bool = False
     ready_port: int = 0
+    ready_within_s: float = READY_WITHIN_S
     is_confined: bool = False
+    has_own_users: bool = False
     files: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -49,6 +60,9 @@ class _Profile:
     requires: Mapping[str, str] = field(default_factory=dict[str, str])
     defaults: Mapping[str, object] = field(default_factory=dict[str, object])
     files: Mapping[str, str] = field(default_factory=dict[str, str])
+    programs: tuple[str, ...] = ()
+    has_own_users: bool = False
+    ready_within_s: float = READY_WITHIN_S
 
 
 def resolve(wanted: WantedVnfc, profile_directories: Sequence[Path]) -> Program:
@@ -77,7 +91,7 @@ def _builtin(name: str) -> Program:
 
 
 def _host(name: str, configuration: Mapping[str, object], directories: Sequence[Path]) -> Program:
-    profile = _read_profile(name, [*directories, _SHIPPED_PROFILES])
+    path, profile = _read_profile(name, [*directories, _SHIPPED_PROFILES])
     for program, package in profile.requires.items():
         if not os.access(program, os.X_OK):
             raise VimFault(
@@ -92,15 +106,24 @@ def _host(name: str, configuration: Mapping[str, object], directories: Sequence[
         arguments=[string.Template(word).safe_substitute(values) for word in profile.command],
         ready_line=given == "line",
         ready_port=port,
+        ready_within_s=profile.ready_within_s,
         is_confined=True,
+        has_own_users=profile.has_own_users,
         files={
-            path: string.Template(template).safe_substitute(values)
-            for path, template in profile.files.items()
+            **{file: string.Template(text).safe_substitute(values) for file, text in profile.files.items()},
+            **{file: _read_program(path, file) for file in profile.programs},
         },
     )
 
 
-def _read_profile(name: str, directories: Sequence[Path]) -> _Profile:
+def _read_program(profile: Path, name: str) -> str:
+    try:
+        return profile.with_name(name).read_text()
+    except (OSError, ValueError) as error:
+        raise VimFault(f"Profile {profile} names {name}, which is no text beside it: {error}") from error
+
+
+def _read_profile(name: str, directories: Sequence[Path]) -> tuple[Path, _Profile]:
     known: set[str] = set()
     for directory in directories:
         known |= {path.stem for path in directory.glob("*.json")}
@@ -111,8 +134,8 @@ def _read_profile(name: str, directories: Sequence[Path]) -> _Profile:
             profile = wire.from_document(_Profile, json.loads(path.read_text()))
         except ValueError as error:
             raise VimFault(f"Profile {path} is malformed: {error}") from error
-        for written in profile.files:
+        for written in (*profile.files, *profile.programs):
             if Path(written).is_absolute() or ".." in Path(written).parts:
                 raise VimFault(f"Profile {path} writes outside the VDU's directory: {written}")
-        return profile
+        return path, profile
     raise VimFault(f'Profile "{name}" does not exist; there are {", ".join(sorted(known))}.')

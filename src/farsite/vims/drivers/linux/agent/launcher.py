@@ -6,9 +6,12 @@ then unshares, waits for the agent to move its ports in, configures itself from 
 function. If the agent dies before that, the half-made VDU ends; afterwards it goes on without agent
 and launcher.
 
+A VDU with users of its own has a user namespace as well, which its network belongs to. Its mounts are made
+before it enters that, so the kernel keeps it from undoing what is read-only.
+
 The conversation on the VDU's own control socket:
 
-    VDU -> agent   "unshared"           its namespaces exist, ports may be moved in
+    VDU -> agent   "unshared"           its namespaces exist, ports may be moved in (and its users be mapped)
     agent -> VDU   "go"                 ports are there
     VDU -> agent   end of stream        the function is executing
                    or a reason          it could not be executed
@@ -28,12 +31,12 @@ from typing import NoReturn
 from farsite.vims.drivers.linux.agent import links, namespaces
 
 _MESSAGE_LIMIT = 1 << 17
-_NAMESPACES = (
-    namespaces.CLONE_NEWNET | namespaces.CLONE_NEWNS | namespaces.CLONE_NEWUTS | namespaces.CLONE_NEWIPC
-)
+_NAMESPACES = namespaces.CLONE_NEWNET | namespaces.CLONE_NEWUTS | namespaces.CLONE_NEWIPC
 # CAP_CHOWN, DAC_READ_SEARCH, KILL, SETGID, SETUID, NET_BIND_SERVICE, NET_ADMIN, NET_RAW: what network
 # functions use. They keep no power over the host's namespaces, mounts, modules or devices.
 _KEPT_CAPABILITIES = frozenset((0, 2, 5, 6, 7, 10, 12, 13))
+_ALL_CAPABILITIES = frozenset(range(64))
+"""For a VDU with users of its own: there they are powers over itself alone."""
 READY_DESCRIPTOR = 3
 LIFELINE_DESCRIPTOR = 1000
 """The end of a pipe that the VDU holds and the agent watches.
@@ -56,6 +59,10 @@ class Launch:
     """Interface and its addresses with prefix length."""
     is_confined: bool = False
     """See the host's files read-only, with /tmp and /run of its own."""
+    mounted_at: str = ""
+    """Where it sees its directory; empty: where it lies."""
+    first_user: int = 0
+    """The host's user and group id of its root, where it has users of its own; 0: it has not."""
     limits: Mapping[int, int] = field(default_factory=dict[int, int])
     """resource.RLIMIT_x -> limit."""
 
@@ -147,23 +154,37 @@ def _become(wanted: dict[str, object], descriptors: list[int]) -> NoReturn:
         launch = Launch(**wanted)  # pyright: ignore[reportArgumentType]
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        if network:
-            namespaces.enter(network[0], namespaces.CLONE_NEWNET)
-            namespaces.unshare(_NAMESPACES & ~namespaces.CLONE_NEWNET)
-            os.close(network[0])
-        else:
-            namespaces.unshare(_NAMESPACES)
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+        _mount(launch)
+        _enter_namespaces(network, has_own_users=bool(launch.first_user))
         os.write(control, b"unshared")
         if os.read(control, 16) != b"go":
             os._exit(0)
         _configure_interfaces(launch)
         socket.sethostname(launch.hostname)
-        _mount(launch)
+        if launch.first_user:
+            namespaces.become_root()
         _execute(launch, control=control, log=log, ready=ready, lifeline=lifeline)
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.write(control, f"{type(error).__name__}: {error}".encode())
     os._exit(127)
+
+
+def _enter_namespaces(network: Sequence[int], *, has_own_users: bool) -> None:
+    """Get namespaces of our own, but join the network namespace that is given, if one is."""
+    # With a user namespace a mount namespace comes once more: the kernel then locks the mounts as they are.
+    others = namespaces.CLONE_NEWNS if has_own_users else 0
+    if not network:
+        namespaces.unshare(_NAMESPACES | others | (namespaces.CLONE_NEWUSER if has_own_users else 0))
+        return
+    if has_own_users:
+        users = namespaces.owner_of(network[0])
+        namespaces.enter(users, namespaces.CLONE_NEWUSER)
+        os.close(users)
+    namespaces.enter(network[0], namespaces.CLONE_NEWNET)
+    os.close(network[0])
+    namespaces.unshare((_NAMESPACES & ~namespaces.CLONE_NEWNET) | others)
 
 
 def _configure_interfaces(launch: Launch) -> None:
@@ -185,18 +206,25 @@ def _mount(launch: Launch) -> None:
     if launch.is_confined:
         directory = os.open(launch.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         namespaces.set_read_only("/", is_read_only=True, is_recursive=True)
-        for path in ("/tmp", "/run"):  # noqa: S108  (mount points, not files)
-            namespaces.mount("farsite", path, "tmpfs", hidden & ~namespaces.MS_NOEXEC, "mode=1777,size=64m")
-        os.makedirs(launch.directory, exist_ok=True)  # noqa: PTH103  (it may have been under /tmp)
-        namespaces.mount(f"/proc/self/fd/{directory}", launch.directory, "", namespaces.MS_BIND)
-        namespaces.set_read_only(launch.directory, is_read_only=False, is_recursive=False)
+        own = {"/tmp": "mode=1777,size=64m", "/run": "mode=1777,size=64m"}  # noqa: S108  (mount points)
+        if launch.first_user:
+            # Its users could not enter the home of the host's root.
+            own["/root"] = "mode=700,size=64m"
+        for path, options in own.items():
+            owned = f"{options},uid={launch.first_user},gid={launch.first_user}"
+            namespaces.mount("farsite", path, "tmpfs", hidden & ~namespaces.MS_NOEXEC, owned)
+        seen = launch.mounted_at or launch.directory
+        os.makedirs(seen, exist_ok=True)  # noqa: PTH103  (it may have been under /tmp)
+        namespaces.mount(f"/proc/self/fd/{directory}", seen, "", namespaces.MS_BIND)
+        namespaces.set_read_only(seen, is_read_only=False, is_recursive=False)
+        os.close(directory)
     # Containers that mask parts of /proc refuse a new one; then it shows the site's processes.
     with contextlib.suppress(OSError):
         namespaces.mount("proc", "/proc", "proc", hidden)
 
 
 def _execute(launch: Launch, *, control: int, log: int, ready: int, lifeline: int) -> None:
-    os.chdir(launch.directory)
+    os.chdir(launch.mounted_at or launch.directory)
     nothing = os.open(os.devnull, os.O_RDONLY)
     # The wanted descriptors may lie among 0 to 3 themselves: move all out of the way first.
     kept, line = _above(control), _above(lifeline)
@@ -215,7 +243,7 @@ def _execute(launch: Launch, *, control: int, log: int, ready: int, lifeline: in
     try:
         for limit, value in launch.limits.items():
             resource.setrlimit(int(limit), (value, value))
-        namespaces.keep_capabilities(_KEPT_CAPABILITIES)
+        namespaces.keep_capabilities(_ALL_CAPABILITIES if launch.first_user else _KEPT_CAPABILITIES)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.execve(launch.arguments[0], list(launch.arguments), dict(launch.environment))  # noqa: S606

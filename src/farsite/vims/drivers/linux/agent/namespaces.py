@@ -5,6 +5,7 @@ threads), so work inside another namespace is done by a throw-away thread: `insi
 """
 
 import ctypes
+import fcntl
 import os
 import threading
 from collections.abc import Callable
@@ -16,6 +17,10 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+_NS_GET_USERNS = 0xB701
+
+USERS = 1 << 16
+"""How many users and groups a VDU with users of its own has."""
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
@@ -114,6 +119,29 @@ def new_user_namespace() -> None:
     ):
         with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123  (pathlib is not loaded here)
             file.write(content)
+
+
+def map_users(pid: int, first: int) -> None:
+    """Give the new user namespace of a process `USERS` users and groups: its root is the host's id `first`.
+
+    Raises:
+        OSError: we have no power over these ids.
+    """
+    for name in ("uid_map", "gid_map"):
+        with open(f"/proc/{pid}/{name}", "w") as file:  # noqa: PTH123  (pathlib is not loaded here)
+            file.write(f"0 {first} {USERS}\n")
+
+
+def owner_of(namespace: int) -> int:
+    """A descriptor of the user namespace that has the power over a namespace."""
+    return fcntl.ioctl(namespace, _NS_GET_USERNS)
+
+
+def become_root() -> None:
+    """Become root of the user namespace that we are in, with no other group."""
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
 
 
 def inside(namespace: int, work: Callable[[], Answer]) -> Answer:

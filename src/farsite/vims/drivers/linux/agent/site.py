@@ -347,7 +347,12 @@ class Site:
 
     def _check(self, wanted: Deployment) -> None:
         for vnfc in wanted.vnfcs:
-            images.resolve(vnfc, self._profile_directories())
+            program = images.resolve(vnfc, self._profile_directories())
+            if program.has_own_users and self._held.tier != "root":
+                raise VimFault(
+                    f'Image "{vnfc.image}" needs users of its own, and this site has none to give: Farsite '
+                    f"runs without root here. Run it as root, or choose another site."
+                )
             self._check_vnfc(wanted, vnfc)
         capacity = self._capacity()
         others = [d for d in self._deployments.values() if d.name != wanted.name]
@@ -740,7 +745,4 @@ def _file(name: str) -> str:
 
 
 def _write(directory: Path, name: str, thing: Deployment) -> None:
-    path = directory / _file(name)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(wire.to_document(thing)))
-    partial.replace(path)
+    paths.write_private(directory / _file(name), json.dumps(wire.to_document(thing)))

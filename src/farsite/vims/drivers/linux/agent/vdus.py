@@ -13,7 +13,7 @@ import shutil
 import signal
 import socket
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -23,16 +23,20 @@ from farsite.model.deployment import Port, WantedVnfc
 from farsite.model.errors import VimFault
 from farsite.model.ids import VnfcId
 from farsite.vims.drivers.linux import paths, wire
-from farsite.vims.drivers.linux.agent import daemon, images, namespaces, rewiring
+from farsite.vims.drivers.linux.agent import daemon, first_boot, images, namespaces, rewiring
 from farsite.vims.drivers.linux.agent.launcher import LIFELINE_DESCRIPTOR, READY_DESCRIPTOR, Launch, Launcher
 from farsite.vims.drivers.linux.agent.limits import Limits
 from farsite.vims.drivers.linux.agent.links import Links
 
-READY_WITHIN_S = 5.0
+_KEPT_WITHIN_S = 5.0
 _AT_ONCE = 8
 _LOGS_KEPT = 200
 _KEEPER = images.Program(arguments=(shutil.which("sleep", path="/usr/bin:/bin") or "/bin/sleep", "infinity"))
 """What stands for a function that is stopped: it does nothing and has the namespaces."""
+_SEEN_AT = "/run/vdu"
+"""Where a VDU with users of its own sees its directory."""
+_FIRST_USERS = range(0x8_0000, 0x7000_0000, namespaces.USERS)
+"""Ids that hosts give to what they contain (systemd-nspawn chooses from the same); no user has one."""
 _INTERFACE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 
 
@@ -68,6 +72,16 @@ class Vdu:
     def key(self) -> str:
         """Short name for files and control groups, distinct per incarnation."""
         return paths.short_hash(self.vnfc.id, str(self.vnfc.incarnation))
+
+    @property
+    def first_user(self) -> int:
+        """The host's user and group id of its root, where it has users of its own."""
+        return _FIRST_USERS[int(self.key, 16) % len(_FIRST_USERS)]
+
+    @property
+    def hostname(self) -> str:
+        """What it is called within."""
+        return re.sub(r"[^A-Za-z0-9-]", "-", self.vnfc.id)[-63:].strip("-") or "vdu"
 
 
 def interface_name(port: str) -> str:
@@ -165,10 +179,8 @@ class Vdus:
         self._found[wanted.id] = vdu
         async with self._slots:
             try:
-                program = _KEEPER if wanted.is_stopped else images.resolve(wanted, profiles)
-                await self._start(vdu, program, bridge_of)
-            except TimeoutError:
-                await self._give_up(wanted.id, f"It was not ready within {READY_WITHIN_S:g} s.")
+                program = images.resolve(wanted, profiles)
+                await self._start(vdu, _keeper_of(program) if wanted.is_stopped else program, bridge_of)
             except (OSError, VimFault) as error:
                 await self._give_up(wanted.id, str(error))
         return self._found[wanted.id]
@@ -183,7 +195,7 @@ class Vdus:
     ) -> None:
         """Start the program in namespaces of its own, or in network namespace `network` with its ports."""
         loop = asyncio.get_running_loop()
-        directory = self._prepare(vdu, program)
+        launch = self._launch_of(vdu, program, self._prepare(vdu, program))
         control, theirs = socket.socketpair()
         control.setblocking(False)
         ready, ready_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -193,7 +205,7 @@ class Vdus:
             os.set_blocking(ready_end, True)
             try:
                 pid = self._launcher.start(
-                    self._launch_of(vdu, program, directory),
+                    launch,
                     control=theirs.fileno(),
                     log=log,
                     ready=ready_end,
@@ -204,10 +216,12 @@ class Vdus:
                 theirs.close()
                 for descriptor in (ready_end, log, lifeline_end):
                     os.close(descriptor)
-            async with asyncio.timeout(READY_WITHIN_S):
+            async with _within(program.ready_within_s):
                 said = await loop.sock_recv(control, 4096)
                 if said != b"unshared":
                     raise VimFault(f"The VDU could not get its namespaces: {said.decode(errors='replace')}")
+                if launch.first_user and network is None:
+                    _map_users(pid, launch.first_user)
                 vdu = replace(vdu, pid=pid, started=daemon.start_time(pid))
                 if network is None:
                     vdu = self._move_ports_in(vdu, bridge_of)
@@ -225,7 +239,7 @@ class Vdus:
             os.close(lifeline)
         if self._found[vdu.vnfc.id].state is not VduState.STARTING:
             return
-        if program is _KEEPER:
+        if vdu.vnfc.is_stopped:
             self._keep(replace(vdu, state=VduState.STOPPED))
             self._switch_ports(vdu, is_up=False)
             return
@@ -302,7 +316,7 @@ class Vdus:
             )  # fmt: skip
             theirs.close()
             loop = asyncio.get_running_loop()
-            async with asyncio.timeout(READY_WITHIN_S):
+            async with asyncio.timeout(_KEPT_WITHIN_S):
                 said = await loop.sock_recv(control, 4096)
                 if said == b"unshared":
                     await loop.sock_sendall(control, b"go")
@@ -329,8 +343,6 @@ class Vdus:
                 self._switch_ports(starting, is_up=True)
                 program = images.resolve(wanted, profiles)
                 await self._start(starting, program, lambda _port: 0, network=network)
-        except TimeoutError:
-            await self._give_up(vnfc_id, f"It was not ready within {READY_WITHIN_S:g} s.")
         except (OSError, VimFault) as error:
             await self._give_up(vnfc_id, str(error))
         finally:
@@ -359,7 +371,7 @@ class Vdus:
         self._keep(replace(vdu, vnfc=replace(vdu.vnfc, ports=wanted.ports)))
 
     def _prepare(self, vdu: Vdu, program: images.Program) -> Path:
-        directory = paths.make_private(self._work / vdu.key)
+        directory = self._work / vdu.key
         ports = [
             {
                 "name": interface_name(port.name),
@@ -369,30 +381,37 @@ class Vdus:
             }
             for port in vdu.vnfc.ports
         ]
-        document = {"ports": ports, "configuration": dict(vdu.vnfc.configuration)}
-        (directory / "configuration.json").write_text(json.dumps(document))
-        for name, content in program.files.items():
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            (directory / name).write_text(content)
+        first_boot.write(
+            directory,
+            vdu.vnfc,
+            ports=ports,
+            hostname=vdu.hostname,
+            files=program.files,
+            owner=vdu.first_user if program.has_own_users else 0,
+        )
         return directory
 
     def _launch_of(self, vdu: Vdu, program: images.Program, directory: Path) -> Launch:
+        seen = _SEEN_AT if program.has_own_users else str(directory)
         return Launch(
             arguments=program.arguments,
             environment={
                 "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                "HOME": str(directory),
+                "HOME": seen,
                 "LANG": "C.UTF-8",
                 "FARSITE_VNFC": vdu.vnfc.id,
                 "FARSITE_VDU": f"{vdu.vnfc.id}@{vdu.vnfc.incarnation}",
                 "FARSITE_SITE": self._label,
-                "FARSITE_CONFIG": str(directory / "configuration.json"),
+                "FARSITE_DIRECTORY": seen,
+                "FARSITE_CONFIG": f"{seen}/configuration.json",
                 "FARSITE_READY_FD": str(READY_DESCRIPTOR),
             },
             directory=str(directory),
-            hostname=re.sub(r"[^A-Za-z0-9-]", "-", vdu.vnfc.id)[-63:].strip("-") or "vdu",
+            hostname=vdu.hostname,
             ports=[(interface_name(port.name), port.addresses) for port in vdu.vnfc.ports],
             is_confined=program.is_confined,
+            mounted_at=seen,
+            first_user=vdu.first_user if program.has_own_users else 0,
         )
 
     def _move_ports_in(self, vdu: Vdu, bridge_of: Callable[[Port], int]) -> Vdu:
@@ -573,10 +592,7 @@ class Vdus:
 
     def _keep(self, vdu: Vdu) -> None:
         self._found[vdu.vnfc.id] = vdu
-        path = self._records / f"{vdu.key}.json"
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(wire.to_document(vdu)))
-        partial.replace(path)
+        paths.write_private(self._records / f"{vdu.key}.json", json.dumps(wire.to_document(vdu)))
 
     # -- adoption -------------------------------------------------------------------------------------------
 
@@ -599,6 +615,9 @@ class Vdus:
             if vdu.state is VduState.STARTING:
                 self._end_process(vdu)
                 self._clean(vdu)
+                if not vdu.has_served:
+                    # Its next start is a first boot again.
+                    self._remove_files(vdu)
                 path.unlink()
                 continue
             self._found[vdu.vnfc.id] = vdu
@@ -674,6 +693,30 @@ class Vdus:
             return await asyncio.to_thread(namespaces.inside, namespace, connect)
         finally:
             os.close(namespace)
+
+
+def _keeper_of(program: images.Program) -> images.Program:
+    """What keeps the namespaces that a program will need, while it is stopped."""
+    return replace(_KEEPER, is_confined=program.has_own_users, has_own_users=program.has_own_users)
+
+
+@contextlib.asynccontextmanager
+async def _within(limit_s: float) -> AsyncGenerator[None]:
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError as error:
+        raise VimFault(f"It was not ready within {limit_s:g} s.") from error
+
+
+def _map_users(pid: int, first: int) -> None:
+    try:
+        namespaces.map_users(pid, first)
+    except OSError as error:
+        raise VimFault(
+            f"The VDU could not get users of its own: {error.strerror}. The site's root has no power over "
+            f"the ids from {first} on (see /proc/self/uid_map): run Farsite on the machine itself."
+        ) from error
 
 
 def _open_lifeline(pid: int) -> int | None:
