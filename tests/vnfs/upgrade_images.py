@@ -65,13 +65,3 @@ def frr_files(version: str, *, is_deaf: bool = False) -> dict[str, bytes | str]:
 
 def image(files: dict[str, bytes | str]) -> bytes:
     return tarball(files)
-
-
-def lay_out(software: Path, version: str, files: dict[str, bytes | str]) -> None:
-    """A directory of versions with its first, at work."""
-    for path, body in files.items():
-        there = software / "versions" / version / path
-        there.parent.mkdir(parents=True, exist_ok=True)
-        there.write_bytes(body if isinstance(body, bytes) else body.encode())
-        there.chmod(0o755)
-    (software / "current").symlink_to(f"versions/{version}")
