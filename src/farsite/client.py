@@ -102,6 +102,19 @@ class ConfigurationDifference(TypedDict):
     diff: str
 
 
+class VnfcIdentity(TypedDict):
+    vnfc: str
+    host_key: str
+    login_key: str
+    certificate: str
+    pinned_certificate: str
+
+
+class Console(TypedDict):
+    vnfc: str
+    text: str
+
+
 class ConfigurationPlan(TypedDict):
     changes: bool
     differences: list[ConfigurationDifference]
@@ -1468,6 +1481,13 @@ class Client:
 
     def forget_management(self, vnf: str) -> None:
         self.request("DELETE", f"{ROOT}/vnfs/{_in_path(vnf)}/management")
+
+    def identity_of(self, vnf: str, vnfc: str) -> VnfcIdentity:
+        return cast("VnfcIdentity", self._get(f"/vnfs/{_in_path(vnf)}/vnfcs/{_in_path(vnfc)}/identity"))
+
+    def console_of(self, vnf: str, vnfc: str) -> str:
+        path = f"{ROOT}/vnfs/{_in_path(vnf)}/vnfcs/{_in_path(vnfc)}/console"
+        return cast("Console", self.request("GET", path, timeout_s=_ASKING_VIM_S).json())["text"]
 
     def set_secret(self, vnf: str, name: str, value: str) -> None:
         path = f"{ROOT}/vnfs/{_in_path(vnf)}/secrets/{_in_path(name)}"

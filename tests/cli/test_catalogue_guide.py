@@ -1,6 +1,5 @@
 """The catalogue as operators and programs use it: the guide typed as printed, and what the API answers."""
 
-import importlib.util
 import re
 import shlex
 import subprocess
@@ -9,36 +8,23 @@ from pathlib import Path
 import pytest
 from command_bench import CommandLine
 
+import guide_pages
 from farsite.model.access import Role
 from service_bench import Service, assert_is_problem
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guide" / "catalogue.md").read_text()
-_SPEC = importlib.util.spec_from_file_location("guide_pages", ROOT / "tests" / "openstack" / "guide_pages.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-
-
-@pytest.fixture(scope="module")
-def pages():
-    """What reads the guide on OpenStack sites."""
-    import sys
-
-    module = importlib.util.module_from_spec(_SPEC)
-    sys.modules.setdefault("guide_pages", module)
-    _SPEC.loader.exec_module(module)
-    return module
 
 
 def test_the_guide_does_what_it_says_from_the_first_line_to_the_last(
-    service: Service, farsite: CommandLine, pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: Service, farsite: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader types it in this order, in a directory of his own."""
     monkeypatch.chdir(tmp_path)
     block = re.search(r"^```yaml\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
     assert block is not None
     (tmp_path / "catalogue.yaml").write_text(block[1])
-    steps = pages.read_page("catalogue.md")
+    steps = guide_pages.read_page("catalogue.md")
     assert len(steps) > 15
     for step in steps:
         words = shlex.split(step.command)
@@ -49,7 +35,7 @@ def test_the_guide_does_what_it_says_from_the_first_line_to_the_last(
             ran = subprocess.run(words, capture_output=True, text=True, timeout=60)
             code, said = ran.returncode, ran.stdout
         assert code == step.exit_code, f"{step.place}: {step.command}\n{said}"
-        assert not step.printed or pages.is_as_printed(step.printed, said), f"{step.place}:\n{said}"
+        assert not step.printed or guide_pages.is_as_printed(step.printed, said), f"{step.place}:\n{said}"
 
 
 def test_entries_are_filtered_and_paged_like_every_list(service: Service) -> None:

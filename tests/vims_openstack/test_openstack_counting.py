@@ -132,7 +132,7 @@ def test_everything_that_is_not_found_is_missing_with_a_reason() -> None:
     """An operator reads there what would enable it."""
     found = judge([Sight(region="one")])
     repairs = {"fence", "repair:reboot_soft", "repair:reboot_hard", "repair:rebuild"}
-    assert found.features == {"reach", "networks", *repairs}
+    assert found.features == {"reach", "console", "networks", *repairs}
     assert set(FEATURES) <= set(found.missing)
     assert "registration's features" in found.missing["epa:pci"]
     assert "registration" not in found.missing["volumes"]

@@ -242,3 +242,20 @@ def test_what_openstack_cannot_do_is_refused_with_the_next_step(vnfc: WantedVnfc
     """Before Heat is asked: its own words for these name nothing that the user wrote."""
     with pytest.raises(VimFault, match=word):
         hot.template(wish(vnfc), Chosen())
+
+
+@given(wishes)
+def test_secrets_that_a_server_boots_with_are_in_no_template(wanted: Deployment) -> None:
+    """Whoever may see a stack sees its template; a hidden parameter is shown as stars."""
+    secret = "correct-horse-battery"
+    vnfcs = tuple(replace(one, user_data=secret, holds_secrets=True) for one in wanted.vnfcs)
+    kept = replace(wanted, vnfcs=vnfcs)
+    made = hot.template(kept, Chosen())
+    assert secret not in json.dumps(made)
+    given_values = hot.parameters(kept)
+    for one in resources(kept).values():
+        if one["type"] == "OS::Nova::Server":
+            name = one["properties"]["user_data"]["get_param"]
+            assert made["parameters"][name] == {"type": "string", "hidden": True}  # type: ignore[index]
+            assert given_values[name] == secret
+    assert "hidden" not in json.dumps(hot.template(wanted, Chosen()))

@@ -381,6 +381,44 @@ def show(vnf: Key, /, *, output: Output = "table") -> None:
         _show(found, on, output)
 
 
+@app.command
+def identity(
+    vnf: Key,
+    vnfc: Annotated[str, Parameter(help="VNFC; all of the VNF if left out.")] = "",
+    /,
+    *,
+    output: Output = "table",
+) -> None:
+    """Show what VNFCs were given before their first boot: host keys and certificates to know them by, and the
+    key that we log in with. Private keys are never shown."""
+    with Client() as client:
+        names = [vnfc] if vnfc else [one["id"] for one in client.vnf(vnf)["vnfcs"]]
+        found = [client.identity_of(vnf, name) for name in names]
+    if output != "table":
+        printing.document(found, output)
+        return
+    for one in found:
+        made = one["host_key"] or one["pinned_certificate"] or one["login_key"]
+        printing.facts(
+            one,
+            [
+                ("vnfc", one["vnfc"]),
+                ("host key", one["host_key"]),
+                ("certificate", one["pinned_certificate"]),
+                ("we log in with", one["login_key"]),
+                ("keys", "" if made else "none: its boot data asks for none"),
+            ],
+            output,
+        )
+
+
+@app.command
+def console(vnf: Key, vnfc: Annotated[str, Parameter(help="VNFC whose console to show.")], /) -> None:
+    """Show the end of what a VNFC wrote on its console, as its VIM has it."""
+    with Client() as client:
+        printing.write(client.console_of(vnf, vnfc))
+
+
 def _addresses(vnf: Vnf, vnfc_id: str, port: Port) -> str:
     """Addresses of a port as the VIM has them, else as they were wished, else its MAC."""
     for one in vnf["resources"] or ():

@@ -1,5 +1,6 @@
 """`farsite vnf config`: the inside of VNF instances."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,6 +24,7 @@ app = App(
 secret = App(name="secret", help="Secrets of a VNF, to which documents refer: set, list, delete.")
 app.command(secret)
 
+_KEYS = "-----{} SSH HOST KEY KEYS-----"
 Key = Annotated[str, Parameter(help="Name or id of the VNF instance.")]
 File = Annotated[Path, Parameter(help="Configuration document, YAML or JSON.")]
 Cause = Annotated[str, Parameter(help="Why, for the history.")]
@@ -55,7 +57,14 @@ def manage(
             "for adapters over HTTPS. Repeatable."
         ),
     ] = None,
-    private_key: Annotated[str, Parameter(help="Name of the secret that holds our private key.")] = "",
+    host_key_from_console: Annotated[
+        bool,
+        Parameter(help="Pin the host keys that the VNFC wrote on its VIM's console (cloud-init's form)."),
+    ] = False,
+    private_key: Annotated[
+        str,
+        Parameter(help="Secret that holds our private key; none: the one that its boot data let in."),
+    ] = "",
     password: Annotated[
         str, Parameter(help="Name of the secret that holds our password, API key or token.")
     ] = "",
@@ -69,8 +78,8 @@ def manage(
     confirm_within: Confirm = None,
     output: Output = "table",
 ) -> None:
-    """Say how a VNF is managed. Its device is known by its host key or its certificate; a function of
-    Farsite's own (--adapter builtin) by its VIM."""
+    """Say how a VNF is managed. Its device is known by its host key or its certificate: those given here, or
+    those that its boot data carried. A function of Farsite's own (--adapter builtin) is known by its VIM."""
     keys = [" ".join(one.read_text().split()[:2]) for one in host_key or []]
     keys += [known_by(one.read_bytes()) for one in certificate or []]
     access: dict[str, object] = {
@@ -94,6 +103,8 @@ def manage(
     if confirm_within is not None:
         body["confirm_within_s"] = confirm_within
     with Client() as client:
+        if host_key_from_console:
+            access["host_keys"] = [*keys, *_told_on_console(client.console_of(vnf, vnfc), vnfc)]
         said = client.manage(vnf, body)
         if output == "table":
             printing.note(f"Managed by {adapter}. See what a document would change: farsite vnf config plan")
@@ -304,3 +315,15 @@ def _show(differences: list[ConfigurationDifference], otherwise: str) -> None:
         printing.write("".join(one["diff"] for one in differences).rstrip("\n"))
     else:
         printing.note(otherwise)
+
+
+def _told_on_console(written: str, vnfc: str) -> list[str]:
+    """The host keys that a guest told of on its console, in cloud-init's form; those of its last boot."""
+    blocks = re.findall(rf"{_KEYS.format('BEGIN')}(.*?){_KEYS.format('END')}", written, re.DOTALL)
+    told = re.findall(r"\b((?:ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]{40,})", blocks[-1] if blocks else "")
+    if not told:
+        raise Invalid(
+            f"VNFC {vnfc} told of no host key on its console. It may still boot, or its image tells none: "
+            f"see farsite vnf console, or give --host-key FILE."
+        )
+    return told

@@ -16,6 +16,8 @@ from farsite.descriptors.software_image import GIB, MIB, Images, locate
 from farsite.descriptors.topology import NodeTemplate, Policy, RequirementAssignment, Topology
 from farsite.descriptors.type_system import scalar
 from farsite.descriptors.yaml_tree import Tree, parse
+from farsite.model import boot_template
+from farsite.model.errors import Invalid
 from farsite.model.vnfd import (
     AffinityRule,
     AffinityScope,
@@ -40,13 +42,15 @@ def read_flavour(flavour_id: str, description: str, topology: Topology, images: 
     vdus = reader.vdus(storages)
     links = {node.name: virtual_link(node, images.log) for node in topology.of_type("VnfVirtualLink")}
     sizes = read_sizes(topology, vdus, images.log)
+    cps = reader.cps(vdus)
+    reader.check_boot_data(vdus, cps)
     for node in topology.nodes.values():
         images.check_other_artifacts(node, topology)
     return DeploymentFlavour(
         id=flavour_id,
         description=description,
         vdus=vdus,
-        cps=reader.cps(vdus),
+        cps=cps,
         external_cps=reader.external_cps(),
         virtual_links=links,
         storages=storages,
@@ -127,6 +131,7 @@ class _Reader:
         boot_data, configuration = self._boot_data(node)
         pairs = node.property("boot_data", "kvp_data", "data")
         path = node.property("boot_data", "content_or_file_data", "destination_path")
+        values = node.property("boot_data", "content_or_file_data", "data")
         attached = [entry.target for entry in node.requirements if entry.name == "virtual_storage"]
         return Vdu(
             id=node.name,
@@ -143,6 +148,7 @@ class _Reader:
             max_instances=most,
             requested_capabilities=tuple(_requested_capabilities(node)),
             boot_data=boot_data,
+            boot_values={key: value.string for key, value in values.items.items()} if values else {},
             boot_pairs={key: value.string for key, value in pairs.items.items()} if pairs else {},
             boot_path=path.string if path else "",
             configuration=configuration,
@@ -182,6 +188,26 @@ class _Reader:
         text = content.string if content else self._file_text(node, source) if source else ""
         document = _document(text, node.tree.file, self.images.archive.limits)
         return text, configuration | document
+
+    def check_boot_data(self, vdus: Mapping[str, Vdu], cps: tuple[VduCp, ...]) -> None:
+        """Note variable parts of boot data that nothing will ever fill in."""
+        for node in self.topology.of_type("Vdu.Compute"):
+            vdu, stated = vdus.get(node.name), node.property("boot_data")
+            if vdu is None or stated is None:
+                continue
+            own = [cp.id for cp in cps if cp.vdu == vdu.id]
+            known = {*vdu.boot_values, *vdu.boot_pairs}
+            try:
+                for part in boot_template.parts("\n".join((vdu.boot_data, *vdu.boot_pairs.values()))):
+                    cp = part.rest.rpartition(".")[0]
+                    if part.root == "port" and cp not in own:
+                        found = f'{node.name}: boot data wants the address of "{cp}"'
+                        self.log.at(stated, found, f"a connection point of it: {', '.join(own) or 'none'}")
+                    elif part.root == "data" and part.rest not in known:
+                        found = f'{node.name}: boot data has "{part.name}" without a default'
+                        self.log.warn_at(stated, f"{found}, so every instantiation must give it")
+            except Invalid as invalid:
+                self.log.at(stated, f"{node.name}: boot data: {invalid}", "variable parts that are known")
 
     def _file_text(self, node: NodeTemplate, source: Tree) -> str:
         for base in (source.file, ""):

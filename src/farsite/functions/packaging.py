@@ -1,5 +1,6 @@
-"""The sample packages: SOL004 archives of the built-in VNFs, and the NSD of a service that chains them; and,
-for OpenStack sites, a guest of any image that the site has and an NSD that puts it on several sites.
+"""The sample packages: SOL004 archives of the built-in VNFs, and the NSD of a service that chains them; an
+appliance made of the programs of a Linux site's host; and, for OpenStack sites, a guest of any image that the
+site has and an NSD that puts it on several sites.
 
 Their sources lie in `packages/NAME`, as an author would write them, less what a build computes: the hashes
 in the manifest, the checksum of the code behind a `builtin:` image, and the type definitions that an NSD
@@ -25,6 +26,8 @@ _BUILT_WITH: dict[str, tuple[str, ...]] = {
 """Whose type definitions an NSD archive carries too."""
 _FOR_CLOUDS = frozenset(("guest", "three-sites"))
 """Samples that need an OpenStack site."""
+_FOR_HOSTS = frozenset(("appliance",))
+"""Samples that need programs of a Linux site's host."""
 _DIGEST_MARK = "{{function_digest}}"
 _NOT_CODE = frozenset(("packaging.py",))
 _EPOCH = (2026, 1, 1, 0, 0, 0)
@@ -32,7 +35,7 @@ _EPOCH = (2026, 1, 1, 0, 0, 0)
 
 def vnf_sample_names() -> tuple[str, ...]:
     """Names of the VNF packages of built-in functions."""
-    return tuple(name for name in sample_names() if name not in _FOR_CLOUDS.union(_BUILT_WITH))
+    return tuple(name for name in sample_names() if name not in _FOR_CLOUDS.union(_FOR_HOSTS, _BUILT_WITH))
 
 
 def nsd_sample_names() -> tuple[str, ...]:

@@ -11,7 +11,7 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.11a.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from farsite.lifecycle import addressing, binding, deploying, placing, rolling, sizing
+from farsite.lifecycle import addressing, binding, booting, deploying, placing, rolling, sizing
 from farsite.lifecycle.artefacts import with_artefacts
 from farsite.lifecycle.create_vnf import check_usable
 from farsite.lifecycle.instantiate_vnf import prefixes_of
@@ -129,6 +129,10 @@ def decide(connection: Connection, op: Op) -> object:
         owner=after,
         networks=prefixes_of(after, flavour),
         held={(one.id, port.name): port for one in before.vnfcs for port in one.ports},
+    )
+    assert after.vim_id is not None
+    newest = booting.placed(
+        connection, op, after, newest, flavour=flavour, vim_id=after.vim_id, region=before.region
     )
     swaps = [Swap(old=older.id, new=newer) for older, newer in zip(before.vnfcs, newest, strict=True)]
     after = replace(after, deployment=with_artefacts(

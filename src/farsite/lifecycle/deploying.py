@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from farsite.lifecycle import changes
+from farsite.lifecycle import booting, changes
 from farsite.lifecycle.changes import Stand
 from farsite.lifecycle.waiting import REMOVED
 from farsite.lifecycle.world import Op, World
@@ -50,8 +50,9 @@ async def deploy(op: Op) -> None:
 async def send(op: Op, vim_id: VimId, wanted: Deployment) -> None:
     """Ask a VIM for a deployment, within the VIM's concurrency limit."""
     driver = await op.world.drivers.of(vim_id)
+    ready = await booting.for_the_vim(op.world, wanted)
     async with op.world.gate(vim_id):
-        await driver.deploy(wanted)
+        await driver.deploy(ready)
 
 
 async def wait_until_ready(op: Op, *, only: frozenset[VnfcId] | None = None, renews: bool = True) -> object:

@@ -6,7 +6,7 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.4.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from farsite.lifecycle import binding, deploying, placing, separating, sizing
+from farsite.lifecycle import binding, booting, deploying, placing, separating, sizing
 from farsite.lifecycle.addressing import Prefixes, with_addresses
 from farsite.lifecycle.artefacts import with_artefacts
 from farsite.lifecycle.world import Op, World
@@ -88,6 +88,9 @@ def place(connection: Connection, op: Op) -> object:
     vnfcs = sizing.with_places(vnfcs, assignment.zones, assignment.racks)
     vnfcs = tuple(replace(one, incarnation=remains.get(one.id, 0)) for one in vnfcs)
     vnfcs = with_addresses(connection, vnfcs, owner=vnf, networks=prefixes_of(vnf, flavour))
+    vnfcs = booting.placed(
+        connection, op, vnf, vnfcs, flavour=flavour, vim_id=assignment.vim_id, region=assignment.region
+    )
     deployment = with_artefacts(
         sizing.deployment_of(vnf, flavour, vnfcs, revision=op.id, region=assignment.region),
         vnf, package, flavour, images_dir=op.world.settings.images_dir, parameters=want.parameters,

@@ -5,10 +5,11 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from farsite.lifecycle import identities
 from farsite.lifecycle.brokering import BrokeredAdapter, Mailbox
 from farsite.model.clock import Clock
 from farsite.model.errors import Conflict, Invalid
-from farsite.model.ids import VnfcId
+from farsite.model.ids import VnfcId, VnfInstanceId
 from farsite.model.management import Access, Management, Way
 from farsite.model.vnf import VnfInstance
 from farsite.secrets import KeyDirectory
@@ -50,22 +51,26 @@ class Devices:
             Conflict: the way to it needs a VNFC that does not stand.
             Invalid: the access refers to a secret that the VNF has not.
         """
-        management, secrets = await self.database.run(self._look_up, vnf)
-        adapter = self._adapter(vnf, management, secrets)
+        management, kept = await self.database.run(self._look_up, vnf)
+        adapter = self._adapter(vnf, management, kept)
         try:
-            yield Device(adapter, management, secrets)
+            yield Device(adapter, management, _set_by_somebody(kept))
         finally:
             await adapter.close()
 
     def _look_up(self, connection: Connection, vnf: VnfInstance) -> tuple[Management, Mapping[str, str]]:
-        return managements.get(connection, vnf.id), self.secrets_of(connection, vnf)
+        return managements.get(connection, vnf.id), self.kept_for(connection, vnf.id)
 
     def secrets_of(self, connection: Connection, vnf: VnfInstance) -> dict[str, str]:
-        """A VNF's secrets, by name."""
-        secret = managements.secrets_of(connection, vnf.id)
-        return {} if secret is None else self.keys.decrypt(vnf.id, secret)
+        """A VNF's secrets, by name: those that somebody set."""
+        return _set_by_somebody(self.kept_for(connection, vnf.id))
 
-    def _adapter(self, vnf: VnfInstance, management: Management, secrets: Mapping[str, str]) -> Adapter:
+    def kept_for(self, connection: Connection, vnf_id: VnfInstanceId) -> dict[str, str]:
+        """All that is kept encrypted for a VNF: its secrets, and what was made for its VNFCs' first boot."""
+        secret = managements.secrets_of(connection, vnf_id)
+        return {} if secret is None else self.keys.decrypt(vnf_id, secret)
+
+    def _adapter(self, vnf: VnfInstance, management: Management, kept: Mapping[str, str]) -> Adapter:
         folder = self.adapters.get(management.adapter)
         access = management.access
         if management.way is Way.BROKER:
@@ -73,14 +78,14 @@ class Devices:
                 folder.about,
                 Mailbox(database=self.database, keys=self.keys, clock=self.clock),
                 management,
-                _for_broker(access, secrets),
+                _for_broker(access, kept, folder.dictionary.access.method),
                 name=vnf.name or vnf.id,
             )
         if folder.dictionary.access.method == "function":
             # Its VIM leads to it and to nobody else: there is nothing to be known by, and nobody logs in.
             known = DeviceAccess(host=access.vnfc_id, port=access.port, user="", known_by=())
         else:
-            known = device_access(access, secrets)
+            known = device_access(access, kept, folder.dictionary.access.method)
         return open_device(
             folder,
             known,
@@ -107,11 +112,15 @@ class Devices:
         return open_stream
 
 
-def _for_broker(access: Access, secrets: Mapping[str, str]) -> JobAccess:
+def _set_by_somebody(kept: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in kept.items() if not name.startswith(identities.GENERATED)}
+
+
+def _for_broker(access: Access, kept: Mapping[str, str], method: str) -> JobAccess:
     """What the broker needs to reach the device; without a host it is the broker's own machine."""
     if not access.host:
         return JobAccess()
-    known = device_access(access, secrets)
+    known = device_access(access, kept, method)
     return JobAccess(
         host=known.host,
         port=known.port,
@@ -122,32 +131,44 @@ def _for_broker(access: Access, secrets: Mapping[str, str]) -> JobAccess:
     )
 
 
-def device_access(access: Access, secrets: Mapping[str, str]) -> DeviceAccess:
-    """The access with its secrets put in.
+def device_access(access: Access, kept: Mapping[str, str], method: str) -> DeviceAccess:
+    """The access with its secrets put in. What it leaves open is what the VNFC was given before its first
+    boot: its host key and certificate, and the key that we log in with.
 
     Raises:
         Invalid: a secret is not there, or the device could not be known by anything.
     """
-    if not access.host_keys:
+    known_by = access.host_keys or _injected(access, kept, method)
+    if not known_by:
         raise Invalid(
             f"Nothing of {access.place} is pinned, and no device is taken on trust. Name its host keys "
             f"(lines TYPE BASE64, as sshd has them in its .pub files), or its certificate (sha256 HEX) where "
-            f"it is managed over HTTPS."
+            f"it is managed over HTTPS; or have its boot data carry a key that is made for it "
+            f"(${{{{ ssh.host_key }}}})."
         )
+    has_own_way = access.private_key or access.password
     return DeviceAccess(
         host=access.host or access.vnfc_id,
         port=access.port,
         user=access.user,
-        known_by=access.host_keys,
-        private_key=_secret(access.private_key, secrets),
-        password=_secret(access.password, secrets),
+        known_by=known_by,
+        private_key=_secret(access.private_key, kept) if has_own_way else identities.login_key(kept),
+        password=_secret(access.password, kept),
     )
 
 
-def _secret(reference: str, secrets: Mapping[str, str]) -> str:
+def _injected(access: Access, kept: Mapping[str, str], method: str) -> tuple[str, ...]:
+    if not access.vnfc_id:
+        return ()
+    made = identities.of(kept, VnfcId(access.vnfc_id))
+    line = made.pinned_certificate if method == "rest" else made.host_key
+    return (line,) if line else ()
+
+
+def _secret(reference: str, kept: Mapping[str, str]) -> str:
     if not reference:
         return ""
-    name = reference.removeprefix("secret:")
+    name, secrets = reference.removeprefix("secret:"), _set_by_somebody(kept)
     if name not in secrets:
         raise Invalid(
             f'The access refers to the secret "{name}", which the VNF has not. '

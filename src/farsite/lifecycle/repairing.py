@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from farsite.lifecycle import booting
 from farsite.lifecycle.deploying import recorded
 from farsite.lifecycle.world import Op
 from farsite.model.alarm import Alarm
@@ -159,8 +160,9 @@ class Climber:
             raise NotSupported(capabilities.missing.get(feature) or f"The VIM does not offer {feature}.")
         repairs = ability(self.driver, Repairs, feature)
         assert self.vnf.vim_id is not None
+        ready = await booting.for_the_vim(self.op.world, self.wanted)
         async with self.op.world.gate(self.vnf.vim_id):
-            await repairs.repair(self.wanted, self.vnfc_id, rung.kind, since=begun.began_at)
+            await repairs.repair(ready, self.vnfc_id, rung.kind, since=begun.began_at)
 
     def _announce(self, connection: Connection, rung: LadderRung) -> None:
         told = Announcement(

@@ -9,7 +9,7 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.5.
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from farsite.lifecycle import chaining, deploying, placing, separating, sizing
+from farsite.lifecycle import booting, chaining, deploying, placing, separating, sizing
 from farsite.lifecycle.addressing import with_addresses
 from farsite.lifecycle.instantiate_vnf import prefixes_of
 from farsite.lifecycle.world import Op, World
@@ -84,6 +84,9 @@ def decide(connection: Connection, op: Op) -> object:
         if vnf.vnf_state is VnfState.STOPPED:
             added = tuple(replace(one, is_stopped=True) for one in added)
         added = with_addresses(connection, added, owner=vnf, networks=prefixes_of(vnf, flavour))
+        added = booting.placed(
+            connection, op, vnf, added, flavour=flavour, vim_id=vnf.vim_id, region=vnf.deployment.region
+        )
         wanted = sizing.merged(added, wanted)
     staying = {one.id for one in wanted}
     leaving = tuple(one for one in standing if one.id not in staying)

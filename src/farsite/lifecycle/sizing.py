@@ -23,6 +23,11 @@ def vnfc_id(vnf: VnfInstance, vdu: str, index: int) -> VnfcId:
     return VnfcId(f"{vnf.id}-{vdu}-{index}")
 
 
+def vnfc_named(vnf_id: VnfInstanceId, key: str) -> VnfcId:
+    """The VNFC that somebody means by its id, or by `VDU-INDEX` for short."""
+    return VnfcId(key if key.startswith(f"{vnf_id}-") else f"{vnf_id}-{key}")
+
+
 def wanted_vnfcs(
     vnf: VnfInstance,
     package: VnfPackage,

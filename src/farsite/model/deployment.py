@@ -112,6 +112,9 @@ class WantedVnfc:
     """Enhanced platform awareness, in the words of Nova's extra specs: `hw:cpu_policy` -> `dedicated`."""
     volumes: tuple[Volume, ...] = ()
     user_data: str = ""
+    """As recorded, it names secrets; as a driver gets it, it holds them."""
+    holds_secrets: bool = False
+    """Secrets were put into `user_data` or `configuration`, so a VIM shall show them to nobody."""
     config_drive: bool = False
     is_stopped: bool = False
     """It stands but does not run (SOL003 operate, STOPPED)."""

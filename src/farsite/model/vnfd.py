@@ -73,6 +73,9 @@ class Vdu:
     max_instances: int | None = None
     requested_capabilities: tuple[str, ...] = ()
     boot_data: str = ""
+    """With its variable parts (`model/boot_template.py`)."""
+    boot_values: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What `data.KEY` means in the boot data where the request says nothing (`content_or_file_data.data`)."""
     boot_pairs: Mapping[str, str] = field(default_factory=dict[str, str])
     """Key-value pairs of the boot data (`kvp_data`), for the VIM's metadata service."""
     boot_path: str = ""

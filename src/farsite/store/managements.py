@@ -53,9 +53,9 @@ def everywhere(connection: sa.Connection) -> Sequence[Management]:
     return [decode(Management, body) for body in rows]
 
 
-def remove(connection: sa.Connection, vnf_id: VnfInstanceId) -> None:
-    """Forget how a VNF is managed, its secrets and its versions; absent is success."""
-    for table in (vnf_managements, vnf_secrets, vnf_configurations):
+def remove(connection: sa.Connection, vnf_id: VnfInstanceId, *, with_secrets: bool = True) -> None:
+    """Forget how a VNF is managed, its versions, and its secrets; absent is success."""
+    for table in (vnf_managements, vnf_configurations, *((vnf_secrets,) if with_secrets else ())):
         connection.execute(sa.delete(table).where(table.c.vnf_id == vnf_id))
 
 

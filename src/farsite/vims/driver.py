@@ -218,6 +218,24 @@ class InjectsFaults(Protocol):
 
 
 @runtime_checkable
+class ShowsConsoles(Protocol):
+    """Feature `console`: what a VNFC wrote on its console, where a guest tells of its first boot."""
+
+    async def console(self, vnfc_id: VnfcId) -> str:
+        """The last 64 KiB at most, in lines; empty when it wrote nothing yet.
+
+        Raises:
+            VimFault: the VNFC is not there, or the VIM refuses.
+            VimUnreachable: no answer.
+        """
+        ...
+
+
+CONSOLE_MOST = 64 * 1024
+"""How much of a console is shown, in bytes."""
+
+
+@runtime_checkable
 class Repairs(Protocol):
     """Features `repair:KIND` (kinds are those of `Rung`): mends a VNFC without making another one."""
 

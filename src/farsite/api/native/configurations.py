@@ -12,7 +12,9 @@ from farsite.api.auth import Asker
 from farsite.api.filters import link_next, page_in_memory
 from farsite.api.native.operations import OperationView, accepted
 from farsite.api.wire import ROOT, Here, Label, Name, ObjectName, Text, Wire, asks
+from farsite.lifecycle import booting, identities
 from farsite.lifecycle.configure_vnf import CONFIRM_MOST_S
+from farsite.lifecycle.sizing import vnfc_named
 from farsite.model.configuration import Configuration
 from farsite.model.configuration_checks import check
 from farsite.model.errors import Conflict, Invalid, NotFound
@@ -42,10 +44,12 @@ class AdapterView(Wire):
 
 
 class AccessWire(Wire):
-    """Where the function answers. `vnfc`: through its VIM; else `host`. `port`: none is the usual one of the
-    adapter's method (SSH 22, HTTPS 443). Key and password are references to secrets of the VNF
-    (`secret:NAME`); a password may be an API key or token. `host_keys` are pinned: `TYPE BASE64` of an SSH
-    host key, `sha256 HEX` of a certificate, or `x509 BASE64` of the authority that signed it."""
+    """Where the function answers. `vnfc` (its id, or VDU-INDEX for short): through its VIM; else `host`.
+    `port`: none is the usual one of the adapter's method (SSH 22, HTTPS 443). Key and password are references
+    to secrets of the VNF (`secret:NAME`); a password may be an API key or token. `host_keys` are pinned:
+    `TYPE BASE64` of an SSH host key, `sha256 HEX` of a certificate, or `x509 BASE64` of the authority that
+    signed it. With a `vnfc`, pins, key and password may be left out where its boot data carried those that
+    were made for it."""
 
     vnfc: Label = ""
     host: Label = ""
@@ -163,9 +167,12 @@ def manage(vnf: str, body: ManagementWire, context: Here, caller: Asker) -> Mana
     with context.database.transaction() as connection:
         found = instances.get_vnf(connection, caller.project_id, vnf)
         context.catalogue.check_adapter(connection, caller.project_id, folder)
-        if body.access.vnfc and found.deployment is not None:
+        kept = context.devices.kept_for(connection, found.id)
+        _check_login(body, folder.dictionary.access.method, bool(identities.login_key(kept)))
+        vnfc_id = vnfc_named(found.id, body.access.vnfc) if body.access.vnfc else ""
+        if vnfc_id and found.deployment is not None:
             known = [one.id for one in found.deployment.vnfcs]
-            if body.access.vnfc not in known:
+            if vnfc_id not in known:
                 raise Invalid(
                     f'VNF instance {found.id} has no VNFC "{body.access.vnfc}". VNFCs: {", ".join(known)}.'
                 )
@@ -178,7 +185,7 @@ def manage(vnf: str, body: ManagementWire, context: Here, caller: Asker) -> Mana
             adapter=body.adapter,
             way=body.way,
             broker=body.broker,
-            access=_access(body.access, folder.dictionary.access.method),
+            access=_access(body.access, vnfc_id, folder.dictionary.access.method),
             parameters=body.parameters,
             keep_in=body.keep_in,
             confirm_within_s=body.confirm_within_s,
@@ -197,14 +204,16 @@ def get_management(vnf: str, context: Here, caller: Asker) -> ManagementWire:
 
 @router.delete("/vnfs/{vnf}/management", status_code=204)
 def forget_management(vnf: str, context: Here, caller: Asker) -> None:
-    """Stop managing the inside of a VNF: its secrets and configuration versions are forgotten. The function
-    itself goes on with what it runs."""
+    """Stop managing the inside of a VNF: its configuration versions are forgotten, and its secrets unless it
+    boots with them. The function itself goes on with what it runs."""
     with context.database.transaction() as connection:
         found = instances.get_vnf(connection, caller.project_id, vnf)
         instances.refuse_if_locked(connection, found.id)
         managements.get(connection, found.id)
-        managements.remove(connection, found.id)
-    context.devices.keys.forget(found.id)
+        are_needed = bool(booting.secrets_needed(found.deployment))
+        managements.remove(connection, found.id, with_secrets=not are_needed)
+    if not are_needed:
+        context.devices.keys.forget(found.id)
 
 
 @router.put("/vnfs/{vnf}/secrets/{name}", status_code=204)
@@ -213,7 +222,7 @@ def set_secret(vnf: str, name: ObjectName, body: SecretWire, context: Here, call
     with context.database.transaction() as connection:
         found = instances.get_vnf(connection, caller.project_id, vnf)
         managements.hold_secrets(connection, found.id)
-        known = context.devices.secrets_of(connection, found)
+        known = context.devices.kept_for(connection, found.id)
         known[name] = body.value.get_secret_value()
         managements.save_secrets(
             connection, found.project_id, found.id, context.devices.keys.encrypt(found.id, known)
@@ -244,9 +253,15 @@ def delete_secret(vnf: str, name: str, context: Here, caller: Asker) -> None:
     with context.database.transaction() as connection:
         found = instances.get_vnf(connection, caller.project_id, vnf)
         managements.hold_secrets(connection, found.id)
-        known = context.devices.secrets_of(connection, found)
+        known = context.devices.kept_for(connection, found.id)
         if known.pop(name, None) is None:
             raise NotFound(f'VNF instance {found.id} has no secret "{name}".')
+        if name in booting.secrets_needed(found.deployment):
+            raise Conflict(
+                f'VNF instance {found.id} boots with the secret "{name}": healing needs it. Give it another '
+                f"value, or terminate the VNF first.",
+                about={"vnf": found.id},
+            )
         managements.save_secrets(
             connection, found.project_id, found.id, context.devices.keys.encrypt(found.id, known)
         )
@@ -394,13 +409,24 @@ def _check(body: ManagementWire, method: str) -> None:
                 f"access.{name} is a reference to a secret of the VNF, secret:NAME, and never the value. "
                 f"Set the secret first: farsite vnf config secret set."
             )
-    if bool(access.private_key) == bool(access.password):
+    if access.private_key and access.password:
         raise Invalid("An access has either a private_key or a password.")
 
 
-def _access(wire: AccessWire, method: str) -> Access:
+def _check_login(body: ManagementWire, method: str, has_login_key: bool) -> None:
+    access = body.access
+    if method == "function" or (body.way is Way.BROKER and not access.host):
+        return
+    if not (access.private_key or access.password or (has_login_key and method != "rest")):
+        raise Invalid(
+            "An access has either a private_key or a password: nobody could log in. Name a secret of the "
+            "VNF, or have its boot data let in the key that is made for it (${{ ssh.login_public }})."
+        )
+
+
+def _access(wire: AccessWire, vnfc_id: str, method: str) -> Access:
     return Access(
-        vnfc_id=wire.vnfc,
+        vnfc_id=vnfc_id,
         host=wire.host,
         port=wire.port or USUAL_PORTS[method],
         user=wire.user,

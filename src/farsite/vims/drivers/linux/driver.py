@@ -188,6 +188,11 @@ class LinuxDriver:
         params = {"vnfc_id": vnfc_id, "port": port}
         return await rpc.call_for_socket(self._socket, "reach", params, timeout_s=_CALL_TIMEOUT_S)
 
+    async def console(self, vnfc_id: VnfcId) -> str:
+        """The end of what the VDU wrote on its standard output and error."""
+        await self._ensure_agent()
+        return str(await self._call("console", vnfc_id=vnfc_id))
+
     async def close(self) -> None:
         """End the listeners; nothing else is held between calls."""
         for listener in tuple(self._listeners):

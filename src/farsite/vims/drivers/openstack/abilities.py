@@ -167,7 +167,9 @@ def judge(sights: Sequence[Sight], asserted: Iterable[str] = ()) -> Capabilities
 
 EVACUATE = "repair:evacuate"
 EVACUATE_NEEDS_ADMIN = "only an administrator may evacuate; register the VIM with a user who is one"
-_OF_THE_DRIVER = {"reach", "networks", "fence", "repair:reboot_soft", "repair:reboot_hard", "repair:rebuild"}
+_OF_THE_DRIVER = frozenset(
+    {"reach", "console", "networks", "fence", "repair:reboot_soft", "repair:reboot_hard", "repair:rebuild"}
+)
 """What we do with what every OpenStack has."""
 _NOT_OFFERED: Mapping[str, str] = {
     "inter-site": "OpenStack offers nobody the end of a tunnel; name networks that are joined already",

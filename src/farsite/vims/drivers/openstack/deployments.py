@@ -90,8 +90,14 @@ class _Wish:
 
     @property
     def content(self) -> str:
-        """Digest of all but the revision."""
-        whole = json.dumps([self.template, self.parameters, self.files], sort_keys=True)
+        """Digest of all but the revision and what is hidden: who reads it could try secrets against it."""
+        declared = stacks.inner(self.template, "parameters")
+        shown = {
+            name: value
+            for name, value in self.parameters.items()
+            if not stacks.inner(declared, name).get("hidden")
+        }
+        whole = json.dumps([self.template, shown, self.files], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
     def body(self, limits: Limits) -> Json:

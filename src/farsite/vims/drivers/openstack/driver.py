@@ -24,7 +24,7 @@ from farsite.vims.drivers.openstack.health import HealthCheck
 from farsite.vims.drivers.openstack.hosts import Hosts
 from farsite.vims.drivers.openstack.networks import OwnNetworks
 from farsite.vims.drivers.openstack.provider_networks import provider_networks
-from farsite.vims.drivers.openstack.reaching import reach
+from farsite.vims.drivers.openstack.reaching import console, reach
 from farsite.vims.drivers.openstack.repairs import ServerRepairs
 from farsite.vims.drivers.openstack.validation import validate
 
@@ -108,6 +108,10 @@ class OpenStackDriver:
     async def reach(self, vnfc_id: VnfcId, port: int) -> socket.socket:
         """A direct connection to the VNFC's management address, from where Farsite runs."""
         return await reach(self._cloud, vnfc_id, port)
+
+    async def console(self, vnfc_id: VnfcId) -> str:
+        """The end of a server's console, as Nova keeps it."""
+        return await console(self._cloud, vnfc_id)
 
     async def repair(self, wanted: Deployment, vnfc_id: VnfcId, kind: Rung, *, since: datetime) -> None:
         """Reboot, rebuild or evacuate a server; returns once Nova has taken it."""

@@ -63,15 +63,28 @@ def template(wanted: Deployment, chosen: Chosen) -> Json:
     return {
         "heat_template_version": VERSION,
         "description": f"VNF instance {wanted.vnf_id}, made by Farsite from its descriptor",
-        # Not used by any resource: it tells which incarnation of each VNFC was asked for last.
-        "parameters": {"farsite": {"type": "json", "default": {}}},
+        # `farsite` is not used by any resource: it tells which incarnation of each VNFC was asked for last.
+        "parameters": {
+            "farsite": {"type": "json", "default": {}},
+            **{name: {"type": "string", "hidden": True} for name in _hidden_parameters(wanted)},
+        },
         "resources": resources,
     }
 
 
 def parameters(wanted: Deployment) -> Json:
     """Parameters of the stack: what we want to read back of it."""
-    return {"farsite": record(wanted, {one.id: server_name(wanted, one.id) for one in wanted.vnfcs})}
+    kept = record(wanted, {one.id: server_name(wanted, one.id) for one in wanted.vnfcs})
+    return {"farsite": kept, **_hidden_parameters(wanted)}
+
+
+def _hidden_parameters(wanted: Deployment) -> dict[str, str]:
+    """What servers boot with, where secrets are in it."""
+    return {
+        _hidden(label(one.id, wanted.vnf_id)): _user_data(one)
+        for one in wanted.vnfcs
+        if one.holds_secrets and _user_data(one)
+    }
 
 
 def record(wanted: Deployment, servers: Mapping[str, str]) -> Json:
@@ -191,9 +204,18 @@ def _vnfc(
         properties["availability_zone"] = vnfc.zone
     if vnfc.config_drive:
         properties["config_drive"] = True
-    if user_data := vnfc.user_data or _document(vnfc.configuration):
-        properties["user_data"] = user_data
+    if user_data := _user_data(vnfc):
+        # What a template holds is shown to whoever may see the stack; a hidden parameter is not.
+        properties["user_data"] = {"get_param": _hidden(own)} if vnfc.holds_secrets else user_data
     resources[f"{own}.server"] = {"type": "OS::Nova::Server", "properties": properties}
+
+
+def _user_data(vnfc: WantedVnfc) -> str:
+    return vnfc.user_data or _document(vnfc.configuration)
+
+
+def _hidden(own: str) -> str:
+    return f"{own}.user_data"
 
 
 def _document(configuration: Mapping[str, object]) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from farsite.model.errors import VimFault
 from farsite.model.ids import VnfcId
+from farsite.vims.driver import CONSOLE_MOST
 from farsite.vims.drivers.openstack.cloud import Cloud
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _VNFC = "farsite_vnfc"
 """Key of a server's metadata: the VNFC it is."""
 _CONNECT_S = 4
+_CONSOLE_LINES = 2000
 
 
 async def reach(cloud: Cloud, vnfc_id: VnfcId, port: int) -> socket.socket:
@@ -38,22 +40,53 @@ async def reach(cloud: Cloud, vnfc_id: VnfcId, port: int) -> socket.socket:
             region, lambda sdk: _server(sdk, vnfc_id), what=f"tell the addresses of VNFC {vnfc_id}"
         )
         if server is not None:
-            return await connect(addresses_of(server), port, whose=f'VNFC {vnfc_id} on VIM "{cloud.name}"')
-    raise VimFault(
+            addresses = addresses_of(server.get("addresses", {}))
+            return await connect(addresses, port, whose=f'VNFC {vnfc_id} on VIM "{cloud.name}"')
+    raise _absent(cloud, vnfc_id)
+
+
+async def console(cloud: Cloud, vnfc_id: VnfcId) -> str:
+    """The end of what a VNFC's server wrote on its console.
+
+    Raises:
+        VimFault: no such VNFC, or Nova refuses; some hypervisors keep no console.
+        VimUnreachable: Nova does not answer.
+    """
+    for region in await cloud.regions():
+        written = await cloud.call(
+            region, lambda sdk: _console(sdk, vnfc_id), what=f"show the console of VNFC {vnfc_id}"
+        )
+        if written is not None:
+            return written[-CONSOLE_MOST:]
+    raise _absent(cloud, vnfc_id)
+
+
+def _console(sdk: "Connection", vnfc_id: str) -> str | None:
+    from farsite.vims.drivers.openstack.stacks import answer, text
+
+    server = _server(sdk, vnfc_id)
+    if server is None:
+        return None
+    path = f"/servers/{server['id']}/action"
+    asked = {"os-getConsoleOutput": {"length": _CONSOLE_LINES}}
+    return text(answer(sdk.compute.post(path, json=asked)), "output")
+
+
+def _absent(cloud: Cloud, vnfc_id: str) -> VimFault:
+    return VimFault(
         f'VIM "{cloud.name}" has no server of VNFC {vnfc_id} in the registered project. '
         "It was deleted, or never created: heal the VNF."
     )
 
 
 def _server(sdk: "Connection", vnfc_id: str) -> Mapping[str, Any] | None:
-    """Addresses of a VNFC's server by network. Its name is the VNFC's id where the template was ours, else
-    only its metadata tells."""
+    """A VNFC's server. Its name is the VNFC's id where the template was ours; else its metadata tell."""
     from farsite.vims.drivers.openstack.session import paged_json
 
     for query in (f"name=^{quote(re.escape(vnfc_id))}$&", ""):
         for server in paged_json(sdk.compute, "/servers/detail", "servers", query):
             if server.get("metadata", {}).get(_VNFC) == vnfc_id:
-                return server.get("addresses", {})
+                return server
     return None
 
 

@@ -128,6 +128,7 @@ class SimulatedDriver:
             return Capabilities(
                 features=(FEATURES | frozenset({"racks"} if has_racks else ())) - self._knobs.lacks,
                 missing={"limits": "A simulated VIM runs nothing that could be limited."}
+                | {"console": "Nothing boots on a simulated VIM."}
                 | ({} if has_racks else {"racks": "No zone has any (setting racks)."})
                 | dict.fromkeys(self._knobs.lacks, "The registration says so (lacks)."),
                 tunnel_endpoint=_endpoint(self._vim_id),

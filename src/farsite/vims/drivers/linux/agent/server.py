@@ -90,6 +90,10 @@ async def _hear(site: Site, params: Params) -> object:
     return site.chains.hear(str(params["chain_id"]), str(params["vim"]), states, int(str(params["at"])))
 
 
+async def _console(site: Site, params: Params) -> object:
+    return await asyncio.to_thread(site.console, str(params["vnfc_id"]))
+
+
 METHODS: Mapping[str, Method] = {
     "ping": _ping,
     "look": _look,
@@ -107,6 +111,7 @@ METHODS: Mapping[str, Method] = {
     "delete_chain": _delete_chain,
     "chain_counters": _chain_counters,
     "hear": _hear,
+    "console": _console,
 }
 
 

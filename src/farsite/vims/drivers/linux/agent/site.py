@@ -565,6 +565,7 @@ class Site:
             "inter-site",
             "events",
             "reach",
+            "console",
             "images:builtin",
             "images:host",
         }
@@ -627,6 +628,10 @@ class Site:
     async def reach(self, vnfc_id: str, port: int) -> socket.socket:
         """See `Vdus.reach`."""
         return await self._vdus.reach(vnfc_id, port)
+
+    def console(self, vnfc_id: str) -> str:
+        """See `Vdus.console`."""
+        return self._vdus.console(vnfc_id)
 
     def events(self, after: int) -> AsyncIterator[VimEvent]:
         """See `Journal.after`."""

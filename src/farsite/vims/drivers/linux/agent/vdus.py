@@ -22,6 +22,7 @@ from pathlib import Path
 from farsite.model.deployment import Port, WantedVnfc
 from farsite.model.errors import VimFault
 from farsite.model.ids import VnfcId
+from farsite.vims.driver import CONSOLE_MOST
 from farsite.vims.drivers.linux import paths, wire
 from farsite.vims.drivers.linux.agent import daemon, first_boot, images, namespaces, rewiring
 from farsite.vims.drivers.linux.agent.launcher import LIFELINE_DESCRIPTOR, READY_DESCRIPTOR, Launch, Launcher
@@ -659,6 +660,22 @@ class Vdus:
                 self._links.delete(link.index)
                 swept.append(f"interface {link.name}")
         return swept
+
+    def console(self, vnfc_id: str) -> str:
+        """The end of what a VNFC wrote, dead or alive.
+
+        Raises:
+            VimFault: the VNFC is not there.
+        """
+        vdu = self.get(vnfc_id)
+        if vdu is None:
+            raise VimFault(f'VNFC "{vnfc_id}" is not on this site.', about={"vnfc_id": vnfc_id})
+        try:
+            with self.log(vdu).open("rb") as written:
+                written.seek(max(0, written.seek(0, os.SEEK_END) - CONSOLE_MOST))
+                return written.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
 
     # -- reaching in ----------------------------------------------------------------------------------------
 

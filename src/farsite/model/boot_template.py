@@ -1,0 +1,173 @@
+"""Variable parts of boot data: `${{ NAME }}` or `${{ NAME | FILTER }}`.
+
+Boot data may contain variable parts that are replaced by deployment specific values before it is sent to the
+VIM (ETSI GS NFV-IFA 011 clause 7.1.6.2.2, `bootData`); how they are written is left to the VNFM. `${{` begins
+nothing in a shell, in YAML or in cloud-init's own templates, so a text without such parts is never changed.
+A part that is to stay is written `$${{`.
+
+They are filled in twice: with what is decided when the VNFC is placed, which is recorded as its initial
+state, and with secrets when it is handed to the VIM, which are recorded nowhere.
+"""
+
+import base64
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from farsite.model.errors import Invalid
+
+_PART = re.compile(r"\$(\$\{\{)|\$\{\{(.*?)\}\}", re.DOTALL)
+"""What is to stay, or a part."""
+_BEGINS = re.compile(r"(?<!\$)\$\{\{")
+_WRITTEN = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_.-]+)?)\s*(?:\|\s*(\w+)\s*)?")
+
+FILTERS: Mapping[str, Callable[[str], str]] = {
+    "base64": lambda value: base64.b64encode(value.encode()).decode(),
+    "json": json.dumps,
+    "quote": shlex.quote,
+}
+"""What may be done to a value: for a JSON or YAML string (quotes included), for a word of a POSIX shell."""
+
+_PLACED = {
+    "vnf": ("id", "name", "provider", "product", "software_version", "vnfd_id"),
+    "vnfc": ("id", "vdu", "index", "zone"),
+    "vim": ("name", "site", "region"),
+}
+_PORT = ("mac", "address", "prefix_length", "addresses")
+_SECRET = {"ssh": ("host_key", "host_key_public", "login_public"), "tls": ("key", "certificate")}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One variable part; `line` counts from 1."""
+
+    name: str
+    filter: str
+    line: int
+
+    @property
+    def root(self) -> str:
+        return self.name.partition(".")[0]
+
+    @property
+    def rest(self) -> str:
+        return self.name.partition(".")[2]
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether it is filled in only for the VIM."""
+        return self.root in ("secret", *_SECRET)
+
+
+def parts(text: str) -> tuple[Part, ...]:
+    """The variable parts of a text, as they come.
+
+    Raises:
+        Invalid: one cannot be read, has an unknown name or an unknown filter; says which are known.
+    """
+    found = [_read(text, match) for match in _PART.finditer(text) if not match[1]]
+    begun = len(_BEGINS.findall(text))
+    if begun != len(found):
+        raise Invalid('A variable part begins with "${{" and has no "}}". Write "$${{" for the text itself.')
+    return tuple(found)
+
+
+def has_secrets(text: str) -> bool:
+    """Whether anything of the text is filled in only for the VIM."""
+    return any(part.is_secret for part in parts(text))
+
+
+def fill(text: str, value_of: Callable[[Part], str | None], *, is_last: bool) -> str:
+    """The text with its variable parts replaced; a part whose value is None stays.
+
+    A value of several lines that stands alone on its line is indented like it, so that it may stand in a
+    block of YAML. `is_last`: what was to stay (`$${{`) loses its mark.
+
+    Raises:
+        Invalid: as `parts`, or from `value_of`.
+    """
+
+    def filled(match: re.Match[str]) -> str:
+        if match[1]:
+            return match[1] if is_last else match[0]
+        part = _read(text, match)
+        value = value_of(part)
+        if value is None:
+            return match[0]
+        value = FILTERS[part.filter](value) if part.filter else value.rstrip("\n")
+        before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+        if not before.strip():
+            value = value.replace("\n", f"\n{before}")
+        # A value is never taken for a part by the next who fills in.
+        return value if is_last else value.replace("${{", "$${{")
+
+    parts(text)
+    return _PART.sub(filled, text)
+
+
+def filled_document(
+    document: Mapping[str, object], value_of: Callable[[Part], str | None], *, is_last: bool
+) -> dict[str, object]:
+    """As `fill`, in every text of a document."""
+
+    def inner(value: object) -> object:
+        if isinstance(value, str):
+            return fill(value, value_of, is_last=is_last)
+        if isinstance(value, Mapping):
+            return {key: inner(one) for key, one in cast(Mapping[str, object], value).items()}
+        if isinstance(value, list | tuple):
+            return [inner(one) for one in cast(Sequence[object], value)]
+        return value
+
+    return {key: inner(value) for key, value in document.items()}
+
+
+def texts_of(document: object) -> list[str]:
+    """Every text in a document."""
+    if isinstance(document, str):
+        return [document]
+    if isinstance(document, Mapping):
+        return [text for one in cast(Mapping[str, object], document).values() for text in texts_of(one)]
+    if isinstance(document, list | tuple):
+        return [text for one in cast(Sequence[object], document) for text in texts_of(one)]
+    return []
+
+
+def _read(text: str, match: re.Match[str]) -> Part:
+    line = text.count("\n", 0, match.start()) + 1
+    written = _WRITTEN.fullmatch(match[2])
+    if written is None:
+        raise Invalid(
+            f'Line {line}: "{match[0][:80]}" is no variable part. Write ${{{{ NAME }}}} or '
+            f"${{{{ NAME | FILTER }}}}; names are {_known()}."
+        )
+    part = Part(name=written[1], filter=written[2] or "", line=line)
+    if part.filter and part.filter not in FILTERS:
+        raise Invalid(
+            f'Line {line}: filter "{part.filter}" of {part.name} is unknown. Filters: {", ".join(FILTERS)}.'
+        )
+    if not _is_known(part):
+        raise Invalid(f'Line {line}: variable "{part.name}" is unknown. Known are {_known()}.')
+    return part
+
+
+def _is_known(part: Part) -> bool:
+    match part.root:
+        case "secret" | "data":
+            return bool(part.rest)
+        case "port":
+            cp, _, what = part.rest.rpartition(".")
+            return bool(cp) and what in _PORT
+        case "vnf" if part.rest.startswith("metadata."):
+            return True
+        case root:
+            return part.rest in (_PLACED | _SECRET).get(root, ())
+
+
+def _known() -> str:
+    fixed = [f"{root}.{name}" for root, names in (_PLACED | _SECRET).items() for name in names]
+    ports = [f"port.CP.{name}" for name in _PORT]
+    return ", ".join([*fixed, *ports, "vnf.metadata.KEY", "data.KEY", "secret.NAME"])

@@ -1,0 +1,155 @@
+"""Day 0 through the API: what is recorded, what is asked for, and what is refused."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from farsite.store import instances
+from package_variants import booting_with
+from service_bench import Service, assert_is_problem
+
+PASSWORD = "correct-horse-battery"
+
+
+def onboard(service: Service, content: str, **boot: object) -> str:
+    vnfd_id = str(uuid.uuid4())
+    created = service.native("POST", "/packages").json()
+    answer = service.native(
+        "PUT",
+        f"/packages/{created['id']}/content",
+        content=booting_with(vnfd_id, {"content_or_file_data": {"content": content}, **boot}),
+        headers={"Content-Type": "application/zip"},
+    )
+    assert answer.status_code == 200, answer.text
+    return vnfd_id
+
+
+def created(service: Service, content: str, **boot: object) -> str:
+    return service.create_vnf(onboard(service, content, **boot), name=f"v{uuid.uuid4()}")
+
+
+def instantiated(service: Service, vnf: str, state: str = "COMPLETED", **want: object) -> Mapping[str, Any]:
+    answer = service.native("POST", f"/vnfs/{vnf}/instantiate", json=want)
+    assert answer.status_code == 202, answer.text
+    ended = service.ended(answer.json()["id"])
+    assert ended["state"] == state, ended["error"]
+    return ended
+
+
+def test_a_secret_that_is_not_there_is_asked_for_before_anything_is_made(service: Service) -> None:
+    """By its name, with the command that sets it."""
+    vnf = created(service, "#!/bin/sh\necho ${{ secret.admin }}")
+    failed = instantiated(service, vnf, "ROLLED_BACK")
+    assert 'needs the secret "admin"' in str(failed["error"])
+    assert f"farsite vnf config secret set {vnf} admin" in str(failed["error"])
+    service.native("PUT", f"/vnfs/{vnf}/secrets/admin", json={"value": PASSWORD})
+    instantiated(service, vnf)
+
+
+def test_secrets_are_in_nothing_that_is_shown_or_recorded(service: Service) -> None:
+    """The record names them; only the VIM is given them."""
+    vnf = created(service, "#!/bin/sh\necho ${{ secret.admin }} ${{ ssh.host_key | base64 }}")
+    service.native("PUT", f"/vnfs/{vnf}/secrets/admin", json={"value": PASSWORD})
+    operation = instantiated(service, vnf)
+    with service.farsite.database.transaction() as connection:
+        recorded = instances.get_vnf(connection, None, vnf)
+    assert recorded.deployment is not None
+    assert "${{ secret.admin }}" in recorded.deployment.vnfcs[0].user_data
+    shown = service.native("GET", f"/vnfs/{vnf}").text + str(operation)
+    assert PASSWORD not in shown + str(recorded)
+    assert "PRIVATE KEY" not in str(recorded)
+
+
+def test_a_secret_that_a_vnf_boots_with_is_kept_while_it_stands(service: Service) -> None:
+    """Healing makes a VNFC anew with it."""
+    vnf = created(service, "#!/bin/sh\necho ${{ secret.admin }}")
+    service.native("PUT", f"/vnfs/{vnf}/secrets/admin", json={"value": PASSWORD})
+    instantiated(service, vnf)
+    refused = assert_is_problem(service.native("DELETE", f"/vnfs/{vnf}/secrets/admin"), 409)
+    assert "boots with the secret" in refused["detail"]
+    management = {
+        "adapter": "haproxy",
+        "access": {"host": "192.0.2.1", "host_keys": ["x"], "password": "secret:admin"},
+    }
+    assert service.native("PUT", f"/vnfs/{vnf}/management", json=management).status_code == 200
+    assert service.native("DELETE", f"/vnfs/{vnf}/management").status_code == 204
+    assert service.native("GET", f"/vnfs/{vnf}/secrets").json() == [{"name": "admin"}]
+    healed = service.native("POST", f"/vnfs/{vnf}/heal", json={})
+    assert service.ended(healed.json()["id"])["state"] == "COMPLETED"
+
+
+def test_what_a_vnfc_is_known_by_is_shown_and_stays_when_it_is_healed(service: Service) -> None:
+    """And no private key with it; a VNFC of its own has keys of its own."""
+    content = "#!/bin/sh\necho ${{ ssh.host_key | base64 }} ${{ ssh.login_public }} ${{ tls.key | base64 }}"
+    vnf = created(service, content)
+    instantiated(service, vnf, level_id="pair")
+    names = [one["id"] for one in service.native("GET", f"/vnfs/{vnf}").json()["vnfcs"]]
+    first, second = (service.native("GET", f"/vnfs/{vnf}/vnfcs/{name}/identity").json() for name in names)
+    assert first["host_key"].startswith("ssh-ed25519 ")
+    assert first["host_key"] != second["host_key"]
+    assert first["login_key"] == second["login_key"]
+    assert first["pinned_certificate"].startswith("sha256 ")
+    assert "PRIVATE" not in str(first)
+    healed = service.native("POST", f"/vnfs/{vnf}/heal", json={"vnfc_ids": names[:1]})
+    assert service.ended(healed.json()["id"])["state"] == "COMPLETED"
+    assert service.native("GET", f"/vnfs/{vnf}/vnfcs/{names[0]}/identity").json() == first
+    # What was made is no secret of the user's, and goes on beside those.
+    service.native("PUT", f"/vnfs/{vnf}/secrets/other", json={"value": "x"})
+    assert service.native("GET", f"/vnfs/{vnf}/secrets").json() == [{"name": "other"}]
+    assert service.native("GET", f"/vnfs/{vnf}/vnfcs/{names[0]}/identity").json() == first
+
+
+def test_a_vnfc_that_was_given_keys_needs_neither_pins_nor_passwords(service: Service) -> None:
+    """One that was given none is refused, with both ways out."""
+    given = created(service, "#!/bin/sh\necho ${{ ssh.host_key }} ${{ ssh.login_public }}")
+    bare = created(service, "#!/bin/sh\n")
+    for vnf, status in ((given, 200), (bare, 400)):
+        instantiated(service, vnf)
+        (vnfc,) = service.native("GET", f"/vnfs/{vnf}").json()["vnfcs"]
+        management = {"adapter": "haproxy", "access": {"vnfc": vnfc["id"]}}
+        answer = service.native("PUT", f"/vnfs/{vnf}/management", json=management)
+        assert answer.status_code == status, answer.text
+    assert "${{ ssh.login_public }}" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content", "boot", "said"),
+    [
+        ("#!/bin/sh\necho ${{ data.realm }}", {}, "Give realm in the configuration"),
+        ("#!/bin/sh\necho ${{ vnf.metadata.tier }}", {}, "metadata tier"),
+        ("#!/bin/sh\necho ${{ port.data.address }}", {}, "Its VIM chooses it"),
+        ("#!/bin/sh", {"kvp_data": {"data": {"key": "${{ secret.admin }}"}}}, "put secrets into its content"),
+    ],
+)
+def test_what_is_not_known_when_a_vnfc_is_placed_is_refused_by_name(
+    service: Service, content: str, boot: dict[str, object], said: str
+) -> None:
+    """Nothing is made at the VIM."""
+    vnf = created(service, content, **boot)
+    service.native("PUT", f"/vnfs/{vnf}/secrets/admin", json={"value": PASSWORD})
+    failed = instantiated(service, vnf, "ROLLED_BACK")
+    assert said in str(failed["error"])
+
+
+def test_values_of_the_request_go_before_those_of_the_descriptor(service: Service) -> None:
+    """In configuration documents too."""
+    content = '{"port": 80, "name": "${{ data.realm }} ${{ vnfc.index }}"}'
+    vnf = created(service, content, kvp_data={"data": {"realm": "home"}})
+    instantiated(service, vnf, configuration={"realm": "away"})
+    with service.farsite.database.transaction() as connection:
+        recorded = instances.get_vnf(connection, None, vnf)
+    assert recorded.deployment is not None
+    (vnfc,) = recorded.deployment.vnfcs
+    assert vnfc.configuration["name"] == "away 0"
+    assert vnfc.metadata == {"realm": "home"}
+
+
+def test_a_vim_without_consoles_says_so(service: Service) -> None:
+    """Nothing boots on a simulated one."""
+    vnf = created(service, "#!/bin/sh\n")
+    instantiated(service, vnf)
+    (vnfc,) = service.native("GET", f"/vnfs/{vnf}").json()["vnfcs"]
+    answer = service.native("GET", f"/vnfs/{vnf}/vnfcs/{vnfc['id']}/console")
+    assert "does not offer console" in answer.json()["detail"]
