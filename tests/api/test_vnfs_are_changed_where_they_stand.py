@@ -134,7 +134,12 @@ def test_a_package_is_changed_rolling_and_both_are_in_use_meanwhile(service: Ser
     other = {"package": "Farsite web server"}
     refused = assert_is_problem(service.native("POST", f"/vnfs/{vnf}/change-package", json=other), 400)
     assert "servers" in refused["detail"] or "VDU" in refused["detail"] or "aspect" in refused["detail"]
-    newer = done(service, vnf, "change-package", package=NEXT_PRODUCT, configuration={"patterns": []})
+    beyond = {"package": f"{NEXT_PRODUCT}>=3"}
+    refused = assert_is_problem(service.native("POST", f"/vnfs/{vnf}/change-package", json=beyond), 422)
+    assert "2.0" in refused["detail"], "it says which versions there are"
+    within = f"{NEXT_PRODUCT}>=2,<3"
+    newer = done(service, vnf, "change-package", package=within, configuration={"patterns": []})
+    assert "2.0" in newer["package_choice"]
     assert (newer["vnfd_id"], newer["software_version"]) == (NEXT_INSPECTOR, "2.0")
     assert [one["incarnation"] for one in newer["vnfcs"]] == [1, 1]
     assert newer["configuration"] == {"patterns": []}

@@ -147,7 +147,8 @@ def change_vnf_connectivity(
 
 
 def change_vnf_package(context: Context, caller: Caller, key: str, want: ChangeVnfPackage) -> Operation:
-    """Start the change to a package named by id, VNFD id or product; the operation keeps its id.
+    """Start the change to a package named by id, VNFD id or product, the latter with a range of versions
+    behind it where several are there; the operation keeps its id, and why it is that one.
 
     Raises:
         NotFound: no such VNF instance.
@@ -160,7 +161,9 @@ def change_vnf_package(context: Context, caller: Caller, key: str, want: ChangeV
         vnf = _standing(connection, caller, key, "changed to another package")
         with named_in_the_body():
             other = check_package_change(connection, vnf, want)
-        want = replace(want, package_id=other.package_id)
+            package = packages.get_package(connection, caller.project_id, other.package_id)
+            context.catalogue.check_rules(connection, caller.project_id, package_entry(package))
+        want = replace(want, package_id=other.package_id, package_choice=other.package_choice)
         return _start(connection, context, caller, "change_vnf_package", vnf.id, want)
 
 

@@ -275,9 +275,18 @@ def change_connectivity(
 @app.command
 def change_package(
     vnf: Key,
-    package: Annotated[str, Parameter(help="Product name, VNFD id or id of the other package.")],
+    package: Annotated[
+        str,
+        Parameter(
+            help="Product name, VNFD id or id of the other package; a name may have a range of versions "
+            "behind it ('haproxy-lb>=1.2,<2')."
+        ),
+    ],
     /,
     *,
+    certified_first: Annotated[
+        bool, Parameter(help="Of several that are meant, take the best certified before the newest.")
+    ] = False,
     vdu: Annotated[
         list[str] | None, Parameter(help="OLD=NEW: which VDU becomes which, where names differ. Repeatable.")
     ] = None,
@@ -293,6 +302,7 @@ def change_package(
     """Replace the VNFCs, batch after batch, by those of another package."""
     body: dict[str, object] = {
         "package": package,
+        "certified_first": certified_first,
         "vdus": documents.pairs(vdu or [], option="--vdu"),
         "batch_size": batch,
         "external_links": links(link or []),

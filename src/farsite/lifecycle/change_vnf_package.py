@@ -11,7 +11,7 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.11a.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from farsite.lifecycle import addressing, binding, booting, deploying, placing, rolling, sizing
+from farsite.lifecycle import addressing, binding, booting, choosing, deploying, placing, rolling, sizing
 from farsite.lifecycle.artefacts import with_artefacts
 from farsite.lifecycle.create_vnf import check_usable
 from farsite.lifecycle.instantiate_vnf import prefixes_of
@@ -31,15 +31,19 @@ from farsite.workflow.saga import Saga, step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeVnfPackage:
-    """`package_id` is an id (not a name that another package may get meanwhile). VDUs are the same by name,
-    or as `vdus` says (VDU of the package from before -> VDU of the other one). `batch_size` VNFCs are
-    replaced at a time; links and configuration are laid over those that the instance has."""
+    """`package_id` is an id once the change has begun (a name may get another package meanwhile). VDUs are
+    the same by name, or as `vdus` says (VDU of the package from before -> VDU of the other one). `batch_size`
+    VNFCs are replaced at a time; links and configuration are laid over those that the instance has."""
 
     package_id: str
     vdus: Mapping[str, str] = field(default_factory=dict[str, str])
     batch_size: int = 1
     external_links: tuple[ExternalLink, ...] = ()
     configuration: Mapping[str, object] = field(default_factory=dict[str, object])
+    certified_first: bool = False
+    """Of several that are meant, the best certified goes before the newest."""
+    package_choice: str = ""
+    """Why it is this package, once that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +72,9 @@ def check(connection: Connection, vnf: VnfInstance, want: ChangeVnfPackage) -> V
             f"create one of the other package.",
             about={"vnf": vnf.id},
         )
-    package = packages.get_package(connection, vnf.project_id, want.package_id)
+    package, reason = choosing.package_for(
+        connection, vnf.project_id, want.package_id, certified_first=want.certified_first
+    )
     if package.id == vnf.package_id:
         raise Conflict(f"VNF instance {vnf.id} is of package {package.id} already.", about={"vnf": vnf.id})
     vnfd_id = check_usable(package)
@@ -80,6 +86,7 @@ def check(connection: Connection, vnf: VnfInstance, want: ChangeVnfPackage) -> V
     return replace(
         vnf,
         package_id=package.id,
+        package_choice=want.package_choice or reason,
         vnfd_id=vnfd_id,
         provider=package.provider,
         product_name=package.product_name,
@@ -281,6 +288,7 @@ def record(connection: Connection, op: Op) -> None:
         replace(
             vnf,
             package_id=after.package_id,
+            package_choice=after.package_choice,
             vnfd_id=after.vnfd_id,
             provider=after.provider,
             product_name=after.product_name,

@@ -121,7 +121,9 @@ class ChangePackage(Wire):
     """VDUs are the same by name, or as `vdus` says (old -> new)."""
 
     package: Name
-    """Id, VNFD id or product name of an enabled package."""
+    """Id, VNFD id or product name of an enabled package; a name may have a range of versions behind it."""
+    certified_first: bool = False
+    """Of several that are meant, take the best certified before the newest."""
     vdus: dict[Label, Name] = Field(default_factory=dict)
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 1
     external_links: Annotated[list[Link], Field(max_length=100)] = Field(default_factory=list[Link])
@@ -369,6 +371,7 @@ def change_package(
     """Replace the VNFCs, batch after batch, by those of another package."""
     want = ChangeVnfPackage(
         package_id=body.package,
+        certified_first=body.certified_first,
         vdus=body.vdus,
         batch_size=body.batch_size,
         external_links=tuple(link_of(one) for one in body.external_links),
