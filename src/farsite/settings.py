@@ -47,6 +47,8 @@ class Settings:
     """Seconds to wait for Keystone."""
     adapter_dir: str = ""
     """Directory with folders of adapters of VNFs (adapter.yaml each), beside those that come with us."""
+    function_api_url: str = ""
+    """Address at which functions reach this API, for boot data that wants it (`${{ farsite.url }}`)."""
     function_watch_period_s: float = 30.0
     """Seconds between looks into functions whose management is known: their health and figures. 0: never."""
     function_drift_period_s: float = 300.0

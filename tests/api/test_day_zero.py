@@ -153,3 +153,28 @@ def test_a_vim_without_consoles_says_so(service: Service) -> None:
     (vnfc,) = service.native("GET", f"/vnfs/{vnf}").json()["vnfcs"]
     answer = service.native("GET", f"/vnfs/{vnf}/vnfcs/{vnfc['id']}/console")
     assert "does not offer console" in answer.json()["detail"]
+
+
+def test_a_function_boots_with_its_own_credential_and_asks_for_its_repair(service: Service) -> None:
+    """Nobody carries a token into it, and revoking that one ends it; the next VNFC boots with a new one."""
+    vnf = created(service, '{"port": 80, "token": "${{ vnf.credential }}"}')
+    instantiated(service, vnf)
+    (vnfc,) = service.native("GET", f"/vnfs/{vnf}").json()["vnfcs"]
+    path = f"/vnfs/{vnf}/vnfcs/{vnfc['id']}/management/configuration"
+    token = service.native("GET", path).json()["token"]
+    with service.http_as(token) as function:
+        healed = function.post(f"/farsite/v1/vnfs/{vnf}/heal", json={"cause": "my disk is slow"})
+        assert healed.status_code == 202, healed.text
+        (listed,) = service.native("GET", f"/vnfs/{vnf}/credentials").json()
+        assert service.ended(healed.json()["id"])["requested_by"] == f"VNF: {listed['name']}"
+        assert function.get("/farsite/v1/vims").status_code == 403
+        assert service.native("GET", path).json()["token"] == token
+        assert service.native("DELETE", f"/vnfs/{vnf}/credentials/{listed['name']}").status_code == 204
+        assert function.post(f"/farsite/v1/vnfs/{vnf}/heal", json={}).status_code == 401
+
+
+def test_an_address_of_ours_that_nobody_has_said_is_asked_for(service: Service) -> None:
+    """What we listen on is not what functions reach."""
+    vnf = created(service, "#!/bin/sh\necho ${{ farsite.url }}")
+    failed = instantiated(service, vnf, "ROLLED_BACK")
+    assert "FARSITE_FUNCTION_API_URL" in str(failed["error"])

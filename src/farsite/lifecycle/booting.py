@@ -6,12 +6,14 @@ but, encrypted, among the secrets of the VNF.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import replace
+from datetime import datetime
 
 from farsite.lifecycle import binding, identities
 from farsite.lifecycle.world import Op, World
 from farsite.model import boot_template
+from farsite.model.access import Role
 from farsite.model.boot_template import Part
 from farsite.model.deployment import Deployment, Port, WantedVnfc
 from farsite.model.errors import Conflict, Invalid
@@ -19,7 +21,7 @@ from farsite.model.ids import VimId
 from farsite.model.vim import Vim
 from farsite.model.vnf import VnfInstance
 from farsite.model.vnfd import DeploymentFlavour, Vdu
-from farsite.store import managements, vims
+from farsite.store import managements, tokens, vims
 from farsite.store.database import Connection
 
 _BEGINS = "${{"
@@ -44,11 +46,13 @@ def placed(
         return vnfcs
     vim = vims.get(connection, vnf.project_id, vim_id)
     _keep_secrets(connection, op, vnf, vnfcs)
+
+    def values_of(one: WantedVnfc) -> _Placed:
+        url = op.world.settings.function_api_url
+        return _Placed(vnf, one, flavour.vdus[one.vdu], vim, region=region, url=url)
+
     return tuple(
-        _filled(one, _Placed(vnf, one, flavour.vdus[one.vdu], vim, region).value_of, is_last=False)
-        if _has_parts(one)
-        else one
-        for one in vnfcs
+        _filled(one, values_of(one).value_of, is_last=False) if _has_parts(one) else one for one in vnfcs
     )
 
 
@@ -99,7 +103,9 @@ def secrets_needed(deployment: Deployment | None) -> frozenset[str]:
 class _Placed:
     """What one VNFC's variable parts stand for, once it is placed."""
 
-    def __init__(self, vnf: VnfInstance, vnfc: WantedVnfc, vdu: Vdu, vim: Vim, region: str) -> None:
+    def __init__(
+        self, vnf: VnfInstance, vnfc: WantedVnfc, vdu: Vdu, vim: Vim, *, region: str, url: str
+    ) -> None:
         self._vnf, self._vnfc, self._vdu = vnf, vnfc, vdu
         self._fixed: Mapping[str, str] = {
             "vnf.id": vnf.id,
@@ -115,6 +121,7 @@ class _Placed:
             "vim.name": vim.name,
             "vim.site": vim.site,
             "vim.region": region,
+            "farsite.url": url,
         }
 
     def value_of(self, part: Part) -> str | None:
@@ -126,6 +133,8 @@ class _Placed:
                 return self._data(part)
             case "port":
                 return self._port(part)
+            case "farsite" if not self._fixed[part.name]:
+                raise self._lacks(part, "Start Farsite with FARSITE_FUNCTION_API_URL, as functions reach it.")
             case _ if part.name in self._fixed:
                 return self._fixed[part.name]
             case _:
@@ -180,9 +189,25 @@ def _keep_secrets(connection: Connection, op: Op, vnf: VnfInstance, vnfcs: tuple
                     f'The boot data of VDU "{vnfc.vdu}" (line {part.line}) needs the secret "{part.rest}", '
                     f"which VNF instance {vnf.id} has not. {_remedy(vnf.id, part)}"
                 )
+    is_new = any(
+        part.name == boot_template.CREDENTIAL for parts in wanted.values() for part in parts
+    ) and _has_credential_made(connection, vnf, kept, op.clock.now())
     is_more = [identities.make(kept, vnfc.id, wanted[vnfc.id], op.clock.now()) for vnfc in vnfcs]
-    if any(is_more):
+    if is_new or any(is_more):
         managements.save_secrets(connection, vnf.project_id, vnf.id, devices.keys.encrypt(vnf.id, kept))
+
+
+def _has_credential_made(
+    connection: Connection, vnf: VnfInstance, kept: MutableMapping[str, str], now: datetime
+) -> bool:
+    """Add the VNF's credential to what is kept, unless one that works is there; whether it was added."""
+    name = f"first-boot-{vnf.id}"
+    if identities.CREDENTIAL in kept and name in dict(tokens.of_vnf(connection, vnf.id)):
+        return False
+    kept[identities.CREDENTIAL] = tokens.create(
+        connection, name=name, project_id=vnf.project_id, role=Role.VNF, at=now, vnf_id=vnf.id
+    )
+    return True
 
 
 def _remedy(vnf_id: str, part: Part) -> str:

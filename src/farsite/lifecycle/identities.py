@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from farsite.model import boot_template
 from farsite.model.boot_template import Part
 from farsite.model.ids import VnfcId
 from farsite.vnfs.transports.https import known_by
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 GENERATED = "generated/"
 """How names of what we made ourselves begin; a user's secret has no slash in its name."""
+CREDENTIAL = f"{GENERATED}credential"
 _LOGIN = f"{GENERATED}login"
 _CERTIFICATE_DAYS = 3650
 
@@ -55,7 +57,9 @@ def make(kept: MutableMapping[str, str], vnfc_id: VnfcId, parts: Iterable[Part],
 
 
 def value_of(kept: Mapping[str, str], vnfc_id: VnfcId, name: str) -> str | None:
-    """What a variable part `ssh.*` or `tls.*` stands for; None: it was never made."""
+    """What a variable part `ssh.*`, `tls.*` or `vnf.credential` stands for; None: it was never made."""
+    if name == boot_template.CREDENTIAL:
+        return kept.get(CREDENTIAL)
     key = _LOGIN if name == "ssh.login_public" else _host(vnfc_id) if name[:4] == "ssh." else _tls(vnfc_id)
     secret = kept.get(key)
     if secret is None:

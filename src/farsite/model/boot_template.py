@@ -35,8 +35,11 @@ _PLACED = {
     "vnf": ("id", "name", "provider", "product", "software_version", "vnfd_id"),
     "vnfc": ("id", "vdu", "index", "zone"),
     "vim": ("name", "site", "region"),
+    "farsite": ("url",),
 }
 _PORT = ("mac", "address", "prefix_length", "addresses")
+CREDENTIAL = "vnf.credential"
+"""The token with which a VNF asks us for its own scaling and repair."""
 _SECRET = {"ssh": ("host_key", "host_key_public", "login_public"), "tls": ("key", "certificate")}
 
 
@@ -59,7 +62,7 @@ class Part:
     @property
     def is_secret(self) -> bool:
         """Whether it is filled in only for the VIM."""
-        return self.root in ("secret", *_SECRET)
+        return self.root in ("secret", *_SECRET) or self.name == CREDENTIAL
 
 
 def parts(text: str) -> tuple[Part, ...]:
@@ -161,7 +164,7 @@ def _is_known(part: Part) -> bool:
         case "port":
             cp, _, what = part.rest.rpartition(".")
             return bool(cp) and what in _PORT
-        case "vnf" if part.rest.startswith("metadata."):
+        case "vnf" if part.rest.startswith("metadata.") or part.name == CREDENTIAL:
             return True
         case root:
             return part.rest in (_PLACED | _SECRET).get(root, ())
@@ -170,4 +173,4 @@ def _is_known(part: Part) -> bool:
 def _known() -> str:
     fixed = [f"{root}.{name}" for root, names in (_PLACED | _SECRET).items() for name in names]
     ports = [f"port.CP.{name}" for name in _PORT]
-    return ", ".join([*fixed, *ports, "vnf.metadata.KEY", "data.KEY", "secret.NAME"])
+    return ", ".join([*fixed, *ports, CREDENTIAL, "vnf.metadata.KEY", "data.KEY", "secret.NAME"])
