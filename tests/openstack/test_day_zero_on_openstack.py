@@ -51,6 +51,15 @@ def user_data(server: Any) -> str:
     return base64.b64decode(server.user_data).decode()
 
 
+def addresses(server: Any) -> set[tuple[str, str, str]]:
+    """By network: each address with the MAC of its port."""
+    return {
+        (network, one["addr"], one["OS-EXT-IPS-MAC:mac_addr"])
+        for network, entries in server.addresses.items()
+        for one in entries
+    }
+
+
 def test_a_server_boots_with_names_secrets_and_the_keys_that_were_made_for_it(
     running: Guests, project: Project
 ) -> None:
@@ -87,6 +96,9 @@ def test_a_server_boots_with_names_secrets_and_the_keys_that_were_made_for_it(
     (again,) = cloud.servers().values()
     assert again.id != server.id
     assert user_data(again) == booted
+    assert again.image["id"] == server.image["id"]
+    assert again.flavor["original_name"] == server.flavor["original_name"]
+    assert addresses(again) == addresses(server)
     console = running.service.native("GET", f"/vnfs/{vnf}/vnfcs/{vnfc['id']}/console")
     assert console.json()["text"], console.text
     running.terminated(vnf)
