@@ -18,6 +18,7 @@ from pathlib import Path
 from bench import (
     alarm_history,
     demonstration,
+    devices,
     fault_management,
     fault_schedules,
     footprint,
@@ -32,6 +33,7 @@ from bench import (
     takeover,
     told,
 )
+from bench.devices import fleet, overhead, reversal, rules
 from bench.figures import Figure, NotMeasured, as_markdown, as_text, row
 from farsite.model.errors import FarsiteError
 
@@ -50,7 +52,15 @@ PARTS = {
     "intake": intake.measure,
     "alarm-history": alarm_history.measure,
     "histories": fault_schedules.measure,
+    "device-rules": rules.measure,
+    "device-fleet": fleet.measure,
+    "device-reversal": reversal.measure,
+    "device-broker": overhead.measure,
 }
+GROUPS = {fault_management.NAME: fault_management.PARTS, devices.NAME: devices.PARTS}
+"""Parts that are measured together, by the name of the group; of them, those named beside it alone."""
+MEASURED = "<!-- What stands below was measured and written by `python -m bench`. -->"
+"""In a file of --markdown: what stands above this line is kept."""
 
 
 def main() -> int:
@@ -60,7 +70,8 @@ def main() -> int:
         nargs="*",
         metavar="NAME",
         help=f"what to measure: {', '.join(PARTS)} (all); {fault_management.NAME}: those of fault "
-        "management, or of them the ones named beside it, in a table with floors and goals",
+        f"management, or of them the ones named beside it, in a table with floors and goals; {devices.NAME}: "
+        "those of devices, or of them the ones named beside it",
     )
     parser.add_argument(
         "--quick", action="store_true", help="small counts: shows that it works, not how fast"
@@ -105,13 +116,12 @@ def main() -> int:
         in_flight=given.in_flight,
         results=given.results,
     )
-    names = [one for one in given.parts if one != fault_management.NAME]
-    unknown = set(names) - set(PARTS)
+    unknown = set(given.parts) - set(PARTS) - set(GROUPS)
     if unknown:
-        known = ", ".join((*PARTS, fault_management.NAME))
+        known = ", ".join((*PARTS, *GROUPS))
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {known}")
     is_of_faults = fault_management.NAME in given.parts
-    names = names or list(fault_management.PARTS if is_of_faults else PARTS)
+    names = wanted_parts(given.parts)
     counts = (given.vims,) if given.vims else ()
     parts = PARTS | {
         "takeover": functools.partial(takeover.measure, wanted=wanted),
@@ -136,7 +146,7 @@ def main() -> int:
             print(f"    {reason}", file=sys.stderr, flush=True)
         print(f"    {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
         if given.markdown:
-            given.markdown.write_text(_page(measured, is_of_faults=is_of_faults))
+            write(given.markdown, _page(measured, is_of_faults=is_of_faults))
     figures = [one for found in measured.values() for one in found]
     print(f"\n{machine()}\n\n{as_text(figures)}")
     missed = sum(figure.is_missed for figure in figures)
@@ -145,6 +155,21 @@ def main() -> int:
     if is_of_faults:
         print(f"\n{fault_management.as_table(measured)}")
     return 0 if is_whole else 1
+
+
+def wanted_parts(named: Sequence[str]) -> list[str]:
+    """The parts to measure, by names of parts and of groups: all where there are none."""
+    parts = [one for one in named if one not in GROUPS]
+    for group in (one for one in named if one in GROUPS):
+        if not set(parts) & set(GROUPS[group]):
+            parts += GROUPS[group]
+    return parts or list(PARTS)
+
+
+def write(file: Path, page: str) -> None:
+    """What was measured, below what people wrote above it."""
+    before, is_there, _ = (file.read_text() if file.exists() else "").partition(MEASURED)
+    file.write_text(f"{before}{MEASURED}\n\n{page}" if is_there else page)
 
 
 def _with_load(figure: Figure) -> Figure:

@@ -44,7 +44,12 @@ def measure(*, is_quick: bool) -> Iterator[Figure]:
 
 
 @contextlib.asynccontextmanager
-async def _sites(run_dir: Path, *names: str) -> AsyncIterator[dict[str, Any]]:
+async def started_sites(run_dir: Path, *names: str) -> AsyncIterator[dict[str, Any]]:
+    """Drivers of Linux sites on this host, by name.
+
+    Raises:
+        NotMeasured: this host cannot have them.
+    """
     found = {
         name: make_driver(
             "linux", VimConnection(vim_id=VimId(name), name=name, site=name, settings=_ROOMY, run_dir=run_dir)
@@ -61,21 +66,21 @@ async def _sites(run_dir: Path, *names: str) -> AsyncIterator[dict[str, Any]]:
         await asyncio.gather(*(site.close() for site in found.values()))
 
 
-def _vnfc(name: str, image: str, *ports: Port, incarnation: int = 0, **configuration: object) -> WantedVnfc:
+def vnfc(name: str, image: str, *ports: Port, incarnation: int = 0, **configuration: object) -> WantedVnfc:
     return WantedVnfc(
         id=VnfcId(name), vdu=name, image=image, ports=ports, incarnation=incarnation,
         configuration=configuration,
     )  # fmt: skip
 
 
-def _deployment(*vnfcs: WantedVnfc) -> Deployment:
+def deployment(*vnfcs: WantedVnfc) -> Deployment:
     name = vnfcs[0].id
     return Deployment(
         name=name, vnf_id=VnfInstanceId(f"vnf-{name}"), revision=str(vnfcs[0].incarnation), vnfcs=vnfcs
     )
 
 
-async def _ready(site: Any, *wanted: Deployment) -> None:
+async def ready(site: Any, *wanted: Deployment) -> None:
     """Deploy, and wait until all of it stands."""
     await asyncio.gather(*(site.deploy(one) for one in wanted))
     revisions = {one.name: one.revision for one in wanted}
@@ -95,12 +100,12 @@ async def _ready(site: Any, *wanted: Deployment) -> None:
 
 
 async def _deployed(run_dir: Path, count: int) -> list[Figure]:
-    async with _sites(run_dir, "bench") as sites:
+    async with started_sites(run_dir, "bench") as sites:
         site = sites["bench"]
         await site.ensure_network(NetworkSpec(id="lan", owner="ns"))
         wanted = [
-            _deployment(
-                _vnfc(
+            deployment(
+                vnfc(
                     f"vdu-{number}",
                     "builtin:webserver",
                     Port(
@@ -113,12 +118,10 @@ async def _deployed(run_dir: Path, count: int) -> list[Figure]:
             for number in range(count)
         ]
         one_started = time.monotonic()
-        await _ready(
-            site, _deployment(_vnfc("first", "builtin:webserver", Port(name="data", network_id="lan")))
-        )
+        await ready(site, deployment(vnfc("first", "builtin:webserver", Port(name="data", network_id="lan"))))
         one_s = time.monotonic() - one_started
         started = time.monotonic()
-        await _ready(site, *wanted)
+        await ready(site, *wanted)
         all_s = time.monotonic() - started
     return [
         Figure(what="Linux site: 1 VDU deployed (web server answers)", value=one_s * 1000, unit="ms"),
@@ -135,7 +138,7 @@ async def _restored(run_dir: Path, runs: int) -> list[Figure]:
     """Kill the inspector that carries the flow, again and again; the flow has a packet a millisecond."""
     outages: list[float] = []
     lost: list[int] = []
-    async with _sites(run_dir, "north", "south") as sites:
+    async with started_sites(run_dir, "north", "south") as sites:
         await _stand(sites)
         incarnations = {"inspector-1": 0, "inspector-2": 0}
         where = {"inspector-1": "north", "inspector-2": "south"}
@@ -144,7 +147,7 @@ async def _restored(run_dir: Path, runs: int) -> list[Figure]:
             outages.append(max((each["ms"] for each in result["outages"]), default=0.0))
             lost.append(int(result["lost"]))
             incarnations[victim] += 1
-            await _ready(sites[where[victim]], _inspector(victim, incarnations[victim]))
+            await ready(sites[where[victim]], _inspector(victim, incarnations[victim]))
             await _until_carrying(sites, incarnations)
     note = f"{runs} SIGKILLs, 1 ms probes, lost p50 {percentile(lost, 50)} p99 {percentile(lost, 99)}"
     return [
@@ -161,7 +164,7 @@ async def _restored(run_dir: Path, runs: int) -> list[Figure]:
 
 def _inspector(name: str, incarnation: int = 0) -> Deployment:
     ports = (Port(name="inside"), Port(name="outside"))
-    return _deployment(_vnfc(name, "builtin:inspector", *ports, incarnation=incarnation))
+    return deployment(vnfc(name, "builtin:inspector", *ports, incarnation=incarnation))
 
 
 async def _stand(sites: dict[str, Any]) -> None:
@@ -174,12 +177,10 @@ async def _stand(sites: dict[str, Any]) -> None:
     client = Port(name="data", network_id="data", addresses=(f"{_CLIENT}/24",))
     server = Port(name="data", network_id="data", addresses=(f"{_SERVER}/24",))
     await asyncio.gather(
-        _ready(
-            sites["north"], _deployment(_vnfc("client", "builtin:probe", client)), _inspector("inspector-1")
-        ),
-        _ready(
+        ready(sites["north"], deployment(vnfc("client", "builtin:probe", client)), _inspector("inspector-1")),
+        ready(
             sites["south"],
-            _deployment(_vnfc("server", "builtin:webserver", server)),
+            deployment(vnfc("server", "builtin:webserver", server)),
             _inspector("inspector-2"),
         ),
     )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,14 +52,22 @@ def data_directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def service(data_dir: Path, *, database_url: str = "", **settings: object) -> Iterator[Service]:
-    """A service on that directory, stopped at the end; `settings` are those of farsite.settings.
+def service(
+    data_dir: Path,
+    *,
+    database_url: str = "",
+    variables: Mapping[str, str] | None = None,
+    **settings: object,
+) -> Iterator[Service]:
+    """A service on that directory, stopped at the end; `settings` are those of farsite.settings, `variables`
+    go into its environment.
 
     Raises:
         NotMeasured: it did not start.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FARSITE_")}
     environment |= {f"FARSITE_{name.upper()}": str(value) for name, value in settings.items()}
+    environment |= variables or {}
     (data_dir / "url").unlink(missing_ok=True)
     words = [str(FARSITE), "serve", "--data-dir", str(data_dir), "--port", "0"]
     if database_url:
@@ -72,7 +80,7 @@ def service(data_dir: Path, *, database_url: str = "", **settings: object) -> It
             stdout=log,
             stderr=log,
             env=environment,
-            preexec_fn=functools.partial(_die_with_parent, os.getpid()),
+            preexec_fn=functools.partial(die_with_parent, os.getpid()),
         )
     try:
         url = _await_health(process, data_dir, started)
@@ -110,7 +118,8 @@ def _await_health(process: subprocess.Popen[bytes], data_dir: Path, started: flo
     raise NotMeasured(f"farsite serve did not start:\n{tail}")
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
+    """For `preexec_fn`: what is started ends when whoever started it does."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # died before the call above
         os._exit(1)

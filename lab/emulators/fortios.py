@@ -162,14 +162,9 @@ class FortiOs(Emulator):
             return self._get(request, name, table, rest)
         if request.method not in ("POST", "PUT", "DELETE"):
             return self._bare(request, 405)
-        self.take_time()
-        if self.orders.take(Fault.PARTIAL_FAILURE):
-            raise Refusal(-651, "Command fail. Return code -651\n")
         before, was = self._revision(), copy.deepcopy(self.running)
         try:
-            mkey = self._change(request, name, table, rest)
-            if said := fault_of(self.running, name, mkey):
-                raise Refusal(-651, f"{said}\nCommand fail. Return code -651\n")
+            mkey = self._changed(request, name, table, rest)
         except Refusal:
             self.running = was
             raise
@@ -177,6 +172,16 @@ class FortiOs(Emulator):
             self._revisions += 1
         self._keep()
         return self._told(request, name, 200, mkey=mkey, changed_from=before)
+
+    def _changed(self, request: Request, name: str, table: Table, rest: list[str]) -> str:
+        """Change an object; refused, it is left as it came out. Returns its key."""
+        self.take_time()
+        if self.orders.take(Fault.PARTIAL_FAILURE):
+            raise Refusal(-651, "Command fail. Return code -651\n")
+        mkey = self._change(request, name, table, rest)
+        if said := fault_of(self.running, name, mkey):
+            raise Refusal(-651, f"{said}\nCommand fail. Return code -651\n")
+        return mkey
 
     def _get(self, request: Request, name: str, table: Table, rest: list[str]) -> Answer:
         held = self.running[name]
@@ -297,17 +302,20 @@ class FortiOs(Emulator):
 
     def _commit(self, request: Request, steps: list[Request]) -> Answer:
         with self.lock:
+            # One copy for all of them: a batch of thousands would else copy the whole thousands of times.
             was = copy.deepcopy(self.running)
-            for step in steps:
-                words = step.path.removeprefix(CMDB).strip("/").split("/")
-                try:
-                    self._cmdb(step, "/".join(words[:2]), words[2:])
-                except Refusal as refusal:
-                    self.running = was
-                    self._keep()
-                    return self._told(
-                        request, "system/config", 500, error=refusal.error, cli_error=refusal.said
-                    )
+            try:
+                for step in steps:
+                    words = step.path.removeprefix(CMDB).strip("/").split("/")
+                    name = "/".join(words[:2])
+                    self._changed(step, name, TABLES[name], words[2:])
+            except Refusal as refusal:
+                self.running = was
+                self._keep()
+                return self._told(request, "system/config", 500, error=refusal.error, cli_error=refusal.said)
+            if self.running != was:
+                self._revisions += 1
+            self._keep()
             return self._told(request, "system/config", 200)
 
     # -- saving and confirming -----------------------------------------------------------------------

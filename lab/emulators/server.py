@@ -188,6 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: "_Server"  # pyright: ignore[reportIncompatibleVariableOverride]
     timeout = 60.0
+    # Head and body go out together: apart, the body waits for the client's delayed acknowledgement (40 ms).
+    wbufsize = -1
+    disable_nagle_algorithm = True
 
     def setup(self) -> None:
         # The handshake is done here, on the connection's own thread: a client that never finishes its own
