@@ -36,11 +36,10 @@ class Device:
                 ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True
             )
         shutil.copy(directory / "user.pub", directory / "authorized")
-        # Level 2: the account's own start-up files, which bash reads for sessions of sshd, are none of a device.
         (directory / "sshd_config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {directory}/host\n"
             f"AuthorizedKeysFile {directory}/authorized\nPidFile {directory}/sshd.pid\nStrictModes no\n"
-            "PasswordAuthentication no\nUsePAM no\nPermitRootLogin yes\nSetEnv SHLVL=2\n"
+            "PasswordAuthentication no\nUsePAM no\nPermitRootLogin yes\n"
         )
         Path("/run/sshd").mkdir(exist_ok=True)
 

@@ -188,8 +188,7 @@ def _planned(directory: Path, count: int) -> list[Router]:
         (place / "sshd_config").write_text(
             f"ListenAddress 0.0.0.0\nHostKey {place}/host\nAuthorizedKeysFile {directory}/authorized\n"
             "PidFile none\nStrictModes no\nPasswordAuthentication no\nUsePAM no\nPermitRootLogin yes\n"
-            # The account's own start-up files, which bash reads for sessions of sshd, are none of a device.
-            "LogLevel ERROR\nSetEnv SHLVL=2\n"
+            "LogLevel ERROR\n"
         )
         found.append(
             Router(

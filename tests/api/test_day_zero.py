@@ -120,7 +120,6 @@ def test_a_vnfc_that_was_given_keys_needs_neither_pins_nor_passwords(service: Se
         ("#!/bin/sh\necho ${{ data.realm }}", {}, "Give realm in the configuration"),
         ("#!/bin/sh\necho ${{ vnf.metadata.tier }}", {}, "metadata tier"),
         ("#!/bin/sh\necho ${{ port.data.address }}", {}, "Its VIM chooses it"),
-        ("#!/bin/sh", {"kvp_data": {"data": {"key": "${{ secret.admin }}"}}}, "put secrets into its content"),
     ],
 )
 def test_what_is_not_known_when_a_vnfc_is_placed_is_refused_by_name(
@@ -144,6 +143,32 @@ def test_values_of_the_request_go_before_those_of_the_descriptor(service: Servic
     (vnfc,) = recorded.deployment.vnfcs
     assert vnfc.configuration["name"] == "away 0"
     assert vnfc.metadata == {"realm": "home"}
+
+
+def test_who_is_made_anew_on_another_network_boots_with_its_addresses(service: Service) -> None:
+    """Those of before belong to somebody else, perhaps."""
+    vnf = created(service, '{"port": 80, "me": "${{ port.data.address }}"}')
+    service.register("two-nets", provider_networks=["first", "second"])
+    link = {"cp": "data", "network_id": "first", "cidr_v4": "192.0.2.0/24"}
+    instantiated(service, vnf, vim="two-nets", external_links=[link])
+    other = {"cp": "data", "network_id": "second", "cidr_v4": "198.51.100.0/24"}
+    changed = service.native("POST", f"/vnfs/{vnf}/change-connectivity", json={"external_links": [other]})
+    assert service.ended(changed.json()["id"])["state"] == "COMPLETED"
+    with service.farsite.database.transaction() as connection:
+        recorded = instances.get_vnf(connection, None, vnf)
+    assert recorded.deployment is not None
+    (vnfc,) = recorded.deployment.vnfcs
+    assert str(vnfc.configuration["me"]).startswith("198.51.100.")
+    assert str(vnfc.configuration["me"]) in vnfc.user_data
+
+
+def test_what_a_request_configures_is_no_template(service: Service) -> None:
+    """It may speak of workflows elsewhere that are written so."""
+    vnf = created(service, '{"port": 80}')
+    instantiated(service, vnf, configuration={"page": "on: ${{ github.ref }}"})
+    (vnfc,) = service.native("GET", f"/vnfs/{vnf}").json()["vnfcs"]
+    path = f"/vnfs/{vnf}/vnfcs/{vnfc['id']}/management/configuration"
+    assert service.native("GET", path).json()["page"] == "on: ${{ github.ref }}"
 
 
 def test_a_vim_without_consoles_says_so(service: Service) -> None:

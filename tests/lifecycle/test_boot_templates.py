@@ -1,14 +1,17 @@
 """Variable parts of boot data: what is written, what becomes of it, and what is refused."""
 
 import base64
+import contextlib
 import json
 import shlex
+import time
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farsite.model.boot_template import Part, fill, filled_document, has_secrets, parts
+from farsite.model.boot_template import Part, fill, filled_document, has_secrets, kept_document, parts
 from farsite.model.errors import Invalid
 
 PLACED = {"vnf.name": "edge", "data.zone": "berlin", "port.data.address": "192.0.2.7"}
@@ -65,6 +68,48 @@ def test_filters_make_a_value_safe_where_it_is_put() -> None:
     assert base64.b64decode(encoded).decode() == SECRETS["ssh.host_key"]
 
 
+def test_a_value_between_other_words_or_in_quotes_is_not_moved() -> None:
+    """Lines of a key in a shell word are the key's own."""
+    assert both("  key=${{ ssh.host_key }}") == "  key=" + SECRETS["ssh.host_key"].rstrip("\n")
+    said = both("    ${{ ssh.host_key | quote }}")
+    assert shlex.split(said) == [SECRETS["ssh.host_key"]]
+
+
+@given(st.text())
+def test_a_string_of_json_is_one_of_yaml_too(value: str) -> None:
+    """Whatever is in it, beyond the first plane of Unicode too."""
+    value = value.encode(errors="replace").decode()
+    text = fill("a: ${{ data.a | json }}\n", lambda _: value, is_last=True)
+    assert yaml.safe_load(text) == {"a": value}
+
+
+def test_a_value_that_would_run_into_what_follows_is_refused() -> None:
+    """`$` before `{{` is where a part begins."""
+    with pytest.raises(Invalid, match="Put something between"):
+        fill("${{ data.a }}${{ secret.x }}", lambda one: None if one.is_secret else "US$", is_last=False)
+
+
+def test_no_text_takes_long_to_read() -> None:
+    """Whoever may onboard a package could hold everything up otherwise."""
+    began = time.process_time()
+    for text in (
+        "${{" * 100_000,
+        "${{ vnf.id" * 30_000,
+        "$" * 300_000,
+        "{{}}" * 80_000,
+        "\n${{ a.b" * 40_000,
+    ):
+        with contextlib.suppress(Invalid):
+            parts(text)
+    assert time.process_time() - began < 5
+
+
+def test_what_a_request_says_is_data_and_no_template() -> None:
+    """Its author does not know of ours."""
+    said = {"page": ["on: ${{ github.ref }}", 3], "cost": "$${{ 1 }}"}
+    assert filled_document(kept_document(said), secret, is_last=True) == said
+
+
 def test_a_mark_keeps_a_part_as_it_is_written() -> None:
     """For texts that are about this very form."""
     assert both("$${{ vnf.name }} is ${{ vnf.name }}") == "${{ vnf.name }} is edge"
@@ -102,7 +147,9 @@ def test_every_text_of_a_document_is_filled_in() -> None:
         ("${{ vnf name }}", "is no variable part"),
         ("${{ port.address }}", 'variable "port.address" is unknown'),
         ("${{ secret }}", 'variable "secret" is unknown'),
-        ("${{ vnf.name", 'has no "}}"'),
+        ("a\nb ${{ vnf.name", 'Line 2: a variable part begins with "${{" and does not end with "}}" on that'),
+        ("${{ vnf.name }} ${{ vnf.id\n}}", "does not end with"),
+        ("${{ vnf.id }}" * 1001, "more than 1000"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_its_line_and_what_is_known(text: str, said: str) -> None:

@@ -56,6 +56,8 @@ ROLES: Mapping[tuple[str, str], Role] = {
     ("GET", "/farsite/v1/tokens"): ADMINISTER,
     ("POST", "/farsite/v1/tokens"): ADMINISTER,
     ("DELETE", "/farsite/v1/tokens/{name}"): ADMINISTER,
+    # A guest may tell passwords there at its first boot.
+    ("GET", "/farsite/v1/vnfs/{vnf}/vnfcs/{vnfc}/console"): OPERATE,
     ("GET", "/farsite/v1/vnfs/{vnf}/credentials"): ADMINISTER,
     ("POST", "/farsite/v1/vnfs/{vnf}/credentials"): ADMINISTER,
     ("DELETE", "/farsite/v1/vnfs/{vnf}/credentials/{name}"): ADMINISTER,

@@ -1,5 +1,6 @@
 """`farsite vnf`: VNF instances."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -426,7 +427,8 @@ def identity(
 def console(vnf: Key, vnfc: Annotated[str, Parameter(help="VNFC whose console to show.")], /) -> None:
     """Show the end of what a VNFC wrote on its console, as its VIM has it."""
     with Client() as client:
-        printing.write(client.console_of(vnf, vnfc))
+        # A guest's escape sequences are not for this terminal.
+        printing.write(re.sub(r"[^\n\t -~\u00a0-\U0010ffff]", "", client.console_of(vnf, vnfc)))
 
 
 def _addresses(vnf: Vnf, vnfc_id: str, port: Port) -> str:

@@ -265,7 +265,8 @@ def set_secret(
     file: Annotated[Path | None, Parameter(help="File that holds the value; else standard input.")] = None,
 ) -> None:
     """Keep a secret, encrypted. It is never shown again."""
-    value = file.read_text() if file is not None else sys.stdin.read().rstrip("\n")
+    # Editors end the last line of a file, and no secret is meant to have that.
+    value = (file.read_text() if file is not None else sys.stdin.read()).rstrip("\n")
     if not value:
         raise Invalid("The secret is empty. Give it on standard input, or name a file with --file.")
     with Client() as client:
@@ -318,9 +319,18 @@ def _show(differences: list[ConfigurationDifference], otherwise: str) -> None:
 
 
 def _told_on_console(written: str, vnfc: str) -> list[str]:
-    """The host keys that a guest told of on its console, in cloud-init's form; those of its last boot."""
-    blocks = re.findall(rf"{_KEYS.format('BEGIN')}(.*?){_KEYS.format('END')}", written, re.DOTALL)
-    told = re.findall(r"\b((?:ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]{40,})", blocks[-1] if blocks else "")
+    """The host keys that a guest told of on its console, in cloud-init's form: whole lines,
+    since what others sent to the guest may be on its console within some."""
+    lines = written.replace("\r", "")
+    whole = re.compile(rf"^{_KEYS.format('BEGIN')}\n(.*?)\n{_KEYS.format('END')}$", re.DOTALL | re.MULTILINE)
+    key = re.compile(r"^((?:ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]{40,})", re.MULTILINE)
+    blocks = [key.findall(block) for block in whole.findall(lines)]
+    told = blocks[-1] if blocks else []
+    if any(set(one) != set(told) for one in blocks):
+        raise Invalid(
+            f"VNFC {vnfc} told of different host keys on its console. See which are its own (farsite vnf "
+            f"console), and give --host-key FILE."
+        )
     if not told:
         raise Invalid(
             f"VNFC {vnfc} told of no host key on its console. It may still boot, or its image tells none: "

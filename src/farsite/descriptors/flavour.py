@@ -200,6 +200,9 @@ class _Reader:
             try:
                 for part in boot_template.parts("\n".join((vdu.boot_data, *vdu.boot_pairs.values()))):
                     cp = part.rest.rpartition(".")[0]
+                    if part.is_secret and any(part.name in pair for pair in vdu.boot_pairs.values()):
+                        found = f'{node.name}: a key-value pair names "{part.name}", and a VIM shows those'
+                        self.log.at(stated, found, "secrets in the content only")
                     if part.root == "port" and cp not in own:
                         found = f'{node.name}: boot data wants the address of "{cp}"'
                         self.log.at(stated, found, f"a connection point of it: {', '.join(own) or 'none'}")

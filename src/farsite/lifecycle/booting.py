@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import replace
 from datetime import datetime
 
-from farsite.lifecycle import binding, identities
+from farsite.lifecycle import binding, identities, sizing
 from farsite.lifecycle.world import Op, World
 from farsite.model import boot_template
 from farsite.model.access import Role
@@ -56,6 +56,24 @@ def placed(
     )
 
 
+def moved(
+    connection: Connection,
+    op: Op,
+    vnf: VnfInstance,
+    vnfcs: tuple[WantedVnfc, ...],
+    *,
+    flavour: DeploymentFlavour,
+    vim_id: VimId,
+    region: str,
+) -> tuple[WantedVnfc, ...]:
+    """The VNFCs with boot data filled in anew from the descriptor, since their ports are others now: who
+    is made anew boots with what is true then. What stands is not touched."""
+    sources = tuple(sizing.booting_as_described(vnf, flavour.vdus[one.vdu], one) for one in vnfcs)
+    if not any(_has_parts(one) for one in sources):
+        return vnfcs
+    return placed(connection, op, vnf, sources, flavour=flavour, vim_id=vim_id, region=region)
+
+
 async def for_the_vim(world: World, wanted: Deployment) -> Deployment:
     """The deployment as a driver gets it, with secrets and keys in its boot data. Nothing of it is recorded.
 
@@ -90,13 +108,14 @@ async def for_the_vim(world: World, wanted: Deployment) -> Deployment:
 
 
 def secrets_needed(deployment: Deployment | None) -> frozenset[str]:
-    """Names of secrets that the recorded boot data refers to; what was made by us is `ssh` and `tls`."""
+    """Names of secrets that the recorded boot data refers to, and of what we made ourselves for it."""
     vnfcs = deployment.vnfcs if deployment else ()
     return frozenset(
-        part.rest if part.root == "secret" else part.root
+        part.rest if part.root == "secret" else f"{identities.GENERATED}{part.name}"
         for one in vnfcs
         if _has_parts(one)
         for part in _parts_of(one)
+        if part.is_secret
     )
 
 

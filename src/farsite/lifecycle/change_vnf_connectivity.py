@@ -10,7 +10,7 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.11.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from farsite.lifecycle import addressing, binding, deploying
+from farsite.lifecycle import addressing, binding, booting, deploying, sizing
 from farsite.lifecycle.instantiate_vnf import prefixes_of
 from farsite.lifecycle.world import Op, World
 from farsite.model.deployment import Deployment, Port, WantedVnfc
@@ -74,6 +74,7 @@ def decide(connection: Connection, op: Op) -> object:
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     flavour = packages.vnfd_of(connection, vnf.project_id, vnf.vnfd_id).flavour(vnf.flavour_id)
     before = check(vnf, flavour, want)
+    assert vnf.vim_id is not None
     newer = replace(vnf, external_links=_merged(vnf, want.external_links))
     names = {vnf.port_of_cp.get(link.cp, link.cp) for link in want.external_links}
     held = {(one.id, port.name): port for one in before.vnfcs for port in one.ports}
@@ -90,6 +91,12 @@ def decide(connection: Connection, op: Op) -> object:
         replace(one, ports=tuple(ports.get((one.id, port.name), port) for port in one.ports)) for one in moved
     )
     changed = [(one.id, port.name) for one in vnfcs for port in one.ports if port != held[one.id, port.name]]
+    others = {vnfc_id for vnfc_id, _ in changed}
+    again = booting.moved(
+        connection, op, newer, tuple(one for one in vnfcs if one.id in others),
+        flavour=flavour, vim_id=vnf.vim_id, region=before.region,
+    )  # fmt: skip
+    vnfcs = sizing.merged(again, vnfcs)
     instances.save_vnf(connection, replace(newer, deployment=replace(before, vnfcs=vnfcs, revision=op.id)))
     return encode(
         Decision(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from farsite.model import boot_template
 from farsite.model.boot_template import Part
@@ -122,6 +123,7 @@ def _certificate(vnfc_id: VnfcId, now: datetime) -> str:
 
     key = ec.generate_private_key(ec.SECP256R1())
     signing: CertificateIssuerPrivateKeyTypes = key
+    address = f"urn:farsite:vnfc:{quote(vnfc_id)}"
     # A common name has 64 characters at most (RFC 5280); the whole id is in the alternative name.
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, vnfc_id[-64:])])
     made = (
@@ -133,7 +135,7 @@ def _certificate(vnfc_id: VnfcId, now: datetime) -> str:
         # Clocks of guests that boot are often behind.
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=_CERTIFICATE_DAYS))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(vnfc_id)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(address)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(signing, SHA256())
     )

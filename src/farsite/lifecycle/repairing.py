@@ -228,7 +228,8 @@ class Climber:
                 result=FenceResult.ASSUMED, how="the VIM takes the old one away before it makes the new one"
             )
         try:
-            return await self.driver.fence(self.wanted, self.vnfc_id)
+            ready = await booting.for_the_vim(self.op.world, self.wanted)
+            return await self.driver.fence(ready, self.vnfc_id)
         except VimFault as refusal:
             return Fence(result=FenceResult.FAILED, how=refusal.detail)
 

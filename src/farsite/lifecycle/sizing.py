@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from farsite.lifecycle import binding, requirements
+from farsite.model import boot_template
 from farsite.model.deployment import Deployment, Volume, WantedVnfc
 from farsite.model.errors import Invalid
 from farsite.model.ids import OperationId, VnfcId, VnfInstanceId
@@ -65,7 +66,7 @@ def _wanted(
         memory_mib=vdu.memory_mib,
         disk_gib=vdu.local_storage_gib,
         ports=binding.ports_of(vnf, flavour, vdu.id, name, index),
-        configuration={**vdu.configuration, **vnf.configuration},
+        configuration=_configuration(vnf, vdu),
         anti_affinity_group=f"{vnf.id}:{apart}" if apart else "",
         affinity_group=f"{vnf.id}:{together}" if together else "",
         flavour=vnf.compute_flavours.get(vdu.id, ""),
@@ -75,6 +76,18 @@ def _wanted(
         user_data=vdu.boot_data,
         config_drive=bool(vdu.boot_path),
         metadata=vdu.boot_pairs,
+    )
+
+
+def _configuration(vnf: VnfInstance, vdu: Vdu) -> Mapping[str, object]:
+    # What the request says is no template: its author does not know of ours.
+    return {**vdu.configuration, **boot_template.kept_document(vnf.configuration)}
+
+
+def booting_as_described(vnf: VnfInstance, vdu: Vdu, vnfc: WantedVnfc) -> WantedVnfc:
+    """A VNFC with boot data as the descriptor has it, nothing filled in."""
+    return replace(
+        vnfc, user_data=vdu.boot_data, configuration=_configuration(vnf, vdu), metadata=vdu.boot_pairs
     )
 
 

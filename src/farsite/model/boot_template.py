@@ -19,14 +19,18 @@ from typing import cast
 
 from farsite.model.errors import Invalid
 
-_PART = re.compile(r"\$(\$\{\{)|\$\{\{(.*?)\}\}", re.DOTALL)
-"""What is to stay, or a part."""
+_PART = re.compile(r"\$(\$\{\{)|\$\{\{([^{}\n]{0,300})\}\}")
+"""What is to stay, or a part; bounded, so that no text takes long to read."""
 _BEGINS = re.compile(r"(?<!\$)\$\{\{")
+_MOST_PARTS = 1000
 _WRITTEN = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_.-]+)?)\s*(?:\|\s*(\w+)\s*)?")
+
+_JSON_BREAKS = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+"""Of those that JSON leaves as they are, what YAML does not take or takes for the end of a line."""
 
 FILTERS: Mapping[str, Callable[[str], str]] = {
     "base64": lambda value: base64.b64encode(value.encode()).decode(),
-    "json": json.dumps,
+    "json": lambda value: _JSON_BREAKS.sub(_escaped, json.dumps(value, ensure_ascii=False)),
     "quote": shlex.quote,
 }
 """What may be done to a value: for a JSON or YAML string (quotes included), for a word of a POSIX shell."""
@@ -71,10 +75,23 @@ def parts(text: str) -> tuple[Part, ...]:
     Raises:
         Invalid: one cannot be read, has an unknown name or an unknown filter; says which are known.
     """
-    found = [_read(text, match) for match in _PART.finditer(text) if not match[1]]
-    begun = len(_BEGINS.findall(text))
-    if begun != len(found):
-        raise Invalid('A variable part begins with "${{" and has no "}}". Write "$${{" for the text itself.')
+    found: list[Part] = []
+    starts: set[int] = set()
+    line, at = 1, 0
+    for match in _PART.finditer(text):
+        line, at = line + text.count("\n", at, match.start()), match.start()
+        if not match[1]:
+            starts.add(match.start())
+            found.append(_read(match, line))
+            if len(found) > _MOST_PARTS:
+                raise Invalid(f"Line {line}: there are more than {_MOST_PARTS} variable parts.")
+    for begin in _BEGINS.finditer(text):
+        if begin.start() not in starts:
+            line = text.count("\n", 0, begin.start()) + 1
+            raise Invalid(
+                f"Line {line}: a variable part begins with "
+                f'"${{{{" and does not end with "}}}}" on that line. Write "$${{{{" for the text itself.'
+            )
     return tuple(found)
 
 
@@ -93,32 +110,57 @@ def fill(text: str, value_of: Callable[[Part], str | None], *, is_last: bool) ->
         Invalid: as `parts`, or from `value_of`.
     """
 
+    coming = iter(parts(text))
+
     def filled(match: re.Match[str]) -> str:
         if match[1]:
             return match[1] if is_last else match[0]
-        part = _read(text, match)
+        part = next(coming)
         value = value_of(part)
         if value is None:
             return match[0]
-        value = FILTERS[part.filter](value) if part.filter else value.rstrip("\n")
-        before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
-        if not before.strip():
-            value = value.replace("\n", f"\n{before}")
+        value = FILTERS[part.filter](value) if part.filter else _as_lines(text, match, value.rstrip("\n"))
+        if is_last:
+            return value
+        if value.endswith("$") and text.startswith(("{{", "${{"), match.end()):
+            raise Invalid(
+                f'Line {part.line}: the value of {part.name} ends with "$" right before "{{{{", so that it '
+                f"could not be told from a variable part. Put something between them."
+            )
         # A value is never taken for a part by the next who fills in.
-        return value if is_last else value.replace("${{", "$${{")
+        return value.replace("${{", "$${{")
 
-    parts(text)
     return _PART.sub(filled, text)
+
+
+def kept_document(document: Mapping[str, object]) -> dict[str, object]:
+    """A document whose texts stay as they are when they are filled in."""
+    return _changed(document, lambda text: text.replace("${{", "$${{"))
+
+
+def _as_lines(text: str, match: re.Match[str], value: str) -> str:
+    """A value that stands alone on its line has its further lines under its first."""
+    before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+    ends = text.find("\n", match.end())
+    after = text[match.end() : ends if ends >= 0 else len(text)]
+    return value if (before + after).strip() else value.replace("\n", f"\n{before}")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 def filled_document(
     document: Mapping[str, object], value_of: Callable[[Part], str | None], *, is_last: bool
 ) -> dict[str, object]:
     """As `fill`, in every text of a document."""
+    return _changed(document, lambda text: fill(text, value_of, is_last=is_last))
 
+
+def _changed(document: Mapping[str, object], change: Callable[[str], str]) -> dict[str, object]:
     def inner(value: object) -> object:
         if isinstance(value, str):
-            return fill(value, value_of, is_last=is_last)
+            return change(value)
         if isinstance(value, Mapping):
             return {key: inner(one) for key, one in cast(Mapping[str, object], value).items()}
         if isinstance(value, list | tuple):
@@ -139,8 +181,7 @@ def texts_of(document: object) -> list[str]:
     return []
 
 
-def _read(text: str, match: re.Match[str]) -> Part:
-    line = text.count("\n", 0, match.start()) + 1
+def _read(match: re.Match[str], line: int) -> Part:
     written = _WRITTEN.fullmatch(match[2])
     if written is None:
         raise Invalid(

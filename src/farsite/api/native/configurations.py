@@ -211,9 +211,11 @@ def forget_management(vnf: str, context: Here, caller: Asker) -> None:
         instances.refuse_if_locked(connection, found.id)
         managements.get(connection, found.id)
         are_needed = bool(booting.secrets_needed(found.deployment))
+        managements.hold_secrets(connection, found.id)
         managements.remove(connection, found.id, with_secrets=not are_needed)
-    if not are_needed:
-        context.devices.keys.forget(found.id)
+        if not are_needed:
+            # While nobody else can encrypt with it.
+            context.devices.keys.forget(found.id)
 
 
 @router.put("/vnfs/{vnf}/secrets/{name}", status_code=204)

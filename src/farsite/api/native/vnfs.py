@@ -284,6 +284,7 @@ def delete(vnf: str, context: Here, caller: Asker) -> None:
     with context.database.transaction() as connection:
         found = instances.get_vnf(connection, caller.project_id, vnf)
         delete_vnf(connection, found, clock=context.clock)
+    context.devices.keys.forget(found.id)
 
 
 @router.post("/vnfs/{vnf}/instantiate", status_code=202)

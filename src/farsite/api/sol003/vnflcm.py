@@ -199,7 +199,9 @@ def modify_vnf_instance(
 def delete_vnf_instance(vnfInstanceId: str, context: Here, caller: Asker) -> None:
     """Delete VNF identifier."""
     with context.database.transaction() as connection:
-        delete_vnf(connection, _by_id(connection, caller, vnfInstanceId), clock=context.clock)
+        found = _by_id(connection, caller, vnfInstanceId)
+        delete_vnf(connection, found, clock=context.clock)
+    context.devices.keys.forget(found.id)
 
 
 # -- Tasks -------------------------------------------------------------------------------------------------

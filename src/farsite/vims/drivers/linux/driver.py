@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from socket import SHUT_RDWR, socket
 from typing import cast
+from weakref import WeakValueDictionary
 
 from farsite.model.control_plane import ControlElement, Sight
 from farsite.model.deployment import (
@@ -68,6 +69,7 @@ class LinuxDriver:
         self._silent_since: float | None = None
         self._asked_at = 0.0
         self._listeners: set[socket] = set()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     # -- the core -------------------------------------------------------------------------------------------
 
@@ -219,11 +221,17 @@ class LinuxDriver:
 
     async def repair(self, wanted: Deployment, vnfc_id: VnfcId, kind: Rung, *, since: datetime) -> None:
         """Restart the function of a VDU; its namespace and ports stay."""
-        await repairs.reboot(self.deploy, self.watch, wanted, vnfc_id, kind, since)
+        async with self._turn_of(wanted):
+            await repairs.reboot(self.deploy, self.watch, wanted, vnfc_id, kind, since)
 
     async def fence(self, wanted: Deployment, vnfc_id: VnfcId) -> Fence:
         """End all processes of a VDU."""
-        return await repairs.fence(self.deploy, self.watch, wanted, vnfc_id)
+        async with self._turn_of(wanted):
+            return await repairs.fence(self.deploy, self.watch, wanted, vnfc_id)
+
+    def _turn_of(self, wanted: Deployment) -> asyncio.Lock:
+        """Each states the whole deployment, so two at once would undo one another."""
+        return self._turns.setdefault(wanted.name, asyncio.Lock())
 
     async def ensure_network(self, wanted: NetworkSpec) -> None:
         """Make a network as wanted."""

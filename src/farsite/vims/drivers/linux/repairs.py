@@ -58,8 +58,13 @@ async def fence(deploy: Deploy, watch: Watch, wanted: Deployment, vnfc_id: VnfcI
 
 
 async def _stop(deploy: Deploy, watch: Watch, wanted: Deployment, vnfc_id: VnfcId, *, grace_s: float) -> None:
+    # Others that stand stopped stay so: they may be fenced too.
+    (status,) = await watch([wanted.name])
+    stopped = {one.vnfc_id for one in status.resources if one.is_alive and one.is_stopped}
     vnfcs = tuple(
-        replace(one, is_stopped=True, stop_grace_s=grace_s) if one.id == vnfc_id else one
+        replace(one, is_stopped=True, stop_grace_s=grace_s if one.id == vnfc_id else 0.0)
+        if one.id == vnfc_id or one.id in stopped
+        else one
         for one in wanted.vnfcs
     )
     await deploy(replace(wanted, vnfcs=vnfcs))

@@ -205,7 +205,7 @@ def _vnfc(
     if vnfc.config_drive:
         properties["config_drive"] = True
     if user_data := _user_data(vnfc):
-        # What a template holds is shown to whoever may see the stack; a hidden parameter is not.
+        # A template is shown to whoever may see the stack; a hidden parameter is not (events may show it).
         properties["user_data"] = {"get_param": _hidden(own)} if vnfc.holds_secrets else user_data
     resources[f"{own}.server"] = {"type": "OS::Nova::Server", "properties": properties}
 

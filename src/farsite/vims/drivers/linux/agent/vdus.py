@@ -472,6 +472,8 @@ class Vdus:
         self._clean(vdu)
 
     def _last_words(self, vdu: Vdu) -> str:
+        if vdu.vnfc.holds_secrets:
+            return "What it wrote may hold secrets of its boot data: see farsite vnf console."
         try:
             words = self.log(vdu).read_text(errors="replace")[-1500:].splitlines()[-4:]
         except OSError:
