@@ -642,6 +642,7 @@ class Operation(TypedDict):
     parameters: dict[str, object]
     error: OperationFault | None
     is_automatic: bool
+    is_waiting: bool
     control: str | None
     cancel: str | None
     parent_id: str | None

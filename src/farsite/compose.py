@@ -213,10 +213,10 @@ class Farsite:
         self.correlator.kick()
         self.healer.kick()
 
-    def begin(self, connection: sa.Connection, operation: Operation) -> None:
-        """Record and enqueue an operation in the caller's transaction."""
+    def begin(self, connection: sa.Connection, operation: Operation) -> Operation:
+        """Record and enqueue an operation in the caller's transaction, or give it a turn."""
         assert self._engine is not None, "the engine is started first"
-        self._engine.begin(connection, operation)
+        return self._engine.begin(connection, operation)
 
     def nudge(self) -> None:
         """Have what was asked of operations looked at now; callable from any thread."""
@@ -227,11 +227,11 @@ class Farsite:
         assert self._engine is not None
         await self._engine.forget(workflow_ids)
 
-    def _begin_as_healer(self, connection: sa.Connection, operation: Operation) -> None:
+    def _begin_as_healer(self, connection: sa.Connection, operation: Operation) -> Operation:
         """Begin a heal, unless another process has become the one that heals."""
         if not (self.share.has_duties and self._holds_its_lease()):
             raise Conflict("Another process heals now.")
-        self.begin(connection, operation)
+        return self.begin(connection, operation)
 
     async def start(self) -> None:
         """Bring the schema up to date, join the others, take up what was under way, watch our VIMs.

@@ -1,5 +1,6 @@
 """What `op why` says, without a service: a pure function of an operation."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from farsite.model.operation import (
     OperationState,
     StepProgress,
     StepState,
+    Waiting,
 )
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -74,3 +76,28 @@ def test_a_service_that_waits_for_a_resting_part_points_to_it() -> None:
     told = why(_operation(OperationState.PROCESSING), [RUNNING], can_roll_back=True, now=NOW, children=[part])
     assert part.id in told.waits_for
     assert f"farsite op why {part.id}" in {one.command for one in told.commands}
+
+
+def test_an_operation_in_line_says_behind_whom_and_how_to_leave() -> None:
+    """Nothing of it has begun: what can be done is to leave, or to look at who is at work."""
+    holder = replace(_operation(OperationState.PROCESSING), id=OperationId("before"))
+    waiting = Waiting(holder=holder, ahead=2)
+    told = why(_operation(OperationState.STARTING, turn=3), [], can_roll_back=True, now=NOW, waiting=waiting)
+    assert "waits for its turn; nothing of it has begun" in told.summary
+    assert "Operation before" in told.waits_for
+    assert "2 more in line" in told.waits_for
+    effects = {one.command: one.effect for one in told.commands}
+    assert set(effects) == {"farsite op why before", "farsite op cancel op", "farsite op wait op"}
+    assert effects["farsite op cancel op"] == "ends it at once; nothing of it has begun"
+
+
+def test_an_operation_in_line_behind_a_resting_one_says_that_it_rests() -> None:
+    """It goes on waiting for as long as nobody decides: whoever looks must learn where to decide."""
+    holder = replace(_operation(OperationState.FAILED_TEMP), id=OperationId("before"))
+    told = why(
+        _operation(OperationState.STARTING, turn=1), [], can_roll_back=True, now=NOW,
+        waiting=Waiting(holder=holder, ahead=0),
+    )  # fmt: skip
+    assert "Operation before" in told.waits_for
+    assert "rests in FAILED_TEMP" in told.waits_for
+    assert "in line before it" not in told.waits_for

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fault_lab import Kill, Lab, settings_of
-from fault_processes import KILLED, life
+from fault_processes import KILLED, LIFE_S, life
 
 from farsite.lifecycle.configure_vnf import CONFIGURE_VNF, ConfigureVnf
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
@@ -44,7 +44,7 @@ class Grounds:
     device: Device
     file: Path
 
-    def prepare(self) -> str:
+    def prepare(self, within_s: float = LIFE_S) -> str:
         access = Access(
             host="127.0.0.1",
             port=self.device.port,
@@ -52,7 +52,7 @@ class Grounds:
             private_key="secret:key",
         )
         key = (self.device.directory / "user").read_text()
-        found = life(self.settings, _prepared, access, key, str(self.file))
+        found = life(self.settings, _prepared, access, key, str(self.file), within_s=within_s)
         assert isinstance(found, str), found
         return found
 

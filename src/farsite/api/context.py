@@ -10,14 +10,14 @@ from farsite.catalogue.catalogue import Catalogue
 from farsite.catalogue.exchange import Exchange
 from farsite.catalogue.software_images import SoftwareImages
 from farsite.lifecycle.managing import Devices
+from farsite.lifecycle.requests import Begin
 from farsite.model.clock import Clock
 from farsite.model.ids import VimId
 from farsite.model.node import Node
-from farsite.model.operation import Operation
 from farsite.notifications.feed import Feed
 from farsite.secrets import KeyDirectory
 from farsite.settings import Settings
-from farsite.store.database import Connection, Database
+from farsite.store.database import Database
 from farsite.vims.registry import Drivers
 
 
@@ -38,7 +38,7 @@ class Context:
     feed: Feed
     intake: Intake
     thresholds: Thresholds
-    begin: Callable[[Connection, Operation], None]
+    begin: Begin
     """Records and enqueues an operation in the caller's transaction (lifecycle.requests.start takes it)."""
     nudge: Callable[[], None]
     """After a control was asked of an operation: have it looked at now. Thread-safe."""

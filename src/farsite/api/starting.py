@@ -18,7 +18,7 @@ from farsite.lifecycle.change_vnf_connectivity import ChangeVnfConnectivity
 from farsite.lifecycle.change_vnf_connectivity import check as check_connectivity
 from farsite.lifecycle.change_vnf_package import ChangeVnfPackage
 from farsite.lifecycle.change_vnf_package import check as check_package_change
-from farsite.lifecycle.configure_vnf import ConfigureVnf
+from farsite.lifecycle.configure_vnf import ConfigureVnf, nothing_to_reapply
 from farsite.lifecycle.configure_vnf import check as check_configuration
 from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_ns import InstantiateNs, ns_flavour
@@ -42,7 +42,7 @@ from farsite.model.ns import NsInstance
 from farsite.model.nsd import NsFlavour
 from farsite.model.operation import CancelMode, Control, Operation
 from farsite.model.vnf import InstantiationState, VnfInstance
-from farsite.store import instances, managements, operations, packages, vims
+from farsite.store import instances, managements, operations, packages, turns, vims
 from farsite.store.database import Connection
 
 
@@ -174,26 +174,23 @@ def configure_vnf(
     cause: str = "",
     confirm_within_s: float | None = None,
 ) -> Operation:
-    """Configure with a document, with an older version, or with neither the current version once more.
+    """Configure with a document, with an older version, or with neither the version that is current when the
+    change begins. It waits for changes of the same VNF that were accepted before.
 
     Raises:
         NotFound: no such VNF instance, or version, or nobody has said how it is managed.
-        Conflict: it is not instantiated, has no version yet, or an operation works on it.
+        Conflict: it is not instantiated, has no version yet, another kind of operation works on it, or as
+            many changes wait for it as may.
         Invalid: the time to confirm is out of bounds.
     """
     with context.database.transaction() as connection:
         vnf = instances.get_vnf(connection, caller.project_id, key)
         restores = 0
-        if document is None:
-            if version is None:
-                current = managements.current(connection, vnf.id)
-                if current is None:
-                    raise Conflict(
-                        f"VNF instance {vnf.id} has no configuration that could be applied once more."
-                    )
-                version = current.number
+        if version is not None:
             chosen = managements.version(connection, vnf.id, version)
             document, restores = chosen.document, chosen.number
+        elif document is None and not _may_be_configured_later(connection, vnf):
+            raise Conflict(nothing_to_reapply(vnf.id))
         want = ConfigureVnf(
             document=document, restores=restores, cause=cause, confirm_within_s=confirm_within_s
         )
@@ -201,13 +198,23 @@ def configure_vnf(
         return _start(connection, context, caller, "configure_vnf", vnf.id, want)
 
 
+def _may_be_configured_later(connection: Connection, vnf: VnfInstance) -> bool:
+    """Whether it has a configuration, or an operation is at work or in line that may give it one."""
+    return (
+        managements.current(connection, vnf.id) is not None
+        or operations.lock_holder(connection, vnf.id) is not None
+        or bool(operations.in_line(connection, vnf.id))
+    )
+
+
 def upgrade_vnf(context: Context, caller: Caller, key: str, want: UpgradeVnf) -> Operation:
-    """Upgrade the software inside a VNF.
+    """Upgrade the software inside a VNF. It waits for changes of the same VNF that were accepted before.
 
     Raises:
         NotFound: no such VNF instance, or nobody has said how it is managed.
         NotSupported: its adapter cannot upgrade.
-        Conflict: it is not instantiated, or an operation works on it.
+        Conflict: it is not instantiated, another kind of operation works on it, or as many changes wait for
+            it as may.
         Invalid: neither an image nor a version is named, or the time to confirm is out of bounds.
     """
     with context.database.transaction() as connection:
@@ -294,7 +301,8 @@ def control(
     *,
     mode: CancelMode | None = None,
 ) -> Operation:
-    """Ask something of an operation, and have it looked at now.
+    """Ask something of an operation, and have it looked at now. One that waits for its turn and is cancelled
+    has ended when it comes back.
 
     Raises:
         NotFound: no such operation.
@@ -308,7 +316,10 @@ def control(
                 f"(farsite op retry {operation.id}) or fail it (farsite op fail {operation.id}).",
                 about={"operation_id": operation.id},
             )
-        changed = operations.ask_control(connection, operation, asked, mode=mode)
+        left = None
+        if asked is Control.CANCEL:
+            left = turns.leave(connection, operation.id, at=context.clock.now())
+        changed = left or operations.ask_control(connection, operation, asked, mode=mode)
     context.nudge()
     return changed
 

@@ -11,7 +11,7 @@ kept with its reasons and its evidence; one that only repeats the last one is no
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -41,11 +41,10 @@ from farsite.model.deployment import ResourceKind, VimEventKind
 from farsite.model.errors import Conflict
 from farsite.model.healing import HealingDecision, HealingPolicy, Outcome
 from farsite.model.ids import VimId
-from farsite.model.operation import Operation
 from farsite.model.vim import Vim, VimState
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.settings import Settings
-from farsite.store import alarms, control_planes, healing, instances, operations, vims
+from farsite.store import alarms, control_planes, healing, instances, operations, turns, vims
 from farsite.store.database import Connection, Database
 from farsite.store.exclusion import hold
 
@@ -65,7 +64,7 @@ class Healer:
         settings: Settings,
         database: Database,
         clock: Clock,
-        begin: Callable[[Connection, Operation], None],
+        begin: requests.Begin,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -152,6 +151,8 @@ class Healer:
         decision = decide(case, round_.policies, limits, now)
         if decision is None:
             return None
+        if case.is_worked_on:
+            self._ask_to_be_let_pass(connection, case, round_, limits)
         decision = replace(decision, at=self._clock.now())
         self._tell(connection, decision, case, vim, limits)
         if decision.outcome is not Outcome.HEAL:
@@ -185,6 +186,15 @@ class Healer:
         )
         telemetry.HEALS_STARTED.labels(vim.id).inc()
         return decision
+
+    def _ask_to_be_let_pass(
+        self, connection: Connection, case: Case, round_: "Round", limits: Limits
+    ) -> None:
+        """Changes of the inside of a VNF may wait in line for it, and its lock is handed on from one to the
+        next: what would be healed now were it free goes before the rest of them."""
+        were_it_free = decide(replace(case, is_worked_on=False), round_.policies, limits, round_.at)
+        if were_it_free is not None and were_it_free.outcome is Outcome.HEAL:
+            turns.let_healing_pass(connection, case.vnf_id)
 
     def _case(
         self, connection: Connection, vnf: VnfInstance, vim: Vim, found: list[Alarm], round_: "Round"

@@ -37,7 +37,7 @@ def list_(
                 ("started", lambda one: printing.when(one["started_at"])),
                 ("type", lambda one: one["type"]),
                 ("of", lambda one: f"{one['kind']} {one['instance_id']}"),
-                ("state", lambda one: one["state"]),
+                ("state", lambda one: one["state"] + (" (in line)" if one.get("is_waiting") else "")),
                 ("by", lambda one: "Farsite" if one["is_automatic"] else one["requested_by"]),
                 ("id", lambda one: one["id"]),
             ],
@@ -158,7 +158,7 @@ def cancel(
     timeout: Timeout = None,
     output: Output = "table",
 ) -> int:
-    """Stop the operation where it is; it then rests until somebody decides."""
+    """Stop the operation where it is; it then rests until somebody decides. One in line ends at once."""
     return _control(operation, "cancel", {"mode": mode}, wait, timeout, output)
 
 

@@ -98,15 +98,15 @@ class Rollout:
             under_way.append((one, operation))
         for one, operation in under_way:
             ended = self._ended(operation)
-            account = next(
-                found
-                for found in self.client.upgrades_of(one.name)
-                if found["operation_id"] == operation["id"]
-            )
-            one.state, one.running = account["state"], account["running_version"]
+            accounts = self.client.upgrades_of(one.name)
+            # One that was cancelled, or refused, before its turn came has none.
+            account = next((found for found in accounts if found["operation_id"] == operation["id"]), None)
+            one.state = account["state"] if account else ended["state"]
+            one.running = account["running_version"] if account else ""
             if ended["state"] != "COMPLETED":
-                said = account["said"] or (ended["error"]["detail"] if ended["error"] else "")
-                state = account["state"] if ended["state"] == "ROLLED_BACK" else ended["state"]
+                said = account["said"] if account else ""
+                said = said or (ended["error"]["detail"] if ended["error"] else "")
+                state = one.state if ended["state"] == "ROLLED_BACK" else ended["state"]
                 self._failed(one, state, said, of_state(ended["state"]))
             self.tell(f"  {one.name}: {one.state}, {one.running or 'unknown'} runs. {one.said}".rstrip())
 

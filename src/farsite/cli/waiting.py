@@ -19,16 +19,24 @@ Timeout = Annotated[
 ]
 
 
+_IN_LINE = "It waits for its turn. See what for: farsite op why {}"
+
+
 def accepted(
     client: Client, operation: Operation, *, wait: bool, form: printing.Form, timeout_s: float | None = None
 ) -> Exit:
     """Say that an operation was accepted; wait for it if asked."""
+    is_waiting = operation.get("is_waiting", False)  # an older service says nothing of it
     if wait:
         printing.note(f"Operation {operation['id']} ({operation['type']}) was accepted.")
+        if is_waiting:
+            printing.note(_IN_LINE.format(operation["id"]))
         return until_ended(client, operation["id"], form=form, timeout_s=timeout_s)
     if form == "table":
         printing.write(operation["id"])
         printing.note(f"{operation['type']} was accepted. Watch it: farsite op watch {operation['id']}")
+        if is_waiting:
+            printing.note(_IN_LINE.format(operation["id"]))
     else:
         printing.document(operation, form)
     return Exit.DONE

@@ -5,7 +5,8 @@ unless it is confirmed; it is confirmed when every service of the function is fo
 refused, cuts our own way off or breaks a service is taken back, and the operation ends ROLLED_BACK with the
 device's words: nobody has to be asked, for what ran before runs again.
 
-Every document that was ever asked for is a version. To roll back is to configure with an older one.
+Every document that was begun with is a version. To roll back is to configure with an older one. Changes of
+one VNF wait for one another, so everything here is decided by what runs when the turn of the change has come.
 """
 
 import asyncio
@@ -31,10 +32,11 @@ _LOOK_AGAIN_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigureVnf:
-    """The document that shall run. `restores`: the number of the version it is that of, 0 when it is new.
-    `confirm_within_s` None: as the VNF's management says."""
+    """The document that shall run; None: that of the version that is current when the change begins.
+    `restores`: the number of the version it is that of, 0 when it is new. `confirm_within_s` None: as the
+    VNF's management says."""
 
-    document: Configuration
+    document: Configuration | None = None
     restores: int = 0
     cause: str = ""
     confirm_within_s: float | None = None
@@ -80,23 +82,34 @@ def check(connection: Connection, vnf: VnfInstance, want: ConfigureVnf) -> float
     return within_s
 
 
+def nothing_to_reapply(vnf_id: str) -> str:
+    """Why there is nothing to apply once more."""
+    return f"VNF instance {vnf_id} has no configuration that could be applied once more."
+
+
 def decide(connection: Connection, op: Op) -> object:
-    """Give the document its number."""
+    """Give the document its number: now, so that numbers are in the order in which changes ran."""
     want = decode(ConfigureVnf, op.operation.parameters)
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     within_s = check(connection, vnf, want)
+    document, restores = want.document, want.restores
+    if document is None:
+        current = managements.current(connection, vnf.id)
+        if current is None:
+            raise Conflict(nothing_to_reapply(vnf.id))
+        document, restores = current.document, current.number
     version = managements.propose(
         connection,
         ConfigurationVersion(
             vnf_id=vnf.id,
             project_id=vnf.project_id,
             number=0,
-            document=want.document,
+            document=document,
             state=VersionState.PROPOSED,
             created_at=op.clock.now(),
             requested_by=op.operation.requested_by,
             cause=want.cause,
-            restores=want.restores,
+            restores=restores,
             operation_id=op.id,
         ),
     )
@@ -113,10 +126,10 @@ def forget(connection: Connection, op: Op) -> None:
 
 async def plan(op: Op) -> object:
     """Fetch what runs, and compare."""
-    want = decode(ConfigureVnf, op.operation.parameters)
+    document = await _document(op)
     async with op.world.devices.open(await _vnf(op)) as device:
         running = await device.adapter.fetch()
-        wanted = Wanted(document=want.document, secrets=device.secrets)
+        wanted = Wanted(document=document, secrets=device.secrets)
         found = await device.adapter.plan(wanted, running)
     return encode(Planned(against=found.against, diff="".join(one.diff for one in found.differences)))
 
@@ -126,7 +139,7 @@ async def apply(op: Op) -> None:
     planned = op.result_of(plan, Planned)
     if not planned.changes:
         return
-    want = decode(ConfigureVnf, op.operation.parameters)
+    document = await _document(op)
     within_s = op.result_of(decide, Chosen).confirm_within_s
     async with op.world.devices.open(await _vnf(op)) as device:
         adapter = device.adapter
@@ -134,7 +147,7 @@ async def apply(op: Op) -> None:
         # no longer what the plan was made against.
         known = await adapter.outcome(op.id)
         if known is Outcome.NONE:
-            wanted = Wanted(document=want.document, secrets=device.secrets)
+            wanted = Wanted(document=document, secrets=device.secrets)
             differences = (Difference(place="", diff=planned.diff),)
             await adapter.apply(
                 wanted,
@@ -198,6 +211,10 @@ def _version(connection: Connection, op: Op) -> ConfigurationVersion:
     number = op.result_of(decide, Chosen).number
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     return managements.version(connection, vnf.id, number)
+
+
+async def _document(op: Op) -> Configuration:
+    return (await op.world.database.read(_version, op)).document
 
 
 async def _vnf(op: Op) -> VnfInstance:

@@ -14,7 +14,7 @@ from farsite.model.ids import OperationId, VnfInstanceId, derived_id
 from farsite.model.ns import NsVnf
 from farsite.model.operation import Control, Operation, OperationState
 from farsite.model.vnf import InstantiationState
-from farsite.store import instances, operations
+from farsite.store import instances, operations, turns
 from farsite.store.database import Connection
 from farsite.workflow.saga import Cancelled, Saga
 
@@ -133,7 +133,7 @@ async def remove_all(op: Op, terminate: Saga[World], parameters: Parameters) -> 
     """Bring every member to NOT_INSTANTIATED, whatever state it and its operations are in.
 
     Running operations are waited for, resting ones rolled back (a resting termination is retried), each
-    once; members of which anything stands are terminated.
+    once; what waits in line is cancelled, and members of which anything stands are terminated.
 
     Raises:
         VnfFault: a member could not be removed; carries the reason.
@@ -163,6 +163,11 @@ def _push_out(
     left = 0
     asked: set[OperationId] = set()
     for vnf in instances.vnfs_of_ns(connection, op.operation.instance_id):
+        for waiting in operations.in_line(connection, vnf.id):
+            said = (
+                f"Its VNF instance goes with NS instance {vnf.ns_id} (operation {op.id}); it had not begun."
+            )
+            turns.leave(connection, waiting.id, at=op.clock.now(), said=said)
         holder = operations.lock_holder(connection, vnf.id)
         is_gone = vnf.state is InstantiationState.NOT_INSTANTIATED and vnf.deployment is None
         if holder is None and is_gone:

@@ -10,7 +10,8 @@ from farsite.store.database import Connection
 from farsite.store.encoding import encode
 from farsite.workflow.saga import Saga
 
-Begin = Callable[[Connection, Operation], None]
+Begin = Callable[[Connection, Operation], Operation]
+"""Records an operation and begins it, or gives it a turn; it comes back as recorded."""
 
 
 def start(
@@ -27,10 +28,10 @@ def start(
     parent_id: OperationId | None = None,
     is_automatic: bool = False,
 ) -> Operation:
-    """Start a verb on an instance.
+    """Start a verb on an instance. A change of the inside of a VNF that finds another at work gets a turn.
 
     Raises:
-        Conflict: another operation works on the instance.
+        Conflict: another operation works on the instance, or as many wait for it as may.
     """
     assert isinstance(parameters, saga.parameters)
     now = clock.now()
@@ -51,5 +52,4 @@ def start(
         workflow_id=chosen_id,
         requested_by=requested_by,
     )
-    begin(connection, operation)
-    return operation
+    return begin(connection, operation)

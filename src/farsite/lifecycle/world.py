@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Protocol
 
 from farsite.lifecycle.managing import Devices
+from farsite.lifecycle.requests import Begin
 from farsite.lifecycle.waiting import DeploymentWatch
 from farsite.model.ids import VimId
-from farsite.model.operation import Operation
 from farsite.model.software import SoftwareImage
 from farsite.placement.problem import Placer
 from farsite.settings import Settings
-from farsite.store.database import Connection, Database
+from farsite.store.database import Database
 from farsite.vims.registry import Drivers
 from farsite.workflow.saga import Running
 
@@ -41,7 +41,7 @@ class World:
     watch: DeploymentWatch
     software_images: ImagesAtRest
     place: Placer
-    begin: Callable[[Connection, Operation], None]
+    begin: Begin
     """Records and enqueues a further operation in the caller's transaction."""
     nudge: Callable[[], None]
     """Has what was just asked of an operation looked at now, not at the end of the polling period."""

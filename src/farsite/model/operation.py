@@ -34,7 +34,8 @@ UPGRADE = "UPGRADE"
 """The type of operations that change the software inside a VNF. ETSI's CHANGE_VNFPKG replaces the function's
 package; of this it knows nothing either."""
 INSIDE = frozenset({CONFIGURE, UPGRADE})
-"""Types of operations that ETSI's lifecycle interfaces leave out."""
+"""Types of operations that change the inside of a device. Of one VNF they wait for one another, where any
+other operation is refused. ETSI's lifecycle interfaces leave them out."""
 
 TRANSITIONS: Mapping[OperationState, frozenset[OperationState]] = {
     OperationState.STARTING: frozenset({OperationState.PROCESSING, OperationState.ROLLED_BACK}),
@@ -173,10 +174,38 @@ class Operation:
     workflow_id: str
     requested_by: str = ""
     version: int = 1
+    turn: int | None = None
+    """Its number in the line of changes that wait for their instance, the smallest first; None: it waits for
+    no other."""
 
     @property
     def is_ended(self) -> bool:
         return self.state in TERMINAL
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it was accepted and waits for its turn; nothing of it has begun."""
+        return self.turn is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What an operation in line waits for. `holder` None: nobody works on the instance at this moment;
+    `ahead`: how many in line come before it."""
+
+    holder: Operation | None
+    ahead: int
+
+    @property
+    def said(self) -> str:
+        """In words."""
+        more = f" {self.ahead} more in line before it." if self.ahead else ""
+        if self.holder is None:
+            return f"Its turn: nobody works on the instance now, so that healing may.{more}"
+        name = f"Operation {self.holder.id} ({self.holder.verb})"
+        if self.holder.state is OperationState.FAILED_TEMP and self.holder.control is None:
+            return f"{name}, which rests in FAILED_TEMP and holds the instance until somebody decides.{more}"
+        return f"{name}, which works on the instance, to end.{more}"
 
 
 def check_transition(operation: Operation, to: OperationState) -> None:

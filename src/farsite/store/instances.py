@@ -17,7 +17,15 @@ from farsite.store import outbox, tokens
 from farsite.store.encoding import decode, encode
 from farsite.store.exclusion import hold
 from farsite.store.selection import select_page
-from farsite.store.tables import addresses, ns_instances, operation_locks, vims, vnf_instances, vni_blocks
+from farsite.store.tables import (
+    addresses,
+    ns_instances,
+    operation_locks,
+    operations,
+    vims,
+    vnf_instances,
+    vni_blocks,
+)
 
 _IN_ONE_QUERY = 500
 
@@ -217,7 +225,7 @@ def delete_vnf(connection: sa.Connection, vnf: VnfInstance, *, at: datetime | No
 
 def refuse_if_locked(connection: sa.Connection, instance_id: str) -> None:
     """Raises:
-    Conflict: an operation works on the instance.
+    Conflict: an operation works on the instance, or waits for its turn on it.
     """
     holder = connection.execute(
         sa.select(operation_locks.c.operation_id).where(operation_locks.c.instance_id == instance_id)
@@ -227,6 +235,17 @@ def refuse_if_locked(connection: sa.Connection, instance_id: str) -> None:
             f"Operation {holder} works on {instance_id}. Wait for it, or see what it waits for "
             f"(farsite op why {holder}).",
             about={"operation_id": holder},
+        )
+    waiting = connection.execute(
+        sa.select(operations.c.id)
+        .where(operations.c.instance_id == instance_id, operations.c.turn.is_not(None))
+        .limit(1)
+    ).scalar()
+    if waiting:
+        raise Conflict(
+            f"Operation {waiting} waits for its turn on {instance_id}. Wait for it, or cancel it "
+            f"(farsite op cancel {waiting}).",
+            about={"operation_id": waiting},
         )
 
 

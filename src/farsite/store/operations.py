@@ -73,21 +73,46 @@ def insert(connection: sa.Connection, operation: Operation) -> None:
     Raises:
         Conflict: another operation works on the instance; names it.
     """
-    if not insert_if_absent(
+    outbox.begin_to_tell(connection)
+    if not take_lock(connection, operation):
+        raise busy(connection, operation, lock_holder(connection, operation.instance_id))
+    record(connection, operation)
+
+
+def take_lock(connection: sa.Connection, operation: Operation) -> bool:
+    """Give an instance that nobody holds to an operation; whether nobody held it. Waits for a transaction
+    that takes it, hands it on or lets it go."""
+    return insert_if_absent(
         connection,
         operation_locks,
         instance_id=operation.instance_id,
         project_id=operation.project_id,
         operation_id=operation.id,
-    ):
-        holder = lock_holder(connection, operation.instance_id)
-        raise Conflict(
-            f"Operation {holder} works on {operation.kind} instance {operation.instance_id}; one at a time. "
-            f"See what it waits for: farsite op why {holder}.",
-            about={"operation_id": str(holder)},
-        )
+    )
+
+
+def busy(connection: sa.Connection, operation: Operation, holder: OperationId | None) -> Conflict:
+    """The refusal of an operation whose instance another one holds."""
+    instance_id, line = operation.instance_id, len(in_line(connection, operation.instance_id))
+    behind = f" Behind it wait {line} more: farsite op list --instance {instance_id}." if line else ""
+    return Conflict(
+        f"Operation {holder} works on {operation.kind} instance {instance_id}; one at a time. "
+        f"See what it waits for: farsite op why {holder}.{behind}",
+        about={"operation_id": str(holder)},
+    )
+
+
+def record(connection: sa.Connection, operation: Operation) -> None:
+    """Record an operation whose lock, or turn, it has been given."""
     connection.execute(sa.insert(operations), _columns(operation))
-    _tell(connection, operation)
+    tell(connection, operation)
+
+
+def write(connection: sa.Connection, operation: Operation) -> Operation:
+    """Write a changed operation, of which the caller holds the row; its version grows by one."""
+    newer = replace(operation, version=operation.version + 1)
+    connection.execute(_CHANGE, {"changed_id": operation.id, **_columns(newer)})
+    return newer
 
 
 def get(connection: sa.Connection, project_id: ProjectId | None, operation_id: str) -> Operation:
@@ -160,6 +185,16 @@ def vims_at_work(connection: sa.Connection) -> set[VimId]:
     return {VimId(vim_id) for vim_id in connection.execute(query).scalars()}
 
 
+def in_line(connection: sa.Connection, instance_id: str, *, for_update: bool = False) -> list[Operation]:
+    """Operations that wait for their turn on an instance, in its order."""
+    query = (
+        sa.select(operations)
+        .where(operations.c.instance_id == instance_id, operations.c.turn.is_not(None))
+        .order_by(operations.c.turn)
+    )
+    return [_operation(row) for row in connection.execute(query.with_for_update() if for_update else query)]
+
+
 def lock_holder(connection: sa.Connection, instance_id: str) -> OperationId | None:
     found = connection.execute(
         sa.select(operation_locks.c.operation_id).where(operation_locks.c.instance_id == instance_id)
@@ -179,6 +214,7 @@ def enter(
 
     A terminal state lets go of the instance. Controls asked for are used up by the move.
     """
+    outbox.begin_to_tell(connection)
     row = connection.execute(_BY_ID.with_for_update(), {"asked_id": operation_id}).first()
     assert row is not None, f"operation {operation_id} has no row"
     operation = _operation(row)
@@ -193,13 +229,19 @@ def enter(
         error=error or (operation.error if keeps_error else None),
         control=None,
         cancel=None,
+        turn=None,
         version=operation.version + 1,
     )
     connection.execute(_CHANGE, {"changed_id": operation_id, **_columns(newer)})
     if state in TERMINAL:
-        connection.execute(sa.delete(operation_locks).where(operation_locks.c.operation_id == operation_id))
-    _tell(connection, newer)
+        release(connection, operation_id)
+    tell(connection, newer)
     return newer
+
+
+def release(connection: sa.Connection, operation_id: OperationId) -> None:
+    """Let go of what an operation holds."""
+    connection.execute(sa.delete(operation_locks).where(operation_locks.c.operation_id == operation_id))
 
 
 def asked_by(connection: sa.Connection, instance_id: str, *, signed: str, since: datetime) -> list[datetime]:
@@ -225,6 +267,7 @@ def ask_control(
     Raises:
         Conflict: the state does not allow it.
     """
+    outbox.begin_to_tell(connection)
     row = connection.execute(
         sa.select(operations).where(operations.c.id == operation.id).with_for_update()
     ).first()
@@ -236,7 +279,7 @@ def ask_control(
     else:
         asked = replace(current, control=control, version=current.version + 1)
     connection.execute(sa.update(operations).where(operations.c.id == operation.id).values(**_columns(asked)))
-    _tell(connection, asked)
+    tell(connection, asked)
     return asked
 
 
@@ -427,7 +470,8 @@ def ended_before(connection: sa.Connection, at: datetime, *, limit: int = 500) -
     return list(connection.execute(query).scalars())
 
 
-def _tell(connection: sa.Connection, operation: Operation) -> None:
+def tell(connection: sa.Connection, operation: Operation) -> None:
+    """Tell of an operation as it is now."""
     outbox.tell(
         connection,
         project_id=operation.project_id,
@@ -458,6 +502,7 @@ def _columns(operation: Operation) -> dict[str, Any]:
         "workflow_id": operation.workflow_id,
         "requested_by": operation.requested_by,
         "version": operation.version,
+        "turn": operation.turn,
     }
 
 
@@ -481,6 +526,7 @@ def _operation(row: sa.Row[Any]) -> Operation:
         workflow_id=row.workflow_id,
         requested_by=row.requested_by,
         version=row.version,
+        turn=row.turn,
     )
 
 
@@ -493,9 +539,9 @@ def by_workflow(connection: sa.Connection, workflow_id: str) -> Operation | None
 
 
 def live_workflows(connection: sa.Connection) -> list[str]:
-    """Workflow ids of all operations that have not ended."""
+    """Workflow ids of all operations that have not ended; one that waits for its turn has no workflow yet."""
     query = sa.select(operations.c.workflow_id).where(
-        operations.c.state.not_in([state.value for state in TERMINAL])
+        operations.c.state.not_in([state.value for state in TERMINAL]), operations.c.turn.is_(None)
     )
     return list(connection.execute(query).scalars())
 

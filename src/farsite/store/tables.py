@@ -261,12 +261,21 @@ operations = sa.Table(
     sa.Column("workflow_id", sa.String(64), nullable=False),
     sa.Column("requested_by", sa.String(255), nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("turn", sa.Integer),
     sa.Index("ix_operations_project", "project_id", "kind", "id"),
     sa.Index("ix_operations_newest", "project_id", "started_at", "id"),
     sa.Index("ix_operations_instance", "instance_id", "started_at"),
     sa.Index("ix_operations_state", "state"),
     sa.Index("ix_operations_parent", "parent_id"),
     sa.Index("ix_operations_workflow", "workflow_id"),
+    sa.Index(
+        "ix_operations_line",
+        "instance_id",
+        "turn",
+        unique=True,
+        sqlite_where=sa.text("turn IS NOT NULL"),
+        postgresql_where=sa.text("turn IS NOT NULL"),
+    ),
 )
 
 operation_locks = sa.Table(
@@ -275,6 +284,7 @@ operation_locks = sa.Table(
     sa.Column("instance_id", sa.String(36), primary_key=True),
     _project(),
     sa.Column("operation_id", sa.String(36), nullable=False),
+    sa.Column("heals_next", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 operation_effects = sa.Table(

@@ -24,7 +24,7 @@ from dbos import error as dbos_errors
 from farsite.model.ids import OperationId
 from farsite.model.operation import Operation
 from farsite.settings import Settings
-from farsite.store import operations
+from farsite.store import operations, turns
 from farsite.store.database import Database, make_engine
 from farsite.workflow.queue_looks import QueueLooks
 from farsite.workflow.runner import Runner
@@ -32,11 +32,13 @@ from farsite.workflow.saga import Sagas
 
 log = structlog.get_logger()
 
-WORKFLOW_VERSION = "3"
+WORKFLOW_VERSION = "4"
 """Raised with every change of a workflow body that a recorded history could not be replayed on."""
-REPLAYED_VERSIONS: tuple[str, ...] = ("1", "2")
+REPLAYED_VERSIONS: tuple[str, ...] = ("1", "2", "3")
 """Older versions whose recorded histories this program's workflow body replays: it branches, by what is
 recorded, where it differs from theirs. Work of any other version is left to processes that run it."""
+_BEFORE_TURNS = ("1", "2", "3")
+"""Versions of processes that know of no operations in line (`store.turns`)."""
 
 _QUEUE = "operations"
 _WORKFLOW = "operation"
@@ -79,6 +81,7 @@ class Engine:
         self._database = database
         self._sagas = sagas
         self._runner = runner
+        runner.begin_next = self._begin_next
         self._engine = make_engine(
             settings.url,
             pool_size=_CONNECTIONS,
@@ -90,6 +93,8 @@ class Engine:
         """Tasks that walk an operation, with their workflow's id."""
         self._idle: set[str] = set()
         """Workflows in our name that nothing here walked at the last look."""
+        self._free: set[str] = set()
+        """Instances with a line that nobody held at the last look."""
         self._is_handing_over = False
         self._looks = QueueLooks(is_shared=not database.is_sqlite)
         self._may_rescue: Callable[[], bool] = _yes
@@ -132,13 +137,21 @@ class Engine:
 
         return operation
 
-    def begin(self, connection: sa.Connection, operation: Operation) -> None:
-        """Record an operation and enqueue its workflow, in the caller's transaction.
+    def begin(self, connection: sa.Connection, operation: Operation) -> Operation:
+        """Record an operation and enqueue its workflow, in the caller's transaction; it comes back as
+        recorded. One that waits for its turn is enqueued when that comes.
 
         Raises:
-            Conflict: another operation works on the instance.
+            Conflict: another operation works on the instance, or as many wait for it as may.
         """
-        operations.insert(connection, operation)
+        begun = turns.begin(connection, operation, strangers=_BEFORE_TURNS)
+        if not begun.is_waiting:
+            self._enqueue(connection, begun)
+        return begun
+
+    def _begin_next(self, connection: sa.Connection, operation: Operation) -> None:
+        """Tell of an operation whose turn has come, and enqueue its workflow."""
+        operations.tell(connection, operation)
         self._enqueue(connection, operation)
 
     def _enqueue(self, connection: sa.Connection, operation: Operation) -> None:
@@ -291,6 +304,7 @@ class Engine:
                 await asyncio.sleep(_RESCUE_PERIOD_S / _IDLE_LOOKS)
                 try:
                     await self.rescue_idle()
+                    await self.take_up_lines()
                 except Exception:
                     log.exception("rescue.failed")
             try:
@@ -318,6 +332,25 @@ class Engine:
             log.warning("operation.rescued", workflow_id=workflow_id, why="nothing here worked on it")
         self._idle = idle
         return rescued
+
+    async def take_up_lines(self) -> int:
+        """Begin with the first in line for each instance that nobody holds at two looks; how many.
+
+        That takes healing that was let pass and did not come: it looks more often than we do here.
+        """
+        free = await self._database.read(turns.free)
+        begun = 0
+        for instance_id in free & self._free:
+            begun += await self._database.run(self._take_up, instance_id)
+        self._free = free
+        return begun
+
+    def _take_up(self, connection: sa.Connection, instance_id: str) -> bool:
+        first = turns.take_up(connection, instance_id, at=self._runner.clock.now())
+        if first is None:
+            return False
+        self._begin_next(connection, first)
+        return True
 
     def _in_our_name(self) -> set[str]:
         schema = "" if self._database.is_sqlite else "dbos."

@@ -19,6 +19,7 @@ from farsite.model.clock import Clock
 from farsite.model.errors import FarsiteError, Refused, Unknown
 from farsite.model.ids import OperationId
 from farsite.model.operation import (
+    TERMINAL,
     CancelMode,
     Control,
     Operation,
@@ -28,7 +29,7 @@ from farsite.model.operation import (
     StepState,
 )
 from farsite.settings import Settings
-from farsite.store import operations
+from farsite.store import operations, turns
 from farsite.store.database import Database
 from farsite.store.encoding import encode
 from farsite.store.operations import Asked
@@ -72,6 +73,8 @@ class Runner:
     """Called before and after every step's effect; tests kill the process here."""
     may_act: Callable[[], bool] = lambda: True
     """Whether this process still has its work: not while others may have taken it over."""
+    begin_next: Callable[[sa.Connection, Operation], None] = lambda _connection, _operation: None
+    """Tells of an operation whose turn has come, and enqueues its workflow; the engine's."""
     resting: int = 0
     """Operations of this process that rest in FAILED_TEMP."""
 
@@ -250,20 +253,27 @@ class _Walk:
         }[control]
 
         def take() -> str:
-            operations.enter(connection, self.operation.id, leads_to, at=self.runner.clock.now())
+            self._enter_in(connection, leads_to)
             return control.value
 
         return operations.once(connection, self.operation, effect, take)
 
     async def _enter(self, key: str, state: OperationState) -> None:
-        def enter(connection: sa.Connection) -> None:
-            operations.enter(connection, self.operation.id, state, at=self.runner.clock.now())
-
         async def do() -> str:
-            await self.runner.database.run(enter)
+            await self.runner.database.run(self._enter_in, state)
             return state.value
 
         await self.checkpoint(key, do)
+
+    def _enter_in(
+        self, connection: sa.Connection, state: OperationState, *, error: OperationError | None = None
+    ) -> None:
+        """Move the operation to a state; its end is the beginning of the next in line for its instance."""
+        now = self.runner.clock.now()
+        following = turns.hand_on(connection, self.operation, at=now) if state in TERMINAL else None
+        operations.enter(connection, self.operation.id, state, at=now, error=error)
+        if following is not None:
+            self.runner.begin_next(connection, following)
 
     async def _perform(
         self,
@@ -365,7 +375,7 @@ class _Walk:
         def do() -> object:
             result = encode_result(action(connection, self.running))
             if enters is not None:
-                operations.enter(connection, self.operation.id, enters, at=self.runner.clock.now())
+                self._enter_in(connection, enters)
             return result
 
         return operations.once(connection, self.operation, key, do)
@@ -388,7 +398,7 @@ class _Walk:
         kind = "cancelled" if is_cancelled else "failed"
 
         def record() -> Outcome:
-            operations.enter(connection, self.operation.id, state, at=self.runner.clock.now(), error=error)
+            self._enter_in(connection, state, error=error)
             return {"outcome": "refused" if is_first else kind, "error": encode(error)}
 
         return operations.once(connection, self.operation, f"{key}/failed", record)

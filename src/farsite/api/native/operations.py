@@ -26,7 +26,7 @@ from farsite.model.operation import (
 )
 from farsite.model.query import Ask
 from farsite.placement.problem import Placement
-from farsite.store import operations
+from farsite.store import operations, turns
 from farsite.store.encoding import decode
 
 router = APIRouter(prefix=ROOT, tags=["Operations"])
@@ -45,7 +45,8 @@ SPELLED: Mapping[str, str] = {
 
 
 class OperationView(Wire):
-    """An operation. `steps` and `children` are null in lists and in the answer that accepts it."""
+    """An operation. `is_waiting`: it changes the inside of a VNF and waits for its turn; its step says what
+    for. `steps` and `children` are null in lists and in the answer that accepts it."""
 
     id: str
     kind: InstanceKind
@@ -59,6 +60,7 @@ class OperationView(Wire):
     error: OperationError | None
     is_automatic: bool
     is_ended: bool
+    is_waiting: bool
     can_roll_back: bool
     control: Control | None
     cancel: CancelMode | None
@@ -92,6 +94,7 @@ def operation_view(
         error=operation.error,
         is_automatic=operation.is_automatic,
         is_ended=operation.is_ended,
+        is_waiting=operation.is_waiting,
         can_roll_back=starting.can_roll_back(operation),
         control=operation.control,
         cancel=operation.cancel,
@@ -140,7 +143,7 @@ def get_operation(operation: str, context: Here, caller: Asker) -> OperationView
     """One operation with its steps so far."""
     with context.database.transaction() as connection:
         found = operations.get(connection, caller.project_id, operation)
-        steps = operations.steps_of(connection, found.id)
+        steps = turns.steps_of(connection, found)
         children = operations.children_of(connection, found.id)
     return operation_view(found, steps, children)
 
@@ -159,10 +162,12 @@ def explain_operation(operation: str, context: Here, caller: Asker) -> Why:
         found = operations.get(connection, caller.project_id, operation)
         steps = operations.steps_of(connection, found.id)
         children = operations.children_of(connection, found.id)
+        waiting = turns.waits(connection, found)
     return why(
         found,
         steps,
         children=children,
+        waiting=waiting,
         can_roll_back=starting.can_roll_back(found),
         now=context.clock.now(),
     )
@@ -202,6 +207,7 @@ def cancel_operation(
     response: Response,
     body: Annotated[Cancel | None, Body()] = None,
 ) -> OperationView:
-    """Stop it where it is; it then rests in FAILED_TEMP, or ends ROLLED_BACK if it had not begun."""
+    """Stop it where it is; it then rests in FAILED_TEMP, or ends ROLLED_BACK if it had not begun. One that
+    waits for its turn ends at once."""
     mode = (body or Cancel()).mode
     return accepted(starting.control(context, caller, operation, Control.CANCEL, mode=mode), response)

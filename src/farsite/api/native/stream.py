@@ -21,7 +21,7 @@ from farsite.model.errors import Invalid
 from farsite.model.ids import ProjectId
 from farsite.model.operation import Operation, StepProgress
 from farsite.notifications.feed import Feed
-from farsite.store import operations
+from farsite.store import operations, turns
 from farsite.store.database import Connection
 from farsite.store.encoding import encode
 from farsite.store.outbox import Told
@@ -155,7 +155,5 @@ async def one_operation(
 def _look(
     connection: Connection, project_id: ProjectId, operation_id: str
 ) -> tuple[Operation, list[StepProgress]]:
-    return (
-        operations.get(connection, project_id, operation_id),
-        operations.steps_of(connection, operation_id),
-    )
+    operation = operations.get(connection, project_id, operation_id)
+    return operation, turns.steps_of(connection, operation)

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from farsite.model.operation import CONTROLS, Control, Operation, OperationState, StepProgress, StepState
+from farsite.model.operation import (
+    CONTROLS,
+    Control,
+    Operation,
+    OperationState,
+    StepProgress,
+    StepState,
+    Waiting,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +47,9 @@ def why(
     can_roll_back: bool,
     now: datetime,
     children: Sequence[Operation] = (),
+    waiting: Waiting | None = None,
 ) -> Why:
-    """Explain an operation from its row and the progress of its steps."""
+    """Explain an operation from its row and the progress of its steps; `waiting`: it waits for its turn."""
     running = next((step for step in reversed(steps) if step.state is StepState.RUNNING), None)
     if operation.is_ended or operation.state is OperationState.FAILED_TEMP:
         running = None
@@ -49,12 +58,12 @@ def why(
         operation_id=operation.id,
         state=operation.state,
         summary=_summary(operation, running),
-        waits_for=_waits_for(operation, running, children),
+        waits_for=waiting.said if waiting else _waits_for(operation, running, children),
         since=None if operation.is_ended else since,
         until=running.deadline_at if running else None,
         waited_s=0.0 if operation.is_ended else max((now - since).total_seconds(), 0.0),
         history=tuple(_line(step) for step in steps),
-        commands=_commands(operation, can_roll_back=can_roll_back, children=children),
+        commands=_commands(operation, can_roll_back=can_roll_back, children=children, waiting=waiting),
     )
 
 
@@ -73,6 +82,8 @@ def _summary(operation: Operation, running: StepProgress | None) -> str:
             return f"{name} stopped{step} and rests until somebody decides.{reason}"
         case OperationState.ROLLING_BACK:
             return f"{name} is being rolled back" + (f': "{running.title}".' if running else ".")
+        case OperationState.STARTING if operation.is_waiting:
+            return f"{name} was accepted and waits for its turn; nothing of it has begun."
         case OperationState.STARTING | OperationState.PROCESSING:
             return f"{name} is under way" + (f': "{running.title}".' if running else ".")
 
@@ -109,14 +120,16 @@ _EFFECTS = {
     Control.FAIL: "ends it as FAILED; what stands stays as it is",
     Control.CANCEL: "stops it after the running step; with --mode FORCEFUL, at once",
 }
+_LEAVES = "ends it at once; nothing of it has begun"
 
 
 def _commands(
-    operation: Operation, *, can_roll_back: bool, children: Sequence[Operation]
+    operation: Operation, *, can_roll_back: bool, children: Sequence[Operation], waiting: Waiting | None
 ) -> tuple[Command, ...]:
+    awaited = [waiting.holder] if waiting and waiting.holder else []
     found = [
         Command(command=f"farsite op why {one.id}", effect=f"explains {one.verb}, which this one waits for")
-        for one in children
+        for one in (*awaited, *children)
         if not one.is_ended
     ]
     for control, states in CONTROLS.items():
@@ -124,7 +137,8 @@ def _commands(
         if control is Control.ROLLBACK and not can_roll_back:
             continue
         if is_possible:
-            found.append(Command(command=f"farsite op {control} {operation.id}", effect=_EFFECTS[control]))
+            effect = _LEAVES if operation.is_waiting else _EFFECTS[control]
+            found.append(Command(command=f"farsite op {control} {operation.id}", effect=effect))
     if not operation.is_ended and operation.state is not OperationState.FAILED_TEMP:
         found.append(Command(command=f"farsite op wait {operation.id}", effect="waits until it has ended"))
     return tuple(found)
