@@ -34,7 +34,7 @@ from farsite.model.nsd import Classifier
 from farsite.vims.driver import VimConnection
 from farsite.vims.drivers.linux.agent import daemon, steering
 from farsite.vims.drivers.linux.driver import LinuxDriver
-from farsite.vims.drivers.linux.paths import short_hash
+from farsite.vims.drivers.linux.paths import agent_socket, connect, short_hash, site_directory
 from farsite.vims.drivers.linux.wire import from_document
 
 BOUND_S = 20.0
@@ -132,9 +132,11 @@ class Lab:
         """SIGKILL, then wait until it is gone; nothing starts a new one by itself."""
         pid = await self.agent_pid(site)
         os.kill(pid, signal.SIGKILL)
+        address = agent_socket(site_directory(self.run_dir, site))
 
         async def is_gone() -> bool:
-            return daemon.start_time(pid) == 0
+            # Its threads keep its socket open a moment longer than it lives.
+            return daemon.start_time(pid) == 0 and not _answers(address)
 
         await until(is_gone, "the agent is gone")
 
@@ -337,6 +339,14 @@ if os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_in
     namespaces.enter(os.open(f"/proc/{pid}/ns/user", os.O_RDONLY), namespaces.CLONE_NEWUSER)
 namespaces.enter(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY), namespaces.CLONE_NEWNET)
 """
+
+
+def _answers(address: Path) -> bool:
+    try:
+        connect(address, timeout_s=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def inside(pid: int, code: str) -> str:

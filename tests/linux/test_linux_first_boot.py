@@ -1,8 +1,10 @@
 """The first boot of a VDU: what it finds, and an appliance that is managed over SSH from then on."""
 
 import os
+import shutil
 import signal
 import stat
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,7 +12,7 @@ from pathlib import Path
 from socket import socket
 
 import pytest
-from linux_lab import Lab, deployment, shell, until, vnfc
+from linux_lab import Lab, deployment, remove, shell, until, vnfc
 
 from boot_keys import Keys
 from farsite.model.deployment import DeploymentState, NetworkSpec, Port, WantedVnfc
@@ -49,6 +51,20 @@ async def logged_in(lab: Lab, name: str, keys: Keys, host_key: str = "") -> Asyn
 @pytest.fixture
 def keys(tmp_path: Path) -> Keys:
     return Keys(tmp_path)
+
+
+@pytest.fixture
+async def north_in_the_open() -> AsyncIterator[Lab]:
+    """A site that does not lie below /tmp, where programs of the host would not see it."""
+    directory = Path(tempfile.mkdtemp(prefix="farsite-lab-", dir="/var/tmp"))
+    lab = Lab(directory / "run")
+    try:
+        await lab.start("north")
+        yield lab
+    finally:
+        await lab.sites["north"].close()
+        remove(lab.run_dir)
+        shutil.rmtree(directory)
 
 
 def appliance(name: str, user_data: str, *ports: Port, incarnation: int = 0) -> WantedVnfc:
@@ -116,8 +132,38 @@ async def test_a_site_without_root_refuses_an_appliance(north: Lab) -> None:
     """It has one user to give, and sshd needs another one to talk to strangers by."""
     if not Path("/usr/sbin/sshd").exists():
         pytest.skip("sshd is not there")
+    assert "without root" in (await north.sites["north"].capabilities()).missing["images:host:appliance"]
     with pytest.raises(VimFault, match=r"needs users of its own.*without root"):
         await north.sites["north"].deploy(deployment("one", appliance("one", "#!/bin/sh\n")))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="without root a program has the powers of an ordinary user")
+async def test_a_program_of_the_host_has_no_power_over_the_host(north_in_the_open: Lab) -> None:
+    """Whoever breaks into a load balancer shall have broken into nothing else: neither into the kernel's
+    settings, nor into the site's agent, nor into what only root may read."""
+    north = north_in_the_open
+    secret = north.run_dir / "secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o600)
+    (agent,) = north.run_dir.glob("sites/*/agent.sock")
+    asks = f"import socket; socket.socket(socket.AF_UNIX).connect('{agent}')"
+    tries = {
+        "setting": "test -w /proc/sys/kernel/core_pattern",
+        "secret": f"cat {secret}",
+        "passwords": "cat /etc/shadow",
+        "disk": "for one in /dev/*; do test -b $one && test -r $one && exit 0; done; false",
+        "agent": f'/usr/bin/python3 -c "{asks}"',
+        "nothing": "true",
+    }
+    lines = "".join(f"({command}) >/dev/null 2>&1 && echo {name}\n" for name, command in tries.items())
+    script = f"{lines}echo done; exec sleep 1000"
+    await north.ready("north", deployment("one", shell("one", script=script)))
+
+    async def is_done() -> str:
+        told = await log_of(north, "one")
+        return told if "done" in told else ""
+
+    assert str(await until(is_done, "it has tried")).split() == ["nothing", "done"]
 
 
 class TestAppliance:

@@ -8,12 +8,13 @@ A profile is a JSON document that says how a program of the host becomes a VDU:
      "defaults": {"port": "80"},                          configuration where the VNFC states none
      "files": {"haproxy.cfg": "... bind :$port ..."},     templates, written to the VDU's directory
      "programs": ["appliance.sh"],                        files beside the profile, copied there as they are
-     "has_own_users": true,                               its root and users are nobody on the host (below)
+     "needs_users": true,                                 only a site that has users to give can run it
      "ready_within_s": 120}                               how long it may take until it is ready (5 s)
 
-The program sees the host's files read-only, with /tmp and /run of its own. One with users of its own has all
-of root's powers over its VDU, and over the host those of a stranger: it reads what everybody may read. It
-sees its directory as /run/vdu. Only a site with root has users to give.
+The program sees the host's files read-only, with /tmp and /run of its own. A site with root gives it users
+of its own: then it has all of root's powers over its VDU, and over the host those of a stranger, so it reads
+what everybody may read. It sees its directory as /run/vdu, and a /root of its own. On a site without root it
+is whoever Farsite is, with one user, and sees its directory where it lies ($FARSITE_DIRECTORY on both).
 
 The environment of a program: FARSITE_DIRECTORY (the VDU's directory, where user-data and meta-data lie),
 FARSITE_CONFIG (a document with the ports and the configuration), FARSITE_VNFC, and HOME.
@@ -49,7 +50,7 @@ class Program:
     ready_port: int = 0
     ready_within_s: float = READY_WITHIN_S
     is_confined: bool = False
-    has_own_users: bool = False
+    needs_users: bool = False
     files: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -61,7 +62,7 @@ class _Profile:
     defaults: Mapping[str, object] = field(default_factory=dict[str, object])
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     programs: tuple[str, ...] = ()
-    has_own_users: bool = False
+    needs_users: bool = False
     ready_within_s: float = READY_WITHIN_S
 
 
@@ -108,7 +109,7 @@ def _host(name: str, configuration: Mapping[str, object], directories: Sequence[
         ready_port=port,
         ready_within_s=profile.ready_within_s,
         is_confined=True,
-        has_own_users=profile.has_own_users,
+        needs_users=profile.needs_users,
         files={
             **{file: string.Template(text).safe_substitute(values) for file, text in profile.files.items()},
             **{file: _read_program(path, file) for file in profile.programs},

@@ -32,8 +32,9 @@ from farsite.vims.drivers.linux.agent import links, namespaces
 
 _MESSAGE_LIMIT = 1 << 17
 _NAMESPACES = namespaces.CLONE_NEWNET | namespaces.CLONE_NEWUTS | namespaces.CLONE_NEWIPC
-# CAP_CHOWN, DAC_READ_SEARCH, KILL, SETGID, SETUID, NET_BIND_SERVICE, NET_ADMIN, NET_RAW: what network
-# functions use. They keep no power over the host's namespaces, mounts, modules or devices.
+# For a VDU that shares our users. CAP_CHOWN, DAC_READ_SEARCH, KILL, SETGID, SETUID, NET_BIND_SERVICE,
+# NET_ADMIN, NET_RAW: what network functions use. They keep no power over the host's namespaces, mounts or
+# modules.
 _KEPT_CAPABILITIES = frozenset((0, 2, 5, 6, 7, 10, 12, 13))
 _ALL_CAPABILITIES = frozenset(range(64))
 """For a VDU with users of its own: there they are powers over itself alone."""

@@ -32,7 +32,7 @@ from farsite.model.errors import FarsiteError, VimFault
 from farsite.model.ids import VimId, VnfcId
 from farsite.model.vim import Capabilities, Zone
 from farsite.vims.drivers.linux import paths, wire
-from farsite.vims.drivers.linux.agent import holder, images, limits, links, namespaces
+from farsite.vims.drivers.linux.agent import holder, images, limits, links, namespaces, users
 from farsite.vims.drivers.linux.agent.chains import Chains
 from farsite.vims.drivers.linux.agent.events import Journal
 from farsite.vims.drivers.linux.agent.inventory import describe_vdu
@@ -73,6 +73,7 @@ class Site:
         self._deployment_records = paths.make_private(directory / "deployments")
         self._links = links.Links()
         self._limits = limits.probe(str(directory)) if held.tier == "root" else limits.unavailable()
+        self._no_users = users.why_none(held.tier)
         self._devices: dict[str, links.Link] = {}
         self.journal = Journal(directory / "events.jsonl")
         self._vdus = Vdus(
@@ -81,6 +82,7 @@ class Site:
             launcher=launcher,
             limits=self._limits,
             label=str(directory),
+            has_users=not self._no_users,
             changed=self._on_vdu,
         )
         self._chains = Chains(
@@ -348,10 +350,10 @@ class Site:
     def _check(self, wanted: Deployment) -> None:
         for vnfc in wanted.vnfcs:
             program = images.resolve(vnfc, self._profile_directories())
-            if program.has_own_users and self._held.tier != "root":
+            if program.needs_users and self._no_users:
                 raise VimFault(
-                    f'Image "{vnfc.image}" needs users of its own, and this site has none to give: Farsite '
-                    f"runs without root here. Run it as root, or choose another site."
+                    f'Image "{vnfc.image}" needs users of its own, and this site has none to give: '
+                    f"{self._no_users}"
                 )
             self._check_vnfc(wanted, vnfc)
         capacity = self._capacity()
@@ -580,6 +582,12 @@ class Site:
                 features.add(f"images:host:{name}")
             else:
                 missing[f"images:host:{name}"] = f"{program} is not there: apt-get install {package}"
+        if self._no_users:
+            missing["images:host:appliance"] = f"The site has no users to give: {self._no_users}"
+        elif not os.access("/usr/sbin/sshd", os.X_OK):
+            missing["images:host:appliance"] = "/usr/sbin/sshd is not there: apt-get install openssh-server"
+        else:
+            features.add("images:host:appliance")
         return Capabilities(
             features=frozenset(features),
             missing=missing,

@@ -24,7 +24,7 @@ from farsite.model.errors import VimFault
 from farsite.model.ids import VnfcId
 from farsite.vims.driver import CONSOLE_MOST
 from farsite.vims.drivers.linux import paths, wire
-from farsite.vims.drivers.linux.agent import daemon, first_boot, images, namespaces, rewiring
+from farsite.vims.drivers.linux.agent import daemon, first_boot, images, namespaces, rewiring, users
 from farsite.vims.drivers.linux.agent.launcher import LIFELINE_DESCRIPTOR, READY_DESCRIPTOR, Launch, Launcher
 from farsite.vims.drivers.linux.agent.limits import Limits
 from farsite.vims.drivers.linux.agent.links import Links
@@ -35,9 +35,7 @@ _LOGS_KEPT = 200
 _KEEPER = images.Program(arguments=(shutil.which("sleep", path="/usr/bin:/bin") or "/bin/sleep", "infinity"))
 """What stands for a function that is stopped: it does nothing and has the namespaces."""
 _SEEN_AT = "/run/vdu"
-"""Where a VDU with users of its own sees its directory."""
-_FIRST_USERS = range(0x8_0000, 0x7000_0000, namespaces.USERS)
-"""Ids that hosts give to what they contain (systemd-nspawn chooses from the same); no user has one."""
+"""Where a program of the host with users of its own sees its directory."""
 _INTERFACE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 
 
@@ -75,11 +73,6 @@ class Vdu:
         return paths.short_hash(self.vnfc.id, str(self.vnfc.incarnation))
 
     @property
-    def first_user(self) -> int:
-        """The host's user and group id of its root, where it has users of its own."""
-        return _FIRST_USERS[int(self.key, 16) % len(_FIRST_USERS)]
-
-    @property
     def hostname(self) -> str:
         """What it is called within."""
         return re.sub(r"[^A-Za-z0-9-]", "-", self.vnfc.id)[-63:].strip("-") or "vdu"
@@ -111,9 +104,11 @@ class Vdus:
         launcher: Launcher,
         limits: Limits,
         label: str,
+        has_users: bool,
         changed: Callable[[Vdu], None],
     ) -> None:
-        """`changed` is called at once when a VDU has died or begun to serve, before anything slow."""
+        """`has_users`: the site has users to give to programs of the host. `changed` is called at once when a
+        VDU has died or begun to serve, before anything slow."""
         self._records = paths.make_private(directory / "vdus")
         self._work = paths.make_private(directory / "work")
         self._logs = paths.make_private(directory / "logs")
@@ -121,6 +116,7 @@ class Vdus:
         self._launcher = launcher
         self._limits = limits
         self._label = label
+        self._has_users = has_users
         self._changed = changed
         self._found: dict[VnfcId, Vdu] = {}
         self._pidfds: dict[VnfcId, int] = {}
@@ -196,7 +192,8 @@ class Vdus:
     ) -> None:
         """Start the program in namespaces of its own, or in network namespace `network` with its ports."""
         loop = asyncio.get_running_loop()
-        launch = self._launch_of(vdu, program, self._prepare(vdu, program))
+        owner = self._owner_of(vdu, program, network)
+        launch = self._launch_of(vdu, program, self._prepare(vdu, program, owner=owner), owner=owner)
         control, theirs = socket.socketpair()
         control.setblocking(False)
         ready, ready_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -221,8 +218,8 @@ class Vdus:
                 said = await loop.sock_recv(control, 4096)
                 if said != b"unshared":
                     raise VimFault(f"The VDU could not get its namespaces: {said.decode(errors='replace')}")
-                if launch.first_user and network is None:
-                    _map_users(pid, launch.first_user)
+                if owner and network is None:
+                    users.give(pid, owner)
                 vdu = replace(vdu, pid=pid, started=daemon.start_time(pid))
                 if network is None:
                     vdu = self._move_ports_in(vdu, bridge_of)
@@ -312,7 +309,7 @@ class Vdus:
         try:
             directory = self._work / vdu.key
             pid = self._launcher.start(
-                replace(self._launch_of(vdu, _KEEPER, directory), ports=()),
+                replace(self._launch_of(vdu, _KEEPER, directory, owner=0), ports=()),
                 control=theirs.fileno(), log=nothing, ready=nothing, lifeline=nothing, network=network,
             )  # fmt: skip
             theirs.close()
@@ -371,7 +368,16 @@ class Vdus:
                 self._links.set_master(index, bridge_of(port))
         self._keep(replace(vdu, vnfc=replace(vdu.vnfc, ports=wanted.ports)))
 
-    def _prepare(self, vdu: Vdu, program: images.Program) -> Path:
+    def _owner_of(self, vdu: Vdu, program: images.Program, network: int | None) -> int:
+        """The host's id of a VDU's root, where the site has users for a program of the host; else 0.
+
+        The users of one that is started again are those that its network belongs to.
+        """
+        if network is not None:
+            return users.first_of(vdu.key) if users.own_network(network) else 0
+        return users.first_of(vdu.key) if program.is_confined and self._has_users else 0
+
+    def _prepare(self, vdu: Vdu, program: images.Program, *, owner: int) -> Path:
         directory = self._work / vdu.key
         ports = [
             {
@@ -388,12 +394,12 @@ class Vdus:
             ports=ports,
             hostname=vdu.hostname,
             files=program.files,
-            owner=vdu.first_user if program.has_own_users else 0,
+            owner=owner,
         )
         return directory
 
-    def _launch_of(self, vdu: Vdu, program: images.Program, directory: Path) -> Launch:
-        seen = _SEEN_AT if program.has_own_users else str(directory)
+    def _launch_of(self, vdu: Vdu, program: images.Program, directory: Path, *, owner: int) -> Launch:
+        seen = _SEEN_AT if owner else str(directory)
         return Launch(
             arguments=program.arguments,
             environment={
@@ -412,7 +418,7 @@ class Vdus:
             ports=[(interface_name(port.name), port.addresses) for port in vdu.vnfc.ports],
             is_confined=program.is_confined,
             mounted_at=seen,
-            first_user=vdu.first_user if program.has_own_users else 0,
+            first_user=owner,
         )
 
     def _move_ports_in(self, vdu: Vdu, bridge_of: Callable[[Port], int]) -> Vdu:
@@ -716,7 +722,7 @@ class Vdus:
 
 def _keeper_of(program: images.Program) -> images.Program:
     """What keeps the namespaces that a program will need, while it is stopped."""
-    return replace(_KEEPER, is_confined=program.has_own_users, has_own_users=program.has_own_users)
+    return replace(_KEEPER, is_confined=program.is_confined)
 
 
 @contextlib.asynccontextmanager
@@ -726,16 +732,6 @@ async def _within(limit_s: float) -> AsyncGenerator[None]:
             yield
     except TimeoutError as error:
         raise VimFault(f"It was not ready within {limit_s:g} s.") from error
-
-
-def _map_users(pid: int, first: int) -> None:
-    try:
-        namespaces.map_users(pid, first)
-    except OSError as error:
-        raise VimFault(
-            f"The VDU could not get users of its own: {error.strerror}. The site's root has no power over "
-            f"the ids from {first} on (see /proc/self/uid_map): run Farsite on the machine itself."
-        ) from error
 
 
 def _open_lifeline(pid: int) -> int | None:
