@@ -100,7 +100,13 @@ def verbs() -> str:
     )
 
 
-BY = {"shell": "a shell: SSH", "rest": "HTTPS", "netconf": "NETCONF: SSH", "function": "its VIM"}
+BY = {
+    "shell": "a shell: SSH",
+    "ansible": "Ansible: SSH",
+    "rest": "HTTPS",
+    "netconf": "NETCONF: SSH",
+    "function": "its VIM",
+}
 
 
 def adapters() -> str:
@@ -135,7 +141,7 @@ def adapters() -> str:
 
 def _places(dictionary: Dictionary) -> str:
     places = f"\n\nPlaces of native text: {', '.join(f'`{one.name}`' for one in dictionary.places)}."
-    if dictionary.access.method == "shell":
+    if dictionary.access.method in ("shell", "ansible"):
         return places
     by_itself = dictionary.takes_back is TakesBack.ITSELF
     least = f", after at least {dictionary.confirm_least_s:g} s" if dictionary.confirm_least_s > 1 else ""

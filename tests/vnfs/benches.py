@@ -15,6 +15,7 @@ from bench_keepalived import keepalived_group
 from bench_linux import linux
 from bench_openvswitch import openvswitch_switch
 from bench_strongswan import strongswan_gateway
+from bench_unbound import unbound_resolver
 
 from farsite.vnfs.conformance import Subject
 
@@ -44,6 +45,9 @@ BENCHES: Mapping[str, Bench] = {
     ),
     "strongswan": Bench(
         start=strongswan_gateway, programs=("swanctl", "charon-systemd", "ip"), is_for_root=True
+    ),
+    "unbound": Bench(
+        start=unbound_resolver, programs=("unbound", "ansible-playbook", "sshd"), is_for_root=True
     ),
 }
 """By the name of the adapter."""

@@ -12,9 +12,10 @@ from bench_parts import applied, document
 from farsite.model.configuration import Configuration
 from farsite.model.errors import Failed, FarsiteError
 from farsite.vnfs.adapter import ErrorCode, Outcome, Wanted
+from farsite.vnfs.ansible_adapter import GATE
 from farsite.vnfs.dictionary import read
 from farsite.vnfs.new_adapter import begin
-from farsite.vnfs.shell_adapter import ShellAdapter
+from farsite.vnfs.shell_adapter import ShellAdapter, packed
 from farsite.vnfs.transports.local import LocalShell
 
 
@@ -178,3 +179,91 @@ async def test_a_device_that_cannot_say_what_it_runs_any_more_is_left_as_it_is(t
 
     assert await adapter.outcome("first") is Outcome.NONE
     assert not device.config.exists()
+
+
+class Holding:
+    """A change that the device holds for programs that come through its gate, as those of a playbook do."""
+
+    def __init__(self, device: Device, change_id: str) -> None:
+        self.device = device
+        self.gate = device.change(change_id) / "gate"
+        self._change_id = change_id
+
+    async def begun(self) -> "Holding":
+        adapter = self.device.adapter()
+        running = await adapter.fetch()
+        assert await adapter.outcome(self._change_id) is Outcome.NONE
+        places = read(self.device.folder).places_of(naming("any"))
+        archive = packed({**adapter._change(places, {}), "check": "true\n", "gate": GATE})
+        kept = str(self.device.kept / "names")
+        words = [f"{kept}/guard", kept, "hold", self._change_id, "60", running.digest, str(len(archive))]
+        self.session = await asyncio.create_subprocess_exec(
+            "sh", *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        assert self.session.stdin is not None
+        assert self.session.stdout is not None
+        self.session.stdin.write(archive)
+        assert await self.session.stdout.readline() == b"open\n"
+        return self
+
+    async def ends(self, last_word: str = "") -> int:
+        """The session ends, by a word or without; the status of the guard."""
+        assert self.session.stdin is not None
+        self.session.stdin.write(last_word.encode())
+        self.session.stdin.close()
+        return await asyncio.wait_for(self.session.wait(), 30)
+
+    def enter(self, command: str) -> subprocess.Popen[bytes]:
+        """Run something through the gate, in a session of its own as sshd does."""
+        return subprocess.Popen([str(self.gate), "-c", command], start_new_session=True)
+
+
+async def test_who_is_behind_the_gate_when_the_session_breaks_off_is_ended_and_nobody_follows(
+    device: Device,
+) -> None:
+    """A task that goes on would write after everything was brought back; one that comes late too."""
+    before = await kept_one(device, "www.example.org")
+    holding = await Holding(device, "second").begun()
+    at_work = holding.enter(f"echo half >{device.config}; sleep 600; echo whole >{device.config}")
+    deadline = time.monotonic() + 30
+    while device.config.read_text() != "half\n":
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+    assert await holding.ends() == 66
+    assert at_work.wait(timeout=10) < 0
+    assert holding.enter(f"echo late >{device.config}").wait(timeout=10) == 75
+    assert device.config.read_text() == before
+    assert await device.adapter().outcome("second") is Outcome.REVERTED
+
+
+async def test_a_change_that_was_made_through_the_gate_stands_unconfirmed_like_any_other(
+    device: Device,
+) -> None:
+    """From "done" on it is a change like those that the device made alone."""
+    before = await kept_one(device, "www.example.org")
+    holding = await Holding(device, "second").begun()
+    assert holding.enter(f"echo '192.0.2.9 new' >{device.config}").wait(timeout=10) == 0
+    assert await holding.ends("done\n") == 0
+    adapter = device.adapter()
+
+    assert await adapter.outcome("second") is Outcome.PENDING
+    assert holding.enter("true").wait(timeout=10) == 75
+    await adapter.revert("second")
+    assert device.config.read_text() == before
+
+
+async def test_a_device_whose_power_failed_while_it_held_a_change_brings_back_what_was_before(
+    device: Device,
+) -> None:
+    """Holder and switch died with it; who speaks to it next finds the change half made."""
+    before = await kept_one(device, "www.example.org")
+    holding = await Holding(device, "second").begun()
+    assert holding.enter(f"echo half >{device.config}").wait(timeout=10) == 0
+    os.killpg(int((device.change("second") / "switch").read_text()), 9)
+    holding.session.kill()
+    await holding.session.wait()
+    assert device.config.read_text() != before
+
+    assert await device.adapter().outcome("second") is Outcome.REVERTED
+    assert device.config.read_text() == before

@@ -112,7 +112,7 @@ class Exchange:
         Raises:
             NotFound: there is no such entry.
             Conflict: a name is that of several, there is no key to sign with, or an adapter's folder is none.
-            NotSupported: an adapter with a Python module, which no bundle carries.
+            NotSupported: an adapter with a Python module or a playbook, which no bundle carries.
         """
         adapters = await asyncio.to_thread(self._catalogue.adapter_entries)
         known = await self._database.read(entries.entries, project_id, adapters)
@@ -148,11 +148,10 @@ class Exchange:
         if entry.kind is EntryKind.ADAPTER:
             if folder is None or entry.state != "ENABLED":
                 raise Conflict(f"Adapter {entry.name} cannot be exported: {entry.description}")
-            if self._adapters.read(entry.name, folder).dictionary.module:
+            if self._adapters.read(entry.name, folder).dictionary.has_code:
                 raise NotSupported(
-                    f"Adapter {entry.name} has a Python module, and no bundle carries code. Install the "
-                    "package that "
-                    f"holds it where it is wanted; packages that require it can be exported without it."
+                    f"Adapter {entry.name} has a Python module or a playbook, and no bundle carries code. "
+                    f"Install it where it is wanted; packages that require it can be exported without it."
                 )
             files = contents(folder.resolve())
             strange = [name for name in files if not bundle.is_adapter_file(name)]
@@ -263,10 +262,10 @@ class Exchange:
         now = self._clock.now()
         if entry.kind is EntryKind.ADAPTER:
             folder = read(staging / "adapters" / entry.name)
-            if folder.dictionary.module or folder.dictionary.name != entry.name:
+            if folder.dictionary.has_code or folder.dictionary.name != entry.name:
                 raise BundleRefused(
-                    f"adapter {entry.name} in it has a Python module, or another name; no bundle carries "
-                    "code."
+                    f"adapter {entry.name} in it has a Python module or a playbook, or another name; no "
+                    "bundle carries code."
                 )
             told = entries.adapter_entry(folder, staging / "adapters" / entry.name, origin="imported")
             found.adapters.append((folder, told))

@@ -1,7 +1,9 @@
 """Adapters as data: a folder with a dictionary `adapter.yaml` and the templates that it names.
 
-A dictionary of method `rest` names a Python module for what a text cannot say (`rest_product`); one of method
-`netconf` says which subtrees of YANG data it is for, and what of them a document owns (`netconf_adapter`).
+A dictionary of method `rest` names a Python module for what a text cannot say (`rest_product`); one of
+method `netconf` says which subtrees of YANG data it is for, and what of them a document owns
+(`netconf_adapter`); one of method `ansible` is as one of method `shell`, with a playbook that changes the
+places (`ansible_adapter`).
 What one of method `shell` says: which places (files) hold the configuration, how their text follows
 from a document, how the device checks and activates it, how it says what runs, how it is found healthy,
 which figures it has, and what its errors mean. Texts are Jinja templates in a sandbox over `document`,
@@ -9,11 +11,11 @@ which figures it has, and what its errors mean. Texts are Jinja templates in a s
 folder.
 
 The folder may come from a third party, so it is bounded and read by a strict model; nothing of it is
-executed here.
+executed here but playbooks, by Ansible.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import cache, cached_property
 from importlib import resources
@@ -45,7 +47,7 @@ class _Strict(BaseModel):
 class Access(_Strict):
     """How the device is talked to. `function`: as `rest`, over the way of its VIM, to a function of ours."""
 
-    method: Literal["shell", "rest", "netconf", "function"]
+    method: Literal["shell", "rest", "netconf", "function", "ansible"]
 
 
 class TakesBack(StrEnum):
@@ -102,7 +104,8 @@ class Place(_Strict):
     name: str = Field(pattern=r"^[a-z][a-z0-9_.-]{0,40}$")
     path: str = ""
     template: str = ""
-    """File name of the template in the folder. Of method `shell` only, like the path."""
+    """File name of the template in the folder. Of methods `shell` and `ansible`, like the path; with the
+    latter it may be left out, where the playbook makes the file by other means."""
     mode: str = Field(default="0600", pattern=r"^0[0-7]{3}$")
     fetch: str = ""
     """Command that prints what runs, as a file that brings it back: a revert installs that. Empty: the file
@@ -115,6 +118,15 @@ class Place(_Strict):
     canonical: str = ""
     """Command that brings the text on its standard input into the form that `fetch` prints, with what stays
     as it is beside it; empty: the text as it is."""
+
+
+class Playbook(_Strict):
+    """Of method `ansible`: what changes the places, and shows with `--check --diff` what it would change."""
+
+    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*\.ya?ml$")
+    """Beside `adapter.yaml`, for the host `device`."""
+    within_s: float = Field(default=300.0, ge=2, le=3600)
+    """How long it may take."""
 
 
 class HealthProbe(_Strict):
@@ -214,6 +226,8 @@ class Dictionary(_Strict):
     check: str = ""
     """Checks the candidates, which are in the working directory under the names of their places."""
     activate: str = ""
+    playbook: Playbook | None = None
+    """Of method `ansible`."""
     module: str = ""
     """Of method `rest`: the Python module with the product's half of the adapter, in an installed package."""
     marks: Marks | None = None
@@ -266,12 +280,22 @@ class Dictionary(_Strict):
             if lacking:
                 raise ValueError(f"method netconf needs data and a template for the place {lacking[0]}")
             return self
+        method, is_by_playbook = self.access.method, self.access.method == "ansible"
+        if is_by_playbook and self.playbook is None:
+            raise ValueError("method ansible needs a playbook")
         if not self.activate:
-            raise ValueError("method shell needs activate")
-        lacking = [one.name for one in self.places if not (one.path and one.template)]
+            raise ValueError(f"method {method} needs activate")
+        lacking = [one.name for one in self.places if not (one.path and (one.template or is_by_playbook))]
         if lacking:
-            raise ValueError(f"method shell needs a path and a template for the place {lacking[0]}")
+            what = "a path" if is_by_playbook else "a path and a template"
+            raise ValueError(f"method {method} needs {what} for the place {lacking[0]}")
         return self
+
+    @property
+    def has_code(self) -> bool:
+        """Whether something of it is executed on the host that manages the device: it comes from whoever
+        operates that host, and in no bundle."""
+        return bool(self.module) or self.access.method == "ansible"
 
     @property
     def statement(self) -> Statement:
@@ -315,9 +339,17 @@ def _shared() -> Mapping[str, str]:
 class Folder:
     """A dictionary with its templates, read once."""
 
-    def __init__(self, dictionary: Dictionary, templates: Mapping[str, str], where: str) -> None:
+    def __init__(
+        self,
+        dictionary: Dictionary,
+        templates: Mapping[str, str],
+        where: str,
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """`files` are all files of the folder, where something else than templates is needed of it."""
         self.dictionary = dictionary
         self.where = where
+        self.files: Mapping[str, bytes] = files or {}
         self._environment = ImmutableSandboxedEnvironment(
             loader=DictLoader({**_shared(), **templates}),
             undefined=StrictUndefined,
@@ -389,8 +421,17 @@ class Folder:
         except TemplateError as error:
             raise Invalid(f"{self.where}: {text!r} cannot be rendered: {error}.") from error
 
+    def places_of(self, document: Configuration) -> Sequence[Place]:
+        """The places that a document speaks of; the others are none of its business."""
+        return [
+            place
+            for place in self.dictionary.places
+            if document.native.get(place.name)
+            or document.services & (place.services or self.dictionary.services)
+        ]
+
     def render(self, wanted: Wanted, parameters: Mapping[str, str]) -> Mapping[str, str]:
-        """The text of every place that the document speaks of.
+        """The text of every place that the document speaks of and that has a template.
 
         Raises:
             NotSupported: the document speaks of a service that the product has not.
@@ -405,10 +446,10 @@ class Folder:
             return wanted.secrets[name]
 
         texts: dict[str, str] = {}
-        for place in self.dictionary.places:
-            own = wanted.document.native.get(place.name, "")
-            if not own and not wanted.document.services & (place.services or self.dictionary.services):
+        for place in self.places_of(wanted.document):
+            if not place.template:
                 continue
+            own = wanted.document.native.get(place.name, "")
             try:
                 template = self._environment.get_template(place.template)
                 text = template.render(document=wanted.document, parameters=parameters, secret=secret)
@@ -466,8 +507,14 @@ def read(directory: Path) -> Folder:
     lacking = sorted(named - set(templates))
     if lacking:
         raise Invalid(f"{directory / FILE} names the template {lacking[0]}, which is not beside it.")
+    if dictionary.playbook is not None and directory / dictionary.playbook.file not in files:
+        raise Invalid(
+            f"{directory / FILE} names the playbook {dictionary.playbook.file}, which is not beside it."
+        )
     _try_patterns(directory / FILE, dictionary)
-    return Folder(dictionary, templates, str(directory))
+    # Kept, so that what is run is what was read, and not what lies there by then.
+    kept = {path.name: path.read_bytes() for path in files} if dictionary.playbook is not None else {}
+    return Folder(dictionary, templates, str(directory), kept)
 
 
 def _read(path: Path) -> Dictionary:

@@ -5,17 +5,25 @@ from dataclasses import dataclass, field
 
 from farsite.model.errors import Invalid
 from farsite.vnfs.adapter import Adapter
+from farsite.vnfs.ansible_adapter import AnsibleAdapter
 from farsite.vnfs.dictionary import Folder
 from farsite.vnfs.management import MANAGEMENT_PORT
 from farsite.vnfs.netconf_adapter import NetconfAdapter
 from farsite.vnfs.rest_adapter import RestAdapter
 from farsite.vnfs.shell_software import ShellSoftware
+from farsite.vnfs.transports.ansible import AnsiblePlaybooks
 from farsite.vnfs.transports.https import HttpsAccess, HttpsClient
 from farsite.vnfs.transports.inside import InsideClient
 from farsite.vnfs.transports.passage import Through
 from farsite.vnfs.transports.ssh import SshAccess, SshShell
 
-USUAL_PORTS: Mapping[str, int] = {"shell": 22, "rest": 443, "netconf": 830, "function": MANAGEMENT_PORT}
+USUAL_PORTS: Mapping[str, int] = {
+    "shell": 22,
+    "ansible": 22,
+    "rest": 443,
+    "netconf": 830,
+    "function": MANAGEMENT_PORT,
+}
 """Where devices answer, by the adapter's method."""
 
 
@@ -23,7 +31,7 @@ USUAL_PORTS: Mapping[str, int] = {"shell": 22, "rest": 443, "netconf": 830, "fun
 class DeviceAccess:
     """Where a device answers and how we log in, with the secrets put in.
 
-    `known_by` are the pinned lines: `TYPE BASE64` of host keys for a shell and for NETCONF, those of
+    `known_by` are the pinned lines: `TYPE BASE64` of host keys for whatever goes over SSH, those of
     `HttpsAccess.trusted` for requests.
     """
 
@@ -95,4 +103,12 @@ def open_device(
             folder, NetconfClient(device, ssh, through), device=device, parameters=parameters
         )
     shell = SshShell(where, ssh, through)
+    if folder.dictionary.access.method == "ansible":
+        return AnsibleAdapter(
+            folder,
+            AnsiblePlaybooks(where, folder.files, shell),
+            device=device,
+            parameters=parameters,
+            keep_in=keep_in,
+        )
     return ShellSoftware(folder, shell, device=device, parameters=parameters, keep_in=keep_in)

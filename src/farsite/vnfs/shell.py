@@ -34,3 +34,45 @@ class Shell(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class Held(Protocol):
+    """A command that goes on while it is spoken with, over a session of its own."""
+
+    async def opened(self, *, timeout_s: float) -> str:
+        """The first line that it prints; empty when it ended without one.
+
+        Raises:
+            VnfUnreachable: no line in time.
+        """
+        ...
+
+    async def say(self, word: str) -> None:
+        """Write it a line.
+
+        Raises:
+            VnfUnreachable: the session is at its end.
+        """
+        ...
+
+    async def ended(self, *, timeout_s: float | None = None) -> Ran:
+        """Wait until it ends, None: however long that takes. May be asked again after a time that ran out.
+
+        Raises:
+            TimeoutError: it goes on.
+            VnfUnreachable: the session broke off.
+            VnfFault: the device refused us.
+        """
+        ...
+
+    async def drop(self) -> None:
+        """Let go of it; the device sees its input end."""
+        ...
+
+
+class Holds(Shell, Protocol):
+    """A shell that can hold a session open beside the commands that it runs."""
+
+    async def hold(self, command: str, *, given: bytes) -> Held:
+        """Start a command, with `given` as the beginning of its standard input."""
+        ...

@@ -107,25 +107,11 @@ class ShellAdapter:
             change_id,
             str(max(1, round(confirm_within_s))),
             plan.against,
-            given=self._archive(texts),
+            given=packed(self._change(self._folder.places_of(wanted.document), texts)),
             timeout_s=max(self._timeout_s, confirm_within_s),
         )
-        words = masked(ran.words, wanted.secrets)
-        match ran.status:
-            case 0:
-                return
-            case 65:
-                raise self._fault("finds the configuration wrong; nothing was changed", words)
-            case 66:
-                raise self._fault("could not activate the configuration; what was before is in place", words)
-            case 69:
-                raise self._fault(
-                    "could neither activate the configuration nor take it back; the files are those of "
-                    "before",
-                    words,
-                )
-            case _:
-                raise self._refusal(ran.status, change_id, words)
+        if ran.status:
+            raise self._refusal(ran.status, change_id, masked(ran.words, wanted.secrets))
 
     async def confirm(self, change_id: str) -> None:
         """Keep the change; see `Adapter.confirm`."""
@@ -184,12 +170,16 @@ class ShellAdapter:
     async def _run(self, command: str, *, given: bytes = b"", timeout_s: float = 0.0) -> Ran:
         return await self._shell.run(command, given=given, timeout_s=timeout_s or self._timeout_s)
 
+    def _guard(self, verb: str, *words: str) -> str:
+        """The command line of a call of the guard."""
+        directory = shlex.quote(self._directory)
+        return f"exec sh {directory}/guard {directory} {shlex.join((verb, *words))}"
+
     async def _guarded(self, verb: str, *words: str, given: bytes = b"", timeout_s: float = 0.0) -> Ran:
         directory = shlex.quote(self._directory)
-        call = " ".join(shlex.quote(word) for word in (verb, *words))
         command = (
             f'[ "$(sha256sum {directory}/guard 2>/dev/null | cut -c 1-64)" = {_GUARD_DIGEST} ] || '
-            f"{{ cat >/dev/null; exit {_LACKS_GUARD}; }}; exec sh {directory}/guard {directory} {call}"
+            f"{{ cat >/dev/null; exit {_LACKS_GUARD}; }}; {self._guard(verb, *words)}"
         )
         ran = await self._run(command, given=given, timeout_s=timeout_s)
         if ran.status != _LACKS_GUARD:
@@ -227,37 +217,34 @@ class ShellAdapter:
             'tar -xf - -C "$d" && cd "$d/new" || exit 73',
             'sh ../check >"$d/said" 2>&1 || { cat "$d/said"; exit 65; }',
         ]
-        for place in self._folder.dictionary.places:
-            if place.name in texts:
-                canonical = self._command(place.canonical) if place.canonical else "cat"
-                lines += section(place.name, f"{{ {canonical}\n}} <{place.name}")
-        ran = await self._run("\n".join(lines), given=self._archive(texts, by_name=True))
+        places = [place for place in self._folder.dictionary.places if place.name in texts]
+        for place in places:
+            canonical = self._command(place.canonical) if place.canonical else "cat"
+            lines += section(place.name, f"{{ {canonical}\n}} <{place.name}")
+        ran = await self._run("\n".join(lines), given=packed(self._change(places, texts, by_name=True)))
         if ran.status == 65:
             raise self._fault("finds the configuration wrong; nothing was changed", ran.words)
         if ran.status:
             raise self._fault("could not look at the configuration; nothing was changed", ran.words)
         return sections(ran.output)
 
-    def _archive(self, texts: Mapping[str, str], *, by_name: bool = False) -> bytes:
-        """What `guard.sh` takes: scripts, the list of files, contents. `check` finds candidates by their "
-        "names."""
+    def _change(
+        self, places: Sequence[Place], texts: Mapping[str, str], *, by_name: bool = False
+    ) -> dict[str, str]:
+        """What `guard.sh` takes: scripts, the list of files, contents. `check` finds candidates by their
+        names."""
         dictionary = self._folder.dictionary
-        places = [place for place in dictionary.places if place.name in texts]
         numbered = {place.name: str(index) for index, place in enumerate(places)}
         # The check sees candidates under their places' names; the guard installs by number.
-        named = "" if by_name else "".join(f"ln -f {number} {name}; " for name, number in numbered.items())
-        files = {
+        named = "" if by_name else "".join(f"ln -f {numbered[name]} {name}; " for name in texts)
+        return {
             "fetch": self._fetch_script(dictionary.places),
             "check": f"{named}{self._command(dictionary.check) or ':'}\n",
             "activate": self._command(dictionary.activate) + "\n",
             "files": "".join(f"{numbered[p.name]} {p.mode} {self._path(p)}\n" for p in places),
             "was": "".join(f"{numbered[p.name]} {p.name}\n" for p in places if p.fetch),
-            **{
-                f"new/{place.name if by_name else numbered[place.name]}": texts[place.name]
-                for place in places
-            },
+            **{f"new/{name if by_name else numbered[name]}": text for name, text in texts.items()},
         }
-        return packed(files)
 
     # What its answers mean.
 
@@ -272,6 +259,16 @@ class ShellAdapter:
 
     def _refusal(self, status: int, change_id: str, words: str) -> FarsiteError:
         match status:
+            case 65:
+                return self._fault("finds the configuration wrong; nothing was changed", words)
+            case 66:
+                return self._fault("could not activate the configuration; what was before is in place", words)
+            case 69:
+                return self._fault(
+                    "could neither activate the configuration nor take it back; the files are those of "
+                    "before",
+                    words,
+                )
             case 67:
                 return Conflict(
                     f"Change {change_id} of {self._device} was taken back: it was not confirmed in time, "

@@ -128,7 +128,7 @@ def read_trial(path: Path, folder: Folder) -> Subject:
     method = folder.dictionary.access.method
     if trial.meddle and method == "rest":
         raise Invalid(f"{path}: meddle is a shell command, and {trial.access.host} is managed over HTTPS.")
-    meddling = meddle if method == "shell" else meddle_by_netconf
+    meddling = meddle_by_netconf if method == "netconf" else meddle
     return Subject(
         open=opened,
         good=trial.good,

@@ -55,7 +55,9 @@ def _opened(job: Job, adapters: Adapters, *, allow_local: bool) -> Adapter:
             f"Start it with --allow-local, or name the device's address."
         )
     if folder.dictionary.access.method != "shell":
-        over = {"rest": "HTTPS", "netconf": "NETCONF"}.get(folder.dictionary.access.method, "its VIM")
+        over = {"rest": "HTTPS", "netconf": "NETCONF", "ansible": "SSH, by Ansible"}.get(
+            folder.dictionary.access.method, "its VIM"
+        )
         raise Invalid(
             f"{job.name} is managed over {over} (adapter {job.adapter}). Name the device's address."
         )

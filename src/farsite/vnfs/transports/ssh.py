@@ -16,7 +16,7 @@ from pathlib import Path
 
 from farsite.model.errors import FarsiteError, NotSupported, VnfFault, VnfUnreachable
 from farsite.vnfs.adapter import ErrorCode
-from farsite.vnfs.shell import Ran
+from farsite.vnfs.shell import Held, Ran
 from farsite.vnfs.transports.passage import Passage, Through
 
 _MOST_OUTPUT = 32 * 1024 * 1024
@@ -77,6 +77,20 @@ class SshClient:
         """The command line that has the device do what `words` say."""
         return [*self._words, *options, self._access.host, *words]
 
+    @property
+    def access(self) -> SshAccess:
+        return self._access
+
+    @property
+    def program(self) -> str:
+        """The client itself."""
+        return self._words[0]
+
+    @property
+    def options(self) -> list[str]:
+        """What it has to be told before the host, for whoever starts it himself."""
+        return self._words[1:]
+
     def _options(self, *, is_shared: bool) -> list[str]:
         access, directory = self._access, self.directory
         known = directory / "known"
@@ -100,6 +114,9 @@ class SshClient:
         }
         if is_shared:
             options |= {"ControlMaster": "auto", "ControlPath": str(self._control), "ControlPersist": "60"}
+        if access.password:
+            # Programs that start the client for us switch both off where they know of no password.
+            options |= {"PasswordAuthentication": "yes", "KbdInteractiveAuthentication": "yes"}
         if self._passage is not None:
             options |= self._passage.options
         words = ["-F", "none", "-T", "-l", access.user, "-p", str(access.port)]
@@ -155,6 +172,13 @@ class SshClient:
 
     async def close(self) -> None:
         """End the shared connection and remove what was written for it."""
+        await self.end_connection()
+        if self._passage is not None:
+            await self._passage.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    async def end_connection(self) -> None:
+        """End the shared connection, and with it whatever goes over it; the next command opens another."""
         if self._control.exists():
             process = await asyncio.create_subprocess_exec(
                 *self.command(options=("-O", "exit")),
@@ -166,9 +190,6 @@ class SshClient:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(5):
                     await process.wait()
-        if self._passage is not None:
-            await self._passage.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class SshShell:
@@ -179,11 +200,16 @@ class SshShell:
         self._device = device
         self._client = SshClient(device, access, through)
 
+    @property
+    def client(self) -> SshClient:
+        """For what else goes over the same connection."""
+        return self._client
+
     async def run(self, command: str, *, given: bytes = b"", timeout_s: float = 30.0) -> Ran:
         """Run a command in the device; see `Shell.run`."""
         await self._client.open()
         process = await asyncio.create_subprocess_exec(
-            *self._client.command(f"LC_ALL=C LANG=C TERM=dumb sh -c {_quoted(command)}"),
+            *self._client.command(_in_c(command)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -210,9 +236,89 @@ class SshShell:
             raise self._client.no_connection(said)
         return Ran(status=process.returncode or 0, output=output.decode("utf-8", "replace"), errors=said)
 
+    async def hold(self, command: str, *, given: bytes) -> Held:
+        """Start a command that is spoken with; see `Holds.hold`."""
+        await self._client.open()
+        process = await asyncio.create_subprocess_exec(
+            *self._client.command(_in_c(command)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._client.environment,
+            limit=_MOST_OUTPUT,
+        )
+        held = SshHeld(self._device, self._client, process)
+        assert process.stdin is not None
+        process.stdin.write(given)
+        return held
+
     async def close(self) -> None:
         """End the shared connection and remove what was written for it."""
         await self._client.close()
+
+
+class SshHeld:
+    """A command in a device that is spoken with; see `Held`."""
+
+    def __init__(self, device: str, client: SshClient, process: asyncio.subprocess.Process) -> None:
+        self._device = device
+        self._client = client
+        self._process = process
+        self._first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._end = asyncio.ensure_future(self._read())
+
+    async def opened(self, *, timeout_s: float) -> str:
+        """The first line; see `Held.opened`."""
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._first), timeout_s)
+        except TimeoutError as error:
+            raise VnfUnreachable(
+                f"{self._device} did not begin within {timeout_s:g} s; it may still be at it.",
+                about={"code": ErrorCode.TIMEOUT},
+            ) from error
+
+    async def say(self, word: str) -> None:
+        """Write a line; see `Held.say`."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        try:
+            stdin.write(f"{word}\n".encode())
+            await stdin.drain()
+        except (ConnectionError, OSError) as error:
+            raise VnfUnreachable(
+                f"The session with {self._device} broke off.", about={"code": ErrorCode.UNREACHABLE}
+            ) from error
+
+    async def ended(self, *, timeout_s: float | None = None) -> Ran:
+        """Wait for its end; see `Held.ended`."""
+        ran = await asyncio.wait_for(asyncio.shield(self._end), timeout_s)
+        # Below 0: somebody killed the client.
+        if ran.status == NO_CONNECTION or ran.status < 0:
+            raise self._client.no_connection(ran.errors)
+        return ran
+
+    async def drop(self) -> None:
+        """Let go of it; see `Held.drop`."""
+        if self._process.returncode is None:
+            # Killed, not closed: the client would first write what is left, and wait for the device.
+            self._process.kill()
+        await self._end
+
+    async def _read(self) -> Ran:
+        stdout, stderr = self._process.stdout, self._process.stderr
+        assert stdout is not None
+        assert stderr is not None
+        errors = asyncio.ensure_future(stderr.read())
+        first = await stdout.readline()
+        self._first.set_result(first.decode("utf-8", "replace").strip())
+        rest = await stdout.read()
+        said = (await errors).decode("utf-8", "replace")
+        status = await self._process.wait()
+        return Ran(status=status, output=(first + rest).decode("utf-8", "replace"), errors=said)
+
+
+def _in_c(command: str) -> str:
+    return f"LC_ALL=C LANG=C TERM=dumb sh -c {_quoted(command)}"
 
 
 def _quoted(text: str) -> str:
