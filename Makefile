@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 # Hundreds of tests start a process each: without compiled modules each would spend seconds on compiling them.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup demo clean-demo test check bench bench-faults docs lock takeout lab lab-down test-openstack test-openstack-full bench-openstack test-mixed test-every-step
+.PHONY: help setup demo clean-demo test check bench bench-faults docs lock takeout evidence lab lab-down test-openstack test-openstack-full bench-openstack test-mixed test-every-step
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ lock: setup  ## Bring uv.lock up to date with pyproject.toml
 
 takeout: setup  ## Take one behaviour after another out of a copy, and see its tests fail (WORDS=R-33 chooses)
 	@.venv/bin/python tools/takeout.py $(WORDS)
+
+evidence: setup  ## Try the shipped adapters by the conformance kit and record it (WORDS=haproxy, WORDS=--stale choose)
+	@.venv/bin/python tools/evidence.py $(WORDS)
 
 lab: setup  ## Bring up two real OpenStack sites on this machine (root, Debian 12)
 	@.venv/bin/python -m lab.openstack up

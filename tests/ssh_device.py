@@ -40,6 +40,9 @@ class Device:
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {directory}/host\n"
             f"AuthorizedKeysFile {directory}/authorized\nPidFile {directory}/sshd.pid\nStrictModes no\n"
             "PasswordAuthentication no\nUsePAM no\nPermitRootLogin yes\n"
+            # Else bash reads the account's own .bashrc for every command, and what that starts may take a
+            # second, or wait for its like.
+            "SetEnv SHLVL=1\n"
         )
         Path("/run/sshd").mkdir(exist_ok=True)
 

@@ -15,8 +15,8 @@ from farsite.model.configuration import Service
 from farsite.settings import Settings
 from farsite.telemetry import REGISTRY
 from farsite.vnfs import adapters as shipped
-from farsite.vnfs.adapter import Evidence
 from farsite.vnfs.dictionary import FILE, Dictionary, TakesBack, read
+from farsite.vnfs.shipped_evidence import recorded, state_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
@@ -115,23 +115,24 @@ def adapters() -> str:
     rows = [
         f"| `{one.name}` | {one.product} | {one.versions} | {', '.join(one.tried)} | "
         f"{BY[one.method]} | {', '.join(sorted(one.services))} | "
-        f"{', '.join(sorted(one.verbs))} | {one.atomicity} | "
-        f"{'proved' if one.evidence is Evidence.REAL else 'emulated'} |"
+        f"{', '.join(sorted(one.verbs))} | {one.atomicity} | {state_of(one.name, ADAPTERS / one.name)} |"
         for one in (folder.about for folder in folders)
     ]
     details = [
         f"\n## {folder.about.name}\n\n{folder.about.description}\n\n| parameter | default |\n|---|---|\n"
         + "\n".join(f"| `{name}` | {f'`{value}`' if value else ''} |" for name, value in parameters.items())
         + _places(folder.dictionary)
+        + _shown_by(folder.dictionary.name)
         for folder in folders
         for parameters in [folder.parameters({})]
     ]
     return _page(
         "Adapters",
-        "What manages the inside of functions. *Proved*: every check of the conformance kit passes on the\n"
-        "real product in each run of the tests (`tests/vnfs/test_conformance.py`; *tried* says on which\n"
-        "versions).\n"
+        "What manages the inside of functions. *Proved*: the conformance kit has passed on the real product\n"
+        "that day, of the very content that is here (*tried* says on which versions); every check of it is\n"
+        "also a test (`tests/vnfs/test_conformance.py`).\n"
         "*Emulated*: the adapter has met only what was built from the vendor's documents.\n"
+        "*Stale*: it was changed since that day, and `make evidence` was not run.\n"
         "`farsite adapter verify` tries any of them on a device of yours.",
         "| adapter | product | for | tried | by | services | verbs | a change is | state |\n"
         "|---|---|---|---|---|---|---|---|---|",
@@ -150,6 +151,13 @@ def _places(dictionary: Dictionary) -> str:
         f"{native}\n\nAn unconfirmed change is taken back: "
         f"{'by the device itself' if by_itself else dictionary.takes_back}{least}."
     )
+
+
+def _shown_by(name: str) -> str:
+    record = recorded().get(name)
+    if record is None:
+        return ""
+    return f"\n\nShown by: {record.suite}, {record.at:%Y-%m-%d}, of `{record.digest[:16]}`: {record.detail}."
 
 
 def _page(title: str, about: str, head: str, rows: list[str]) -> str:

@@ -217,8 +217,9 @@ async def test_code_neither_leaves_nor_enters_in_a_bundle(
     vendor: Installation, ours: Installation, tmp_path: Path
 ) -> None:
     """A bundle is data: what is imported must not run by being imported, nor later by being named."""
-    with pytest.raises(NotSupported, match="no bundle carries code"):
-        await vendor.bundle("adapter:f5")
+    for with_code in ("adapter:f5", "adapter:unbound"):
+        with pytest.raises(NotSupported, match="no bundle carries code"):
+            await vendor.bundle(with_code)
     (tmp_path / "adapters" / "example" / "extra.py").write_text("raise SystemExit")
     with pytest.raises(NotSupported, match=r"extra\.py"):
         await vendor.bundle("adapter:example")
@@ -232,6 +233,11 @@ async def test_code_neither_leaves_nor_enters_in_a_bundle(
     with pytest.raises(Invalid, match="no bundle carries code"):
         await ours.exchange.take_in(DEFAULT_PROJECT, stream(content))
     assert "antigravity" not in sys.modules
+    told |= {"access": {"method": "ansible"}, "module": "", "playbook": {"file": "apply.yaml"}}
+    (evil / "adapter.yaml").write_text(yaml.safe_dump(told))
+    (evil / "apply.yaml").write_text("[]\n")
+    with pytest.raises(Invalid, match=r"apply\.yaml"):
+        await ours.exchange.take_in(DEFAULT_PROJECT, stream(bundle_of_folder(vendor, evil)))
     assert is_empty(ours)
 
 

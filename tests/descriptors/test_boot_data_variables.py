@@ -31,7 +31,8 @@ def test_a_variable_that_only_the_request_can_give_is_a_warning() -> None:
 
 def test_a_secret_in_key_value_pairs_is_a_fault() -> None:
     """A VIM shows them to whoever may see the server."""
-    boot = "        description: forwards\n        boot_data:\n          kvp_data: {data: {key: '${{ secret.admin }}'}}\n"
+    pairs = "{data: {key: '${{ secret.admin }}'}}"
+    boot = f"        description: forwards\n        boot_data:\n          kvp_data: {pairs}\n"
     (fault,) = faults_of_package(package_files(changed(VNFD, "        description: forwards\n", boot)))
     assert 'names "secret.admin"' in fault.found
 

@@ -14,6 +14,7 @@ from farsite.model.package import NsdInfo, VnfPackage
 from farsite.settings import Settings
 from farsite.store import catalogue as rows
 from farsite.store.database import Connection
+from farsite.vnfs import shipped_evidence
 from farsite.vnfs.adapter import Evidence as Claim
 from farsite.vnfs.dictionary import Folder
 from farsite.vnfs.folder_contents import contents, digest_of
@@ -107,8 +108,15 @@ def entries(connection: Connection, project_id: ProjectId, adapters: Sequence[En
         *(package_entry(one) for one in rows.packages_of(connection, project_id)),
         *(nsd_entry(one) for one in rows.nsds_of(connection, project_id)),
     ]
-    known = rows.evidence_of(connection, project_id)
+    known = evidence_of(connection, project_id)
     return sorted((judged(one, known) for one in found), key=lambda one: one.id)
+
+
+def evidence_of(connection: Connection, project_id: ProjectId) -> list[Evidence]:
+    """All evidence that a project has: what was recorded or imported, and what comes with Farsite of its own
+    adapters. A statement that came both ways is one."""
+    told = [*shipped_evidence.recorded().values(), *rows.evidence_of(connection, project_id)]
+    return list({one.id: one for one in told}.values())
 
 
 def judged(entry: Entry, evidence: Sequence[Evidence]) -> Entry:

@@ -362,7 +362,7 @@ class Exchange:
                 )
         rows.put_adapters(connection, project_id, digests, signed_by=signed_by, at=self._clock.now())
         rows.put_evidence(connection, project_id, evidence)
-        known = rows.evidence_of(connection, project_id)
+        known = entries.evidence_of(connection, project_id)
         return [
             Arrived(entry=entries.judged(one, known), outcome=outcomes.get(one.id, "there already"))
             for one in arriving

@@ -14,12 +14,13 @@ from farsite.cli import printing
 from farsite.cli.exit_codes import Exit
 from farsite.cli.printing import Output
 from farsite.client import Client
-from farsite.vnfs import adapters
+from farsite.vnfs import adapters, shipped_evidence
 from farsite.vnfs.adapter import Evidence
 from farsite.vnfs.conformance import CHECKS, Checked, Subject, Verdict, verify
 from farsite.vnfs.dictionary import FILE, Folder, read
 from farsite.vnfs.folder_contents import contents, digest_of
 from farsite.vnfs.new_adapter import begin
+from farsite.vnfs.registry import Adapters
 from farsite.vnfs.trial import read_trial
 
 app = App(name="adapter", help="Adapters: what manages the inside of functions.", help_epilogue="")
@@ -29,8 +30,9 @@ SHIPPED = Path(adapters.__file__).parent
 
 @app.command(name="list")
 def list_(*, output: Output = "table") -> None:
-    """List the adapters that come with Farsite."""
+    """List the adapters that come with Farsite, and what the conformance kit has shown of each."""
     found = [read(path.parent).about for path in sorted(SHIPPED.glob(f"*/{FILE}"))]
+    shown = {one.name: shipped_evidence.state_of(one.name, SHIPPED / one.name) for one in found}
     rows = [
         {
             "name": one.name,
@@ -40,18 +42,46 @@ def list_(*, output: Output = "table") -> None:
             "method": one.method,
             "services": sorted(one.services),
             "evidence": one.evidence.value,
+            "shown": shown[one.name],
         }
         for one in found
     ]
     if output == "table":
-        headings = ["name", "product", "versions", "services", "evidence"]
+        headings = ["name", "product", "versions", "services", "shown"]
         cells = [
-            [one.name, one.product, one.versions, ", ".join(sorted(one.services)), one.evidence]
+            [one.name, one.product, one.versions, ", ".join(sorted(one.services)), shown[one.name]]
             for one in found
         ]
         printing.write("\n".join(printing.aligned(headings, cells)))
     else:
         printing.document(rows, output)
+
+
+@app.command(name="show")
+def show_(
+    name: Annotated[str, Parameter(help="Of an adapter that comes with Farsite.")],
+    /,
+    *,
+    output: Output = "table",
+) -> None:
+    """Show an adapter that comes with Farsite: what it is for, and what shows that it works."""
+    folder = Adapters().get(name)
+    about, record = folder.about, shipped_evidence.recorded().get(name)
+    rows = {
+        "name": about.name,
+        "vendor": about.vendor,
+        "product": about.product,
+        "versions": about.versions,
+        "method": about.method,
+        "services": ", ".join(sorted(about.services)),
+        "parameters": ", ".join(folder.dictionary.parameters),
+        "shown": shipped_evidence.state_of(name, Path(folder.where)),
+        "suite": f"{record.suite}, {record.at:%Y-%m-%d %H:%M} UTC: {record.detail}" if record else "",
+        "of the digest": record.digest if record else "",
+        "digest": digest_of(contents(Path(folder.where))),
+        "description": about.description,
+    }
+    printing.facts(rows, list(rows.items()), output)
 
 
 @app.command(name="new")
