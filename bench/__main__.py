@@ -9,6 +9,7 @@ import functools
 import os
 import platform
 import re
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -109,6 +110,8 @@ def main() -> int:
         help="takeover keeps its results there, and goes on from those that are there",
     )
     given = parser.parse_args()
+    # Ended so, what was started for a part is ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     wanted = takeover.Wanted(
         kills=given.kills,
         freezes=given.freezes,
