@@ -87,6 +87,9 @@ def main() -> int:
         help="how many VIMs heartbeats watches (1,000 and 5,000), and jitter (200)",
     )
     parser.add_argument(
+        "--devices", type=int, metavar="N", help="how many devices device-fleet configures at once (500)"
+    )
+    parser.add_argument(
         "--minutes", type=float, metavar="N", help="how long jitter lasts (60), and peers (3)"
     )
     parser.add_argument(
@@ -130,6 +133,7 @@ def main() -> int:
         "takeover": functools.partial(takeover.measure, wanted=wanted),
         "heartbeats": functools.partial(heartbeats.measure, counts=counts),
         "jitter": functools.partial(jitter.measure, minutes=given.minutes, count=given.vims),
+        "device-fleet": functools.partial(fleet.measure, count=given.devices),
         "peers": functools.partial(peers.measure, minutes=given.minutes),
         "histories": functools.partial(fault_schedules.measure, seeds=given.seeds),
     }
