@@ -9,6 +9,7 @@ import functools
 import os
 import platform
 import re
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -86,6 +87,9 @@ def main() -> int:
         help="how many VIMs heartbeats watches (1,000 and 5,000), and jitter (200)",
     )
     parser.add_argument(
+        "--devices", type=int, metavar="N", help="how many devices device-fleet configures at once (500)"
+    )
+    parser.add_argument(
         "--minutes", type=float, metavar="N", help="how long jitter lasts (60), and peers (3)"
     )
     parser.add_argument(
@@ -109,6 +113,8 @@ def main() -> int:
         help="takeover keeps its results there, and goes on from those that are there",
     )
     given = parser.parse_args()
+    # Ended so, what was started for a part is ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     wanted = takeover.Wanted(
         kills=given.kills,
         freezes=given.freezes,
@@ -127,6 +133,7 @@ def main() -> int:
         "takeover": functools.partial(takeover.measure, wanted=wanted),
         "heartbeats": functools.partial(heartbeats.measure, counts=counts),
         "jitter": functools.partial(jitter.measure, minutes=given.minutes, count=given.vims),
+        "device-fleet": functools.partial(fleet.measure, count=given.devices),
         "peers": functools.partial(peers.measure, minutes=given.minutes),
         "histories": functools.partial(fault_schedules.measure, seeds=given.seeds),
     }

@@ -1,8 +1,9 @@
 """Linux routers to configure: network namespaces with an sshd each.
 
-Each has packet filter, interfaces, routes, address, host key and directories of its own, and is managed over
-SSH as a router in a rack would be. Kernel, disk and processors are shared by all of them and with whoever
-manages them; how many such routers one machine carries is therefore no figure of the orchestrator's.
+Each has packet filter, interfaces, routes, address, host key, home and directories of its own, and is
+managed over SSH as a router in a rack would be. Kernel, disk and processors are shared by all of them and
+with whoever manages them; how many such routers one machine carries is therefore no figure of the
+orchestrator's.
 """
 
 import contextlib
@@ -188,7 +189,7 @@ def _planned(directory: Path, count: int) -> list[Router]:
         (place / "sshd_config").write_text(
             f"ListenAddress 0.0.0.0\nHostKey {place}/host\nAuthorizedKeysFile {directory}/authorized\n"
             "PidFile none\nStrictModes no\nPasswordAuthentication no\nUsePAM no\nPermitRootLogin yes\n"
-            "LogLevel ERROR\n"
+            f"LogLevel ERROR\nSetEnv HOME={place}\n"
         )
         found.append(
             Router(

@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from bench.devices import overhead, reversal
+from bench.devices import fleet, overhead, reversal
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,3 +29,15 @@ def test_one_router_is_changed_directly_and_through_a_broker() -> None:
     assert ratio.value is not None
     assert 0.3 < ratio.value < 30
     assert added.value is not None
+
+
+def test_a_fleet_is_configured_whole_by_a_process_and_by_a_broker() -> None:
+    """Those that are left out would make it fast."""
+    done, memory, brokered, of_broker, of_service = fleet.measure(is_quick=True, count=4)
+    assert done.value is not None
+    assert brokered.value is not None
+    assert "4 Linux routers" in done.what
+    assert "4 Linux routers" in brokered.what
+    for one in (memory, of_broker, of_service):
+        assert one.value is not None
+        assert 20 < one.value < 2000
