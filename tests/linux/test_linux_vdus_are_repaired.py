@@ -1,5 +1,6 @@
 """VDUs of Linux sites that are rebooted and fenced: what hangs runs again, what is fenced serves nobody."""
 
+import asyncio
 import os
 import signal
 from dataclasses import replace
@@ -50,6 +51,25 @@ async def test_what_is_fenced_is_gone_before_the_answer(north: Lab) -> None:
         assert fence.result is FenceResult.CONFIRMED
         assert not daemon.start_time(pid)
     await north.ready("north", deployment("web", replace(web, incarnation=1)))
+
+
+async def test_what_is_fenced_stays_so_when_another_of_the_same_function_is_fenced(north: Lab) -> None:
+    """Each is told by the whole deployment; both at once, as when a function's VNFCs are healed together."""
+    names = ("web-1", "web-2", "web-3")
+    vnfcs = [
+        vnfc(name, "builtin:webserver", Port(name="data", addresses=(f"10.1.0.{n}/24",)))
+        for n, name in enumerate(names, 1)
+    ]
+    wanted = deployment("web", *vnfcs)
+    await north.ready("north", wanted)
+    pids = [await north.pid("north", name) for name in names]
+    site = north.sites["north"]
+    await site.fence(wanted, vnfcs[0].id)
+    await asyncio.gather(*(site.fence(wanted, one.id) for one in vnfcs[1:]))
+    (status,) = await site.watch(["web"])
+    stopped = {one.vnfc_id for one in status.resources if one.is_stopped}
+    assert stopped == set(names)
+    assert not any(daemon.start_time(pid) for pid in pids)
 
 
 async def test_a_repair_of_what_was_replaced_or_died_is_refused(north: Lab) -> None:

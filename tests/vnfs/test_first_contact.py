@@ -140,6 +140,19 @@ def test_an_appliance_that_carries_what_was_made_for_it_is_managed_without_a_key
     assert one.plan().status_code == 200
 
 
+def test_a_boot_script_that_fails_says_so_without_its_secrets(service: Service) -> None:
+    """Its last words hold them, and stay on the console; so does what stands in the database and the log."""
+    password = "Tr0ub4dor-and-3"
+    with pytest.raises(AssertionError) as failed:
+        Appliance(service, "#!/bin/sh\nPASS=x ${{ secret.admin }}\nexit 3\n", admin=password)
+    assert "farsite vnf console" in str(failed.value)
+    assert password not in str(failed.value)
+    files = [one for one in service.settings.data_dir.rglob("*") if one.is_file()]
+    shown = [one for one in files if one.name != "user-data" and password.encode() in one.read_bytes()]
+    # The site's own records of what it runs, and the console's file: nobody but its account reads them.
+    assert {one.parent.name for one in shown} <= {"vdus", "deployments", "logs"}, shown
+
+
 def test_another_in_its_place_is_not_talked_to(service: Service) -> None:
     """It answers, and with a key of its own."""
     one = Appliance(service, ANOTHER)
