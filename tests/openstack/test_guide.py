@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
-from guide_pages import GUIDE, Reader, Step, is_as_printed, pages, read_page
 from laboratory import LabSite
 from tenancy import Project
 
 import standard_client
+from guide_pages import GUIDE, Reader, Step, is_as_printed, pages, read_page
 
 FIRST = "first-vnf.md"
 REGISTERED = "<!-- registered -->"
