@@ -67,7 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             every = mark.args[0]
         elif name.startswith("tests/api/") and "postgresql" in case:
             # Few of these depend on the store, and all of them run on the other one.
-            name, every = "tests/api on PostgreSQL", 2
+            name, every = "tests/api on PostgreSQL", 3
         else:
             continue
         if seen[name] % every:

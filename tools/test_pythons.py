@@ -46,7 +46,7 @@ ALL_BUT_SLOW = [
 ]
 FAST = [
     *("-m", "not (slow or linux or openstack)", *EMBEDDED),
-    *(f"--ignore=tests/{one}" for one in (*WAITING, "api", "cli", "vims_openstack")),
+    *(f"--ignore=tests/{one}" for one in (*WAITING, "api", "cli", "vims_openstack", "vnfs")),
 ]
 MARK = "FARSITE_TEST_RUN"
 GRACE_S = 5.0
