@@ -17,7 +17,7 @@ from bench.orchestrator import data_directory
 from farsite.store.encoding import encode
 
 _RULES = 20
-_BOUND_S = 120.0
+_BOUND_S = 300.0
 
 
 def measure(*, is_quick: bool) -> Iterator[Figure]:
