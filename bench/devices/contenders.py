@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Device(Protocol):
         """Its adapter, on a connection of its own."""
         ...
 
-    def text(self, wanted: Wanted, told: str) -> str:
+    def text(self, wanted: Wanted, told: str, /) -> str:
         """The native text of the rules. `told` is what the device says that it runs, once it runs them."""
         ...
 
@@ -76,7 +77,8 @@ class _Linux:
     def open(self) -> Adapter:
         return self._router.open()
 
-    def text(self, wanted: Wanted, told: str) -> str:  # noqa: ARG002  (the device tells it with its own layout)
+    def text(self, wanted: Wanted, _told: str, /) -> str:
+        # The device tells it with a layout of its own.
         folder = read(SHIPPED / ADAPTER)
         return folder.render(wanted, folder.parameters(self._router.parameters))["firewall"]
 
@@ -120,7 +122,7 @@ class _Builtin:
     def open(self) -> Adapter:
         return self._function.open()
 
-    def text(self, wanted: Wanted, told: str) -> str:  # noqa: ARG002  (what it tells is what it was told)
+    def text(self, _wanted: Wanted, told: str, /) -> str:
         return told
 
     async def send(self, text: str) -> None:
@@ -136,7 +138,7 @@ async def _builtin() -> AsyncIterator[Device]:
 # -- Emulated devices ---------------------------------------------------------------------------------------
 
 
-class _OverHttps:
+class _OverHttps(ABC):
     """A device over HTTPS. To have no rules is to be a new one."""
 
     product = ""
@@ -174,15 +176,15 @@ class _OverHttps:
         assert self._at is not None
         return self._at
 
-    def text(self, wanted: Wanted, told: str) -> str:  # noqa: ARG002  (what it tells is what it was told)
+    def text(self, _wanted: Wanted, told: str, /) -> str:
         return told
 
     async def send(self, text: str) -> None:
         async with self.at.client() as http:
             await self._send(http, text)
 
-    async def _send(self, http: httpx2.AsyncClient, text: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _send(self, http: httpx2.AsyncClient, text: str) -> None: ...
 
     def _check(self, answer: httpx2.Response, *, holds: bool) -> None:
         if not answer.is_success or not holds:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from farsite.model.deployment import Deployment
 from farsite.store import instances
+from farsite.vims.drivers.simulated.driver import SimulatedDriver
 from package_variants import booting_with
 from service_bench import Service, assert_is_problem
 
@@ -203,3 +205,34 @@ def test_an_address_of_ours_that_nobody_has_said_is_asked_for(service: Service) 
     vnf = created(service, "#!/bin/sh\necho ${{ farsite.url }}")
     failed = instantiated(service, vnf, "ROLLED_BACK")
     assert "FARSITE_FUNCTION_API_URL" in str(failed["error"])
+
+
+def test_whatever_a_vim_is_asked_to_do_it_gets_boot_data_without_gaps(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A VIM may make anew what it misses at any of these, and would boot it with the names of secrets."""
+    asked: dict[str, list[str]] = {}
+
+    def watched(name: str) -> None:
+        real = getattr(SimulatedDriver, name)
+
+        async def watch(driver: SimulatedDriver, wanted: Deployment, *rest: Any, **more: Any) -> Any:
+            asked.setdefault(name, []).extend(one.user_data for one in wanted.vnfcs)
+            return await real(driver, wanted, *rest, **more)
+
+        monkeypatch.setattr(SimulatedDriver, name, watch)
+
+    for name in ("deploy", "repair", "fence"):
+        watched(name)
+    vnf = created(service, "#!/bin/sh\necho ${{ secret.admin }}")
+    service.native("PUT", f"/vnfs/{vnf}/secrets/admin", json={"value": PASSWORD})
+    instantiated(service, vnf, vim="sim")
+    rungs = [{"kind": "rebuild", "deadline_s": 0.2}, {"kind": "respawn"}]
+    (vnfc,) = service.native("GET", f"/vnfs/{vnf}").json()["vnfcs"]
+    fault = {"kind": "hang_vnfc", "target": vnfc["id"], "settings": {"cured_by": "respawn"}}
+    service.native("POST", "/vims/sim/faults", json=fault).raise_for_status()
+    healed = service.native("POST", f"/vnfs/{vnf}/heal", json={"ladder": rungs, "fencing": "required"})
+    assert healed.status_code == 202, healed.text
+    assert service.ended(healed.json()["id"])["state"] == "COMPLETED"
+    assert set(asked) == {"deploy", "repair", "fence"}
+    assert {text for texts in asked.values() for text in texts} == {f"#!/bin/sh\necho {PASSWORD}"}

@@ -80,15 +80,25 @@ def _ends_told(connection: sa.Connection, ids: tuple[str, ...]) -> list[int]:
     """How often each was told to have ended."""
     return [
         sum(
-            told.body["state"] in ("COMPLETED", "ROLLED_BACK", "FAILED")  # type: ignore[index]
+            told.body["state"] in ("COMPLETED", "ROLLED_BACK", "FAILED")
             for told in outbox.after(connection, 0, object_id=one)
         )
         for one in ids
     ]
 
 
+def _killed(
+    grounds: Grounds, texts: tuple[str, ...], which: int, step: str, when: str
+) -> tuple[str, tuple[str, str, str], tuple[str, ...]]:
+    """Have three changes in line, and kill whoever is at a step of one of them; what a successor is given."""
+    work = (grounds.prepare(LIFE_S), (new_id(), new_id(), new_id()), texts)
+    kill = Kill(operation_id=work[1][which], step=step, when=when)
+    assert life(grounds.settings, _three_changes, *work, kill=kill, within_s=LIFE_S) == KILLED
+    return work
+
+
 def _all_ran_in_order(found: object, ids: tuple[str, ...], grounds: Grounds) -> None:
-    states, ran, told = found  # type: ignore[misc]
+    states, ran, told = found
     assert states == [OperationState.COMPLETED] * 3
     assert [(number, operation_id) for number, operation_id, _ in ran] == list(
         zip((2, 3, 4), ids, strict=True)
@@ -107,12 +117,8 @@ def test_a_kill_while_others_wait_loses_none_and_keeps_their_order(
     grounds: Grounds, which: int, step: str, when: str
 ) -> None:
     """Whoever is accepted with 202 must not be asked to ask again."""
-    vnf_id, ids = grounds.prepare(LIFE_S), (new_id(), new_id(), new_id())
-    work = (vnf_id, ids, TEXTS)
-    kill = Kill(operation_id=ids[which], step=step, when=when)
-    ended = life(grounds.settings, _three_changes, *work, kill=kill, within_s=LIFE_S)
-    assert ended == KILLED
-    _all_ran_in_order(life(grounds.settings, _three_changes, *work, within_s=LIFE_S), ids, grounds)
+    work = _killed(grounds, TEXTS, which, step, when)
+    _all_ran_in_order(life(grounds.settings, _three_changes, *work, within_s=LIFE_S), work[1], grounds)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -121,27 +127,19 @@ def test_another_process_takes_over_who_is_at_work_and_who_waits(
     grounds: Grounds, which: int, step: str, when: str
 ) -> None:
     """Those in line are in nobody's name, so nobody has to be taken over from."""
-    vnf_id, ids = grounds.prepare(LIFE_S), (new_id(), new_id(), new_id())
-    work = (vnf_id, ids, TEXTS)
-    kill = Kill(operation_id=ids[which], step=step, when=when)
-    ended = life(grounds.settings, _three_changes, *work, kill=kill, within_s=LIFE_S)
-    assert ended == KILLED
+    work = _killed(grounds, TEXTS, which, step, when)
     successor = replace(grounds.settings, executor_id="successor")
-    _all_ran_in_order(life(successor, _three_changes, *work, within_s=LIFE_S), ids, grounds)
+    _all_ran_in_order(life(successor, _three_changes, *work, within_s=LIFE_S), work[1], grounds)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_kill_while_a_change_is_taken_back_leaves_the_next_its_turn(grounds: Grounds, when: str) -> None:
     """The end that hands on may also be that of a change that broke."""
-    vnf_id, ids = grounds.prepare(LIFE_S), (new_id(), new_id(), new_id())
-    work = (vnf_id, ids, ("broken\n", "two\n", "three\n"))
-    kill = Kill(operation_id=ids[0], step="undo decide", when=when)
-    ended = life(grounds.settings, _three_changes, *work, kill=kill, within_s=LIFE_S)
-    assert ended == KILLED
-    states, ran, told = life(grounds.settings, _three_changes, *work, within_s=LIFE_S)  # type: ignore[misc]
+    work = _killed(grounds, ("broken\n", "two\n", "three\n"), 0, "undo decide", when)
+    states, ran, told = life(grounds.settings, _three_changes, *work, within_s=LIFE_S)
     assert states == [OperationState.ROLLED_BACK, OperationState.COMPLETED, OperationState.COMPLETED]
-    assert [operation_id for _, operation_id, _ in ran] == list(ids)
+    assert [operation_id for _, operation_id, _ in ran] == list(work[1])
     assert "-old\n" in ran[1][2], "planned against what was brought back"
     assert told == [1, 1, 1]
     assert grounds.file.read_text() == "three\n"

@@ -104,7 +104,7 @@ def manage(
         body["confirm_within_s"] = confirm_within
     with Client() as client:
         if host_key_from_console:
-            access["host_keys"] = [*keys, *_told_on_console(client.console_of(vnf, vnfc), vnfc)]
+            access["host_keys"] = [*keys, *keys_told_on(client.console_of(vnf, vnfc), vnfc)]
         said = client.manage(vnf, body)
         if output == "table":
             printing.note(f"Managed by {adapter}. See what a document would change: farsite vnf config plan")
@@ -318,7 +318,7 @@ def _show(differences: list[ConfigurationDifference], otherwise: str) -> None:
         printing.note(otherwise)
 
 
-def _told_on_console(written: str, vnfc: str) -> list[str]:
+def keys_told_on(written: str, vnfc: str) -> list[str]:
     """The host keys that a guest told of on its console, in cloud-init's form: whole lines,
     since what others sent to the guest may be on its console within some."""
     lines = written.replace("\r", "")

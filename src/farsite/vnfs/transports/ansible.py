@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 from farsite.model.errors import NotSupported, VnfFault, VnfUnreachable
 from farsite.vnfs.adapter import ErrorCode
@@ -238,10 +239,11 @@ def _yaml(value: object) -> str:
         case str():
             return f'!unsafe "{_ESCAPED.sub(_escape, value)}"'
         case Mapping():
-            members = (f"{json.dumps(str(key))}: {_yaml(one)}" for key, one in value.items())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            inner = cast(Mapping[object, object], value)
+            members = (f"{json.dumps(str(key))}: {_yaml(one)}" for key, one in inner.items())
             return f"{{{', '.join(members)}}}"
         case list() | tuple():
-            return f"[{', '.join(_yaml(one) for one in value)}]"  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            return f"[{', '.join(_yaml(one) for one in cast(Sequence[object], value))}]"
         case _:
             return json.dumps(value)
 

@@ -207,15 +207,7 @@ class SshShell:
 
     async def run(self, command: str, *, given: bytes = b"", timeout_s: float = 30.0) -> Ran:
         """Run a command in the device; see `Shell.run`."""
-        await self._client.open()
-        process = await asyncio.create_subprocess_exec(
-            *self._client.command(_in_c(command)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=self._client.environment,
-            limit=_MOST_OUTPUT,
-        )
+        process = await self._begun(command)
         try:
             async with asyncio.timeout(timeout_s):
                 output, errors = await process.communicate(given)
@@ -238,19 +230,22 @@ class SshShell:
 
     async def hold(self, command: str, *, given: bytes) -> Held:
         """Start a command that is spoken with; see `Holds.hold`."""
+        process = await self._begun(command)
+        held = SshHeld(self._device, self._client, process)
+        assert process.stdin is not None
+        process.stdin.write(given)
+        return held
+
+    async def _begun(self, command: str) -> asyncio.subprocess.Process:
         await self._client.open()
-        process = await asyncio.create_subprocess_exec(
-            *self._client.command(_in_c(command)),
+        return await asyncio.create_subprocess_exec(
+            *self._client.command(f"LC_ALL=C LANG=C TERM=dumb sh -c {_quoted(command)}"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=self._client.environment,
             limit=_MOST_OUTPUT,
         )
-        held = SshHeld(self._device, self._client, process)
-        assert process.stdin is not None
-        process.stdin.write(given)
-        return held
 
     async def close(self) -> None:
         """End the shared connection and remove what was written for it."""
@@ -315,10 +310,6 @@ class SshHeld:
         said = (await errors).decode("utf-8", "replace")
         status = await self._process.wait()
         return Ran(status=status, output=(first + rest).decode("utf-8", "replace"), errors=said)
-
-
-def _in_c(command: str) -> str:
-    return f"LC_ALL=C LANG=C TERM=dumb sh -c {_quoted(command)}"
 
 
 def _quoted(text: str) -> str:
