@@ -80,7 +80,8 @@ class Telling:
 
     def end(self, *ids: str) -> None:
         for one in ids:
-            assert self.service.native("DELETE", f"/subscriptions/{one}").status_code == 204
+            answer = self.service.native("DELETE", f"/subscriptions/{one}")
+            assert answer.status_code == 204, answer.text
 
     def shown(self, subscription: str) -> Mapping[str, Any]:
         return self.service.native("GET", f"/subscriptions/{subscription}").json()

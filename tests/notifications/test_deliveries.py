@@ -76,8 +76,9 @@ def test_a_bad_consumer_delays_no_other(telling: Telling, sink: Consumer, name: 
             seen = sink.until(lambda seen, count=number: len(seen) > count)
             told.append(seen[number].at - began)
         check_order(sink.notifications, 10)
-        # The bad one is waited for 1.5 s at each attempt; the good one must not notice.
-        assert sorted(told)[-2] < 1.0, told
+        # The bad one is waited for 1.5 s at each attempt; the good one must not notice. A busy machine may
+        # delay some, a bad consumer would delay every one.
+        assert sorted(told)[len(told) // 2] < 1.0, told
         telling.end(*subscriptions)
 
 

@@ -1,6 +1,7 @@
 """Transactions side by side, on purpose at the worst moment."""
 
 import threading
+import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,6 +32,27 @@ def at_once(database: Database, *functions: Callable[[sa.Connection], T]) -> lis
 
     with ThreadPoolExecutor(len(functions)) as threads:
         return [future.result(_BOUND_S) for future in [threads.submit(one, each) for each in functions]]
+
+
+def in_small_steps(database: Database, *functions: Callable[[sa.Connection], T]) -> list[T | Exception]:
+    """`at_once`, each function pausing after each of its statements: what both lock, both come to hold or
+    wait for."""
+
+    def slowly(function: Callable[[sa.Connection], T]) -> Callable[[sa.Connection], T]:
+        def run(connection: sa.Connection) -> T:
+            event.listen(connection, "after_cursor_execute", _pause)
+            try:
+                return function(connection)
+            finally:
+                event.remove(connection, "after_cursor_execute", _pause)
+
+        return run
+
+    return at_once(database, *map(slowly, functions))
+
+
+def _pause(*_: object) -> None:
+    time.sleep(_HESITATES_S)
 
 
 def overtaken(

@@ -252,9 +252,10 @@ def is_transient(error: DBAPIError) -> bool:
             for hint in (
                 "locked", "busy", "connection", "server closed", "shutting down", "starting up",
                 "could not connect", "terminating", "refused", "no such file", "timeout",
+                "deadlock", "could not serialize",
             )
         )  # fmt: skip
-    return "deadlock" in words or "could not serialize" in words
+    return False
 
 
 def is_away(error: BaseException) -> bool:

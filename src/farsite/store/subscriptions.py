@@ -113,8 +113,7 @@ def page(
 
 def delete(connection: sa.Connection, subscription: Subscription) -> None:
     """Forget a subscription with everything of it."""
-    for table in (deliveries, subscription_auth):
-        connection.execute(sa.delete(table).where(table.c.subscription_id == subscription.id))
+    # Its rows elsewhere go with it, and after it: everybody who writes of a subscription locks its row first.
     connection.execute(sa.delete(subscriptions).where(subscriptions.c.id == subscription.id))
 
 
@@ -220,6 +219,11 @@ def decide_dead(
         NotFound: no such notification.
         Conflict: it is no dead letter.
     """
+    connection.execute(
+        sa.update(subscriptions)
+        .where(subscriptions.c.id == subscription.id)
+        .values(reload=subscriptions.c.reload + 1)
+    )
     where = (deliveries.c.subscription_id == subscription.id, deliveries.c.number == number)
     row = connection.execute(sa.select(deliveries).where(*where).with_for_update()).first()
     if row is None:
@@ -230,11 +234,6 @@ def decide_dead(
         )
     connection.execute(
         sa.update(deliveries).where(*where).values(state=state.value, attempts=0, is_replay=True)
-    )
-    connection.execute(
-        sa.update(subscriptions)
-        .where(subscriptions.c.id == subscription.id)
-        .values(reload=subscriptions.c.reload + 1)
     )
     return _notification(connection.execute(sa.select(deliveries).where(*where)).one())
 
