@@ -1,6 +1,7 @@
 """Deployments on a real OpenStack: one stack each, changed by no more than what the wish changes."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -187,7 +188,8 @@ async def test_anti_affinity_is_kept_and_a_full_group_is_refused_in_novas_words(
     status = await settled(driver, "2")
     assert status.state is DeploymentState.FAILED, status
     assert status.resource == "web-A-2", status
-    assert "No valid host" in status.reason
+    # By the scheduler, or, if it sees the others late, by the hosts themselves.
+    assert re.search("No valid host|Exhausted all hosts|[Aa]nti-affinity", status.reason), status
     back = await ready(driver, wish(worker(0, **apart), worker(1, incarnation=1, **apart), revision="3"))
     hosts = {server_of(project, back, f"web-A-{number}").compute_host for number in (0, 1)}
     assert len(hosts) == 2

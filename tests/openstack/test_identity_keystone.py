@@ -145,9 +145,7 @@ def test_a_user_with_nothing_but_a_clouds_yaml_finds_the_service_in_the_catalogu
     root = site1.admin.connect()
     # A region of its own, so that tests beside this one find their own entries untouched.
     region = root.identity.create_region(id=project.name)
-    names = [one.name for one in root.identity.services(type="nfv-orchestration")]
-    register = ["identity", "register", "--cloud", "root", "--region", project.name]
-    register += ["--name", names[0] if names else "farsite"]
+    register = ["identity", "register", "--cloud", "root", "--region", project.name, "--name", project.name]
     unregister = ["identity", "unregister", *register[2:]]
     try:
         assert main([*register, "--url", f"{orchestrator.url}/v1.0"]) == 1
@@ -157,6 +155,9 @@ def test_a_user_with_nothing_but_a_clouds_yaml_finds_the_service_in_the_catalogu
         endpoints = list(root.identity.endpoints(region_id=project.name))
         assert sorted(one.interface for one in endpoints) == ["admin", "internal", "public"]
         assert {one.url for one in endpoints} == {orchestrator.url}
+        rival = [*register[:-1], f"rival-of-{project.name}", "--url", orchestrator.url]
+        assert main(rival) == 1, "clients would find the one or the other"
+        assert f'called "{project.name}" in region {project.name}' in capsys.readouterr().err
 
         user = project.connect()
         listed = user.session.get(

@@ -38,18 +38,9 @@ def region(site1: LabSite, served: Serving) -> Iterator[str]:
     clouds = {"OS_CLIENT_CONFIG_FILE": str(site1.clouds_yaml)}
     where = ("--cloud", f"{site1.name}-admin", "--region", name, "--name", name)
     try:
-        if list(identity.services(type="nfv-orchestration")):
-            # Somebody else's entry, which may go at any time; ours must not hang on it.
-            service = identity.create_service(type="nfv-orchestration", name=name)
-            identity.create_endpoint(
-                service_id=service.id, interface="public", url=served.url, region_id=name
-            )
-            yield name
-            identity.delete_service(service)
-        else:
-            farsite("identity", "register", "--url", served.url, *where, environment=clouds)
-            yield name
-            farsite("identity", "unregister", *where, environment=clouds)
+        farsite("identity", "register", "--url", served.url, *where, environment=clouds)
+        yield name
+        farsite("identity", "unregister", *where, environment=clouds)
     finally:
         identity.delete_region(name)
 

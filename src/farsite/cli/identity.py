@@ -123,17 +123,18 @@ class Catalogue:
         """The service of our type and name.
 
         Raises:
-            Conflict: another one of that type is there, and clients take the first that they find.
+            Conflict: another one of that type is in this region, and clients take the first that they find.
         """
         found = list(self.identity.services(type=TYPE))
-        others = [one for one in found if one.name != name]
-        if others:
+        # A client asks for one region: what others have in theirs is in nobody's way.
+        rivals = (one for one in found if one.name != name and self.endpoints(one))
+        if rival := next(rivals, None):
             raise Conflict(
-                f'The catalogue has a {TYPE} service called "{others[0].name}", and clients take whichever '
-                f"they find first. Remove that one (openstack service delete {others[0].id}), or use its "
-                f"name (--name)."
+                f'The catalogue has a {TYPE} service called "{rival.name}" in region {self.region}, and '
+                f"clients take whichever they find first. Remove that one (openstack service delete "
+                f"{rival.id}), or use its name (--name)."
             )
-        return found[0] if found else None
+        return next((one for one in found if one.name == name), None)
 
     def endpoints(self, service: "Service") -> "list[Endpoint]":
         """The service's endpoints in this region."""
