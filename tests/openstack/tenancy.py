@@ -77,9 +77,11 @@ class Project:
                 continue
             try:
                 access = self._root.compute.get_flavor_access(flavour)
-            except exceptions.NotFoundException:
-                # Somebody else's, removed since the list was made.
-                continue
+            except exceptions.HttpException as error:
+                # Somebody else's, removed since the list was made; Nova may call that an error of its own.
+                if error.status_code == 404 or "FlavorNotFound" in str(error):
+                    continue
+                raise
             if any(entry["tenant_id"] == self.project_id for entry in access):
                 mine.add(flavour.id)
         return mine
