@@ -1,5 +1,6 @@
 """The first boot of a VDU: what it finds, and an appliance that is managed over SSH from then on."""
 
+import json
 import os
 import shutil
 import signal
@@ -125,6 +126,29 @@ async def test_boot_data_is_for_the_vdu_alone(north: Lab) -> None:
             assert any(stat.S_IMODE(one.stat().st_mode) == 0o700 for one in within), path
     assert {"user-data", "meta-data"} <= holding
     assert not [name for name in holding if name.endswith((".log", ".jsonl"))]
+
+
+async def test_the_files_of_a_program_stay_in_its_vdus_directory_wherever_its_links_lead(north: Lab) -> None:
+    """The agent writes them with its own powers, so a link laid by a function would be a way out."""
+    outside = north.run_dir / "outside"
+    outside.mkdir()
+    profile = {"command": ["/bin/sh", "-c", "$script"], "files": {"conf/sub/app.conf": "port $port\n"}}
+    (north.run_dir / "profiles").mkdir()
+    (north.run_dir / "profiles" / "own.json").write_text(json.dumps(profile))
+    script = f"cat conf/sub/app.conf; mv conf old; ln -s {outside} conf; echo moved; exec sleep 1000"
+    wanted = vnfc("one", "host:own", port="7", script=script)
+    await north.ready("north", deployment("one", wanted))
+
+    async def has_moved() -> str:
+        told = await log_of(north, "one")
+        return told if "moved" in told else ""
+
+    assert str(await until(has_moved, "it lays its link")).splitlines() == ["port 7", "moved"]
+    await north.ready("north", deployment("one", replace(wanted, is_stopped=True)))
+    await north.sites["north"].deploy(deployment("one", wanted))
+    status = await north.settled("north", "one", DeploymentState.FAILED)
+    assert "in place of its folder conf," in status.reason
+    assert list(outside.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="this is about sites without root")

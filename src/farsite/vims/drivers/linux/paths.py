@@ -6,6 +6,7 @@
 A unix socket address holds 107 bytes; a longer path is reached through a descriptor of its directory.
 """
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -49,19 +50,30 @@ def make_private(directory: Path) -> Path:
     return directory
 
 
-def write_private(path: Path, text: str, *, owner: int = 0) -> None:
-    """Write a file that only its owner may read, whole or not at all. `owner`: a user and group id; 0: ours.
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only we may read, whole or not at all."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        write_private_in(folder, path.name, text)
+    finally:
+        os.close(folder)
+
+
+def write_private_in(folder: int, name: str, text: str, *, owner: int = 0) -> None:
+    """Write a file that only its owner may read, whole or not at all, into a folder by its descriptor.
+    `owner`: a user and group id; 0: ours.
 
     What lies there is replaced, and no link is followed: a function may have laid one.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
+    partial = f".{name}.partial"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(partial, dir_fd=folder)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(partial, flags, 0o600), "w") as file:
+    with os.fdopen(os.open(partial, flags, 0o600, dir_fd=folder), "w") as file:
         if owner:
             os.fchown(file.fileno(), owner, owner)
         file.write(text)
-    partial.replace(path)
+    os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 @contextmanager
