@@ -90,7 +90,7 @@ class Farsite:
             remedy="end the subscription and make it anew",
         )
         self.vnf_keys = KeyDirectory(
-            settings.data_dir / "keys" / "vnfs", owner="VNF instance", remedy="farsite vnf secret set"
+            settings.data_dir / "keys" / "vnfs", owner="VNF instance", remedy="farsite vnf config secret set"
         )
         adapters = Adapters(settings.adapter_dirs)
         self.catalogue = Catalogue(settings, self.database, self.clock, adapters)

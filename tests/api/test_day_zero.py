@@ -103,6 +103,27 @@ def test_what_a_vnfc_is_known_by_is_shown_and_stays_when_it_is_healed(service: S
     assert service.native("GET", f"/vnfs/{vnf}/vnfcs/{names[0]}/identity").json() == first
 
 
+def test_the_keys_of_functions_that_end_with_their_service_end_too(service: Service) -> None:
+    """A key that is of nobody any more is one that nobody watches over."""
+
+    def done(way: str, **want: object) -> None:
+        ended = service.ended(service.native("POST", f"/ns/keyed/{way}", json=want).json()["id"])
+        assert ended["state"] == "COMPLETED", ended["error"]
+
+    def keys() -> set[str]:
+        return {path.name for path in (service.farsite.settings.data_dir / "keys" / "vnfs").iterdir()}
+
+    service.native("POST", "/ns", json={"nsd": "chain-demo", "name": "keyed"}).raise_for_status()
+    service.register("other-place")
+    done("instantiate")
+    members = {str(one["vnf_id"]) for one in service.native("GET", "/ns/keyed").json()["vnfs"]}
+    for member in members:
+        service.native("PUT", f"/vnfs/{member}/secrets/admin", json={"value": PASSWORD}).raise_for_status()
+    assert members <= keys()
+    done("terminate")
+    assert not members & keys()
+
+
 def test_a_vnfc_that_was_given_keys_needs_neither_pins_nor_passwords(service: Service) -> None:
     """One that was given none is refused, with both ways out."""
     given = created(service, "#!/bin/sh\necho ${{ ssh.host_key }} ${{ ssh.login_public }}")

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from farsite.lifecycle import requests
 from farsite.lifecycle.world import Op, World
 from farsite.model.errors import VnfFault
-from farsite.model.ids import OperationId, VnfInstanceId, derived_id
+from farsite.model.ids import NsInstanceId, OperationId, VnfInstanceId, derived_id
 from farsite.model.ns import NsVnf
 from farsite.model.operation import Control, Operation, OperationState
 from farsite.model.vnf import InstantiationState
-from farsite.store import instances, operations, turns
+from farsite.store import instances, managements, operations, turns
 from farsite.store.database import Connection
 from farsite.workflow.saga import Cancelled, Saga
 
@@ -130,7 +130,8 @@ def try_again(
 
 
 async def remove_all(op: Op, terminate: Saga[World], parameters: Parameters) -> None:
-    """Bring every member to NOT_INSTANTIATED, whatever state it and its operations are in.
+    """Bring every member to NOT_INSTANTIATED, whatever state it and its operations are in, and forget its
+    secrets.
 
     Running operations are waited for, resting ones rolled back (a resting termination is retried), each
     once; what waits in line is cancelled, and members of which anything stands are terminated.
@@ -144,11 +145,23 @@ async def remove_all(op: Op, terminate: Saga[World], parameters: Parameters) -> 
         left, asked = await op.world.database.run(_push_out, op, terminate, parameters, pushed)
         pushed |= asked
         if not left:
-            return
+            break
         op.world.nudge()
         op.waits_for(f"{left} functions are still there.")
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 1.3, _LAST_PAUSE_S)
+    # Here and not where the records go: a key file may be deleted once nothing that it encrypts is there any
+    # more, and a transaction that fails would bring that back.
+    for vnf_id in await op.world.database.run(_forget_secrets, NsInstanceId(op.operation.instance_id)):
+        op.world.devices.keys.forget(vnf_id)
+
+
+def _forget_secrets(connection: Connection, ns_id: NsInstanceId) -> list[VnfInstanceId]:
+    """Delete the encrypted secrets of every member; whose keys are needed no more."""
+    members = [vnf.id for vnf in instances.vnfs_of_ns(connection, ns_id)]
+    for vnf_id in members:
+        managements.forget_secrets(connection, vnf_id)
+    return members
 
 
 def _push_out(

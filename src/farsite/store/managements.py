@@ -80,6 +80,12 @@ def save_secrets(
     put(connection, vnf_secrets, [{"vnf_id": vnf_id, "project_id": project_id, "secret": secret}])
 
 
+def forget_secrets(connection: sa.Connection, vnf_id: VnfInstanceId) -> None:
+    """Forget a VNF's secrets; absent is success."""
+    hold(connection, f"secrets of {vnf_id}")
+    connection.execute(sa.delete(vnf_secrets).where(vnf_secrets.c.vnf_id == vnf_id))
+
+
 # -- versions
 
 
