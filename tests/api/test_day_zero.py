@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from farsite.lifecycle import deploying
 from farsite.model.deployment import Deployment
+from farsite.model.ids import VnfcId, VnfInstanceId
 from farsite.store import instances
 from farsite.vims.drivers.simulated.driver import SimulatedDriver
 from package_variants import booting_with
@@ -183,6 +185,27 @@ def test_who_is_made_anew_on_another_network_boots_with_its_addresses(service: S
     (vnfc,) = recorded.deployment.vnfcs
     assert str(vnfc.configuration["me"]).startswith("198.51.100.")
     assert str(vnfc.configuration["me"]) in vnfc.user_data
+
+
+def test_who_is_made_anew_in_another_zone_boots_with_that_zone(service: Service) -> None:
+    """It reports its place to others, or takes its peers by it."""
+    vnf = created(
+        service, '{"port": 80, "zone": "${{ vnfc.zone }}"}', kvp_data={"data": {"in": "${{ vnfc.zone }}"}}
+    )
+    service.register("two-zones", capacity={"zones": ["east", "west"]})
+    instantiated(service, vnf, vim="two-zones", zone="east")
+    (vnfc,) = service.native("GET", f"/vnfs/{vnf}").json()["vnfcs"]
+    path = f"/vnfs/{vnf}/vnfcs/{vnfc['id']}/management/configuration"
+    assert service.native("GET", path).json()["zone"] == "east"
+    # What healing records when the zone is lost that a VNFC of a group that is spread over zones stood in.
+    elsewhere = {VnfcId(vnfc["id"]): ("west", "")}
+    with service.farsite.database.transaction() as connection:
+        deploying.renew(
+            connection, VnfInstanceId(vnf), frozenset(elsewhere), revision="moved", places=elsewhere
+        )
+    healed = service.native("POST", f"/vnfs/{vnf}/heal", json={"vnfc_ids": [vnfc["id"]]})
+    assert service.ended(healed.json()["id"])["state"] == "COMPLETED"
+    assert service.native("GET", path).json()["zone"] == "west"
 
 
 def test_what_a_request_configures_is_no_template(service: Service) -> None:

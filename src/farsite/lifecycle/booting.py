@@ -1,8 +1,8 @@
 """Day 0: what a VNFC boots with.
 
 Its boot data is filled in with names, addresses and values when it is placed, and that is recorded as its
-initial state. Secrets and keys are put in each time when the VIM is asked for it, and are recorded nowhere
-but, encrypted, among the secrets of the VNF.
+initial state. Its zone, which healing may change, is put in each time when the VIM is asked for it, and so
+are secrets and keys, which are recorded nowhere but, encrypted, among the secrets of the VNF.
 """
 
 import json
@@ -37,7 +37,8 @@ def placed(
     vim_id: VimId,
     region: str,
 ) -> tuple[WantedVnfc, ...]:
-    """The VNFCs with all of their boot data filled in but secrets, for which keys are made where they ask.
+    """The VNFCs with all of their boot data filled in but zones and secrets, for which keys are made where
+    they ask.
 
     Raises:
         Invalid: something that the boot data names is not there; says what, and how to give it.
@@ -75,7 +76,8 @@ def moved(
 
 
 async def for_the_vim(world: World, wanted: Deployment) -> Deployment:
-    """The deployment as a driver gets it, with secrets and keys in its boot data. Nothing of it is recorded.
+    """The deployment as a driver gets it, with zones, secrets and keys in its boot data. Nothing of it is
+    recorded.
 
     Raises:
         Conflict: a secret was taken away since the VNFC was placed.
@@ -86,6 +88,8 @@ async def for_the_vim(world: World, wanted: Deployment) -> Deployment:
 
     def with_secrets(vnfc: WantedVnfc) -> WantedVnfc:
         def value_of(part: Part) -> str:
+            if part.name == boot_template.ZONE:
+                return vnfc.zone
             value = (
                 kept.get(part.rest)
                 if part.root == "secret"
@@ -136,7 +140,6 @@ class _Placed:
             "vnfc.id": vnfc.id,
             "vnfc.vdu": vnfc.vdu,
             "vnfc.index": str(binding.position_of(vnfc.id)),
-            "vnfc.zone": vnfc.zone,
             "vim.name": vim.name,
             "vim.site": vim.site,
             "vim.region": region,
@@ -144,8 +147,8 @@ class _Placed:
         }
 
     def value_of(self, part: Part) -> str | None:
-        """None: it is a secret."""
-        if part.is_secret:
+        """None: it is filled in for the VIM."""
+        if part.is_late:
             return None
         match part.root:
             case "data":

@@ -6,7 +6,8 @@ nothing in a shell, in YAML or in cloud-init's own templates, so a text without 
 A part that is to stay is written `$${{`.
 
 They are filled in twice: with what is decided when the VNFC is placed, which is recorded as its initial
-state, and with secrets when it is handed to the VIM, which are recorded nowhere.
+state, and when it is handed to the VIM with secrets, which are recorded nowhere, and with its zone, which may
+be another one when it is made anew.
 """
 
 import base64
@@ -42,6 +43,7 @@ _PLACED = {
     "farsite": ("url",),
 }
 _PORT = ("mac", "address", "prefix_length", "addresses")
+ZONE = "vnfc.zone"
 CREDENTIAL = "vnf.credential"
 """The token with which a VNF asks us for its own scaling and repair."""
 _SECRET = {"ssh": ("host_key", "host_key_public", "login_public"), "tls": ("key", "certificate")}
@@ -65,8 +67,13 @@ class Part:
 
     @property
     def is_secret(self) -> bool:
-        """Whether it is filled in only for the VIM."""
+        """Whether nobody but the VIM may see it."""
         return self.root in ("secret", *_SECRET) or self.name == CREDENTIAL
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it is filled in only for the VIM."""
+        return self.is_secret or self.name == ZONE
 
 
 def parts(text: str) -> tuple[Part, ...]:
@@ -96,7 +103,7 @@ def parts(text: str) -> tuple[Part, ...]:
 
 
 def has_secrets(text: str) -> bool:
-    """Whether anything of the text is filled in only for the VIM."""
+    """Whether anything of the text is a secret."""
     return any(part.is_secret for part in parts(text))
 
 
