@@ -161,6 +161,20 @@ async def test_a_site_without_root_refuses_an_appliance(north: Lab) -> None:
         await north.sites["north"].deploy(deployment("one", appliance("one", "#!/bin/sh\n")))
 
 
+async def test_what_a_program_lays_down_in_its_directory_is_no_device_and_lends_nobody_power(
+    north: Lab,
+) -> None:
+    """It is the one place of the host's disks that a program may write to."""
+    script = "while read _ at _ how _; do test $at = $FARSITE_DIRECTORY && echo $how; done </proc/mounts"
+    await north.ready("north", deployment("one", shell("one", script=f"{script}; exec sleep 1000")))
+
+    async def has_told() -> str:
+        return (await log_of(north, "one")).strip()
+
+    options = str(await until(has_told, "it tells how its directory is mounted")).split(",")
+    assert {"rw", "nosuid", "nodev"} <= set(options)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="without root a program has the powers of an ordinary user")
 async def test_a_program_of_the_host_has_no_power_over_the_host(north_in_the_open: Lab) -> None:
     """Whoever breaks into a load balancer shall have broken into nothing else: neither into the kernel's

@@ -206,7 +206,7 @@ def _mount(launch: Launch) -> None:
     hidden = namespaces.MS_NOSUID | namespaces.MS_NODEV | namespaces.MS_NOEXEC
     if launch.is_confined:
         directory = os.open(launch.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        namespaces.set_read_only("/", is_read_only=True, is_recursive=True)
+        namespaces.change_mount("/", wanted=namespaces.MOUNT_ATTR_RDONLY, is_recursive=True)
         own = {"/tmp": "mode=1777,size=64m", "/run": "mode=1777,size=64m"}  # noqa: S108  (mount points)
         if launch.first_user:
             # Its users could not enter the home of the host's root.
@@ -217,7 +217,11 @@ def _mount(launch: Launch) -> None:
         seen = launch.mounted_at or launch.directory
         os.makedirs(seen, exist_ok=True)  # noqa: PTH103  (it may have been under /tmp)
         namespaces.mount(f"/proc/self/fd/{directory}", seen, "", namespaces.MS_BIND)
-        namespaces.set_read_only(seen, is_read_only=False, is_recursive=False)
+        namespaces.change_mount(
+            seen,
+            wanted=namespaces.MOUNT_ATTR_NOSUID | namespaces.MOUNT_ATTR_NODEV,
+            unwanted=namespaces.MOUNT_ATTR_RDONLY,
+        )
         os.close(directory)
     # Containers that mask parts of /proc refuse a new one; then it shows the site's processes.
     with contextlib.suppress(OSError):

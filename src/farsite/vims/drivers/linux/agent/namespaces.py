@@ -24,7 +24,7 @@ USERS = 1 << 16
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
-_MOUNT_ATTR_RDONLY = 1
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
 _AT_RECURSIVE = 0x8000
 _SYS_MOUNT_SETATTR = 442
 _PR_SET_NAME, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 15, 24, 36, 38
@@ -67,20 +67,16 @@ class _MountAttributes(ctypes.Structure):
     )
 
 
-def set_read_only(path: str, *, is_read_only: bool, is_recursive: bool) -> None:
-    """Make a mount read-only or writable again (mount_setattr, Linux 5.12)."""
-    wanted = _MountAttributes()
-    if is_read_only:
-        wanted.set = _MOUNT_ATTR_RDONLY
-    else:
-        wanted.clear = _MOUNT_ATTR_RDONLY
+def change_mount(path: str, *, wanted: int = 0, unwanted: int = 0, is_recursive: bool = False) -> None:
+    """Give a mount attributes (`MOUNT_ATTR_x`) and take others from it (mount_setattr, Linux 5.12)."""
+    changes = _MountAttributes(set=wanted, clear=unwanted)
     result = _libc.syscall(
         _SYS_MOUNT_SETATTR,
         ctypes.c_int(-100),
         path.encode(),
         ctypes.c_uint(_AT_RECURSIVE if is_recursive else 0),
-        ctypes.byref(wanted),
-        ctypes.c_size_t(ctypes.sizeof(wanted)),
+        ctypes.byref(changes),
+        ctypes.c_size_t(ctypes.sizeof(changes)),
     )
     _check(result, f"mount_setattr {path}")
 
