@@ -1,6 +1,7 @@
 """Death of every process of a site, alone and together, under real traffic."""
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from linux_lab import (
@@ -173,6 +175,33 @@ async def test_orphans_are_swept(north: Lab) -> None:
     await until(is_gone, "the orphan is gone")
     kinds = inside(await north.agent_pid("north"), "print(*(link.name for link in links.Links().all()))")
     assert set(kinds.split()) == {"lo", "wan0"}
+
+
+async def test_what_a_function_contains_within_itself_is_nobodys_orphan(north: Lab) -> None:
+    """A vendor's machine may run containers of its own. They carry our label, and end with their VDU."""
+    script = "unshare --user --pid --fork sleep 86397 & wait"
+    await north.ready("north", deployment("one", shell("a", script=script)))
+
+    def contained() -> list[int]:
+        found: list[int] = []
+        for one in north.processes():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{one}/cmdline").read_bytes() == b"sleep\x0086397\x00":
+                    found.append(one)
+        return found
+
+    async def is_contained() -> list[int]:
+        return contained()
+
+    (within,) = await until(is_contained, "it contains something")
+    status = Path(f"/proc/{within}/status").read_text()
+    assert next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[-1] == "1"
+    await north.kill_agent("north")
+    await north.ready("north", deployment("one", shell("a", script=script)))
+    await north.sites["north"].find("")
+    assert contained() == [within]
+    await north.sites["north"].undeploy("one")
+    assert contained() == []
 
 
 async def test_torn_records_do_not_keep_an_agent_from_starting(north: Lab) -> None:

@@ -659,7 +659,7 @@ class Vdus:
         known = {vdu.pid for vdu in self if vdu.pid}
         # A VDU between fork and execution has no label yet, so none of ours can be caught by mistake.
         for pid in labelled(self._label):
-            if pid not in known and _leads_namespace(pid):
+            if pid not in known and _leads_vdu(pid):
                 daemon.kill(pid)
                 swept.append(f"process {pid}")
         devices = {name for vdu in self for name in vdu.devices.values()}
@@ -759,11 +759,20 @@ def labelled(label: str) -> list[int]:
     return found
 
 
-def _leads_namespace(pid: int) -> bool:
-    """Whether a process is the first of its process namespace; the others end with it."""
+def _leads_vdu(pid: int) -> bool:
+    """Whether a process is the first of a process namespace right below ours, as a VDU's first is; its others
+    end with it. Further below are namespaces that a function makes within its own, and inherit our label."""
+    ours, its = _ids_of(os.getpid()), _ids_of(pid)
+    return len(its) == len(ours) + 1 and its[-1] == "1"
+
+
+def _ids_of(pid: int) -> list[str]:
+    """A process's ids in the process namespaces that it is in, the outermost first; of an absent one none."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
-        return False
-    line = next((each for each in status.splitlines() if each.startswith("NSpid:")), "")
-    return line.split()[-1:] == ["1"]
+        return []
+    for line in status.splitlines():
+        if line.startswith("NSpid:"):
+            return line.split()[1:]
+    return []
