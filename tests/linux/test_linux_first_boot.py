@@ -19,7 +19,8 @@ from boot_keys import Keys
 from farsite.model.deployment import DeploymentState, NetworkSpec, Port, WantedVnfc
 from farsite.model.errors import VimFault
 from farsite.model.ids import VnfcId
-from farsite.vims.drivers.linux.agent import daemon
+from farsite.vims.drivers.linux.agent import daemon, users
+from farsite.vims.drivers.linux.agent.vdus import Vdu
 from farsite.vnfs.transports.ssh import SshAccess, SshShell
 
 pytestmark = pytest.mark.linux
@@ -78,6 +79,19 @@ async def done(opened: SshShell, command: str) -> str:
     ran = await opened.run(command)
     assert ran.status == 0, ran
     return ran.output.strip()
+
+
+def alike(count: int) -> list[str]:
+    """Names of VNFCs whose keys lead to the same first ids."""
+    found: dict[int, list[str]] = {}
+    for number in range(1_000_000):
+        name = f"vnfc-{number}"
+        key = Vdu(vnfc=vnfc(name, "host:shell"), deployment="", vnf_id="").key
+        there = found.setdefault(int(key, 16) % len(users._FIRST), [])  # pyright: ignore[reportPrivateUsage]
+        there.append(name)
+        if len(there) == count:
+            return there
+    raise AssertionError("no names found")
 
 
 async def log_of(lab: Lab, name: str) -> str:
@@ -202,6 +216,37 @@ async def test_a_program_of_the_host_has_no_power_over_the_host(north_in_the_ope
         return told if "done" in told else ""
 
     assert str(await until(is_done, "it has tried")).split() == ["nothing", "done"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root is needed for VDUs with users of their own")
+async def test_no_two_vdus_of_a_host_have_the_same_users(sites: Lab) -> None:
+    """Else one that broke out of its directory would be in the other's. Names are chosen that would begin the
+    search at the same ids, on sites whose agents know nothing of each other."""
+    names = alike(3)
+    places = dict(zip(names, ("north", "south", "north"), strict=True))
+
+    async def users_of(name: str) -> int:
+        pid = await sites.pid(places[name], name)
+        return int(Path(f"/proc/{pid}/uid_map").read_text().split()[1])
+
+    for name, site in places.items():
+        await sites.ready(site, deployment(name, shell(name)))
+    first, second, third = found = [await users_of(name) for name in names]
+    assert len(set(found)) == 3
+    # Its own are kept for one that is stopped, and stay its own when those before it are free again.
+    stopped = replace(shell(names[1]), is_stopped=True)
+    await sites.ready("south", deployment(names[1], stopped))
+    await sites.sites["north"].undeploy(names[0])
+    await sites.kill_agent("south")
+    await sites.ready("south", deployment(names[1], stopped))
+    await sites.ready("north", deployment(names[0], shell(names[0], incarnation=0)))
+    await sites.ready("south", deployment(names[1], shell(names[1])))
+    assert [await users_of(name) for name in names] == [first, second, third]
+    held = {link.name for link in users._CLAIMS.iterdir()}  # pyright: ignore[reportPrivateUsage]
+    assert {str(one) for one in found} <= held
+    remove(sites.run_dir)
+    left = {link.name for link in users._CLAIMS.iterdir()}  # pyright: ignore[reportPrivateUsage]
+    assert not {str(one) for one in found} & left
 
 
 class TestAppliance:

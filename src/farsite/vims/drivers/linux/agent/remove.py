@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import cast
 
-from farsite.vims.drivers.linux.agent import daemon, holder, limits
+from farsite.vims.drivers.linux.agent import daemon, holder, limits, users
 from farsite.vims.drivers.linux.agent.vdus import labelled
 
 _WITHIN_S = 10.0
@@ -59,6 +59,7 @@ def remove_site(site: Path) -> list[str]:
         limits.forget(f"farsite-{record.stem}")
     _await_launcher(site)
     shutil.rmtree(site, ignore_errors=True)
+    users.release(site)
     return ended
 
 

@@ -1,22 +1,92 @@
-"""Users for VDUs: 65536 ids of the host that nobody else has, so that their root is nobody on the host.
+"""Users for VDUs: 65536 ids of the host that no other VDU has, so that their root is nobody on the host.
 
-The ids are those that hosts give to what they contain (systemd-nspawn chooses from the same), chosen by the
-VDU's key. Should two VDUs get the same ones, either is still a stranger to the host, and sees nothing of the
-other's directory.
+The ids are those that hosts give to what they contain (systemd-nspawn chooses from the same). A VDU's are
+claimed by a link in a directory of the host, which the agents of all sites and run directories share: it is
+named after the first id, leads to the VDU's own directory, and is void when that is gone. Where the search
+begins follows from the VDU's key. Which ids a VDU has, the owner of its directory tells, whatever becomes of
+the claims; the VDU can change it within these ids alone.
 """
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 from farsite.model.errors import VimFault
 from farsite.vims.drivers.linux.agent import namespaces
 
 _FIRST = range(0x8_0000, 0x7000_0000, namespaces.USERS)
+_CLAIMS = Path("/run/farsite/users")
 
 
-def first_of(key: str) -> int:
-    """The host's user and group id of a VDU's root; `key` is hexadecimal."""
-    return _FIRST[int(key, 16) % len(_FIRST)]
+def claim(key: str, directory: Path) -> int:
+    """The host's user and group id of the root of the VDU whose directory this is: the one that it has, else
+    one that nobody has. `key` is hexadecimal.
+
+    Raises:
+        VimFault: all are taken, or the one that it has is another's.
+        OSError: the host's claims cannot be read or written.
+    """
+    with _claims():
+        had = _first_of(directory)
+        start = int(key, 16)
+        for first in (had,) if had else (_FIRST[(start + n) % len(_FIRST)] for n in range(len(_FIRST))):
+            holder = _holder(first)
+            if holder is None or holder == directory:
+                _hold(first, directory)
+                return first
+    raise VimFault(
+        f"Users {had} of the host are another VDU's." if had else "The host has no users left to give."
+    )
+
+
+def has_own(directory: Path) -> bool:
+    """Whether the VDU whose directory this is has users of its own."""
+    return directory.is_dir() and bool(_first_of(directory))
+
+
+def release(directory: Path) -> None:
+    """Give back the users of the VDU whose directory this is, or of all whose directories lie below it."""
+    if not os.access(_CLAIMS, os.W_OK):
+        return
+    with _claims():
+        for link in _CLAIMS.iterdir():
+            if link.readlink().is_relative_to(directory):
+                link.unlink()
+
+
+@contextlib.contextmanager
+def _claims() -> Generator[None]:
+    _CLAIMS.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = os.open(_CLAIMS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _holder(first: int) -> Path | None:
+    """The directory that users are claimed for; None: nobody has them."""
+    try:
+        directory = (_CLAIMS / str(first)).readlink()
+    except FileNotFoundError:
+        return None
+    return directory if directory.is_dir() else None
+
+
+def _hold(first: int, directory: Path) -> None:
+    link = _CLAIMS / str(first)
+    link.unlink(missing_ok=True)
+    link.symlink_to(directory)
+
+
+def _first_of(directory: Path) -> int:
+    """The first of the ids that the directory belongs to one of; 0: it belongs to none of a VDU's."""
+    owner = directory.stat().st_uid
+    first = owner - owner % namespaces.USERS
+    return first if first in _FIRST else 0
 
 
 def give(pid: int, first: int) -> None:

@@ -374,8 +374,10 @@ class Vdus:
         The users of one that is started again are those that its network belongs to.
         """
         if network is not None:
-            return users.first_of(vdu.key) if users.own_network(network) else 0
-        return users.first_of(vdu.key) if program.is_confined and self._has_users else 0
+            has_own = users.own_network(network)
+        else:
+            has_own = program.is_confined and self._has_users
+        return users.claim(vdu.key, paths.make_private(self._work / vdu.key)) if has_own else 0
 
     def _prepare(self, vdu: Vdu, program: images.Program, *, owner: int) -> Path:
         directory = self._work / vdu.key
@@ -598,6 +600,8 @@ class Vdus:
                 path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
         with contextlib.suppress(OSError):
             directory.rmdir()
+        if self._has_users:
+            users.release(directory)
 
     def _keep(self, vdu: Vdu) -> None:
         self._found[vdu.vnfc.id] = vdu
@@ -620,6 +624,7 @@ class Vdus:
             if vdu.state in (VduState.RUNNING, VduState.STOPPED) and self._is_alive(vdu):
                 self._found[vdu.vnfc.id] = vdu
                 self._watch(vdu, lifeline=_open_lifeline(vdu.pid))
+                self._claim_again(vdu)
                 continue
             if vdu.state is VduState.STARTING:
                 self._end_process(vdu)
@@ -636,6 +641,13 @@ class Vdus:
                 self._clean(vdu)
                 lost.append(self._found[vdu.vnfc.id])
         return lost
+
+    def _claim_again(self, vdu: Vdu) -> None:
+        """Keep a VDU's users from others, though the host's claims were lost or an older agent made none."""
+        directory = self._work / vdu.key
+        if self._has_users and users.has_own(directory):
+            with contextlib.suppress(OSError, VimFault):
+                users.claim(vdu.key, directory)
 
     def _is_alive(self, vdu: Vdu) -> bool:
         if not vdu.started or daemon.start_time(vdu.pid) != vdu.started:
