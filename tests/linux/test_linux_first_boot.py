@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from socket import socket
 
@@ -16,10 +17,12 @@ import pytest
 from linux_lab import Lab, deployment, remove, shell, until, vnfc
 
 from boot_keys import Keys
+from farsite.cli.vnf_config import keys_told_on
 from farsite.model.deployment import DeploymentState, NetworkSpec, Port, WantedVnfc
-from farsite.model.errors import VimFault
+from farsite.model.errors import Invalid, VimFault
 from farsite.model.ids import VnfcId
-from farsite.vims.drivers.linux.agent import daemon, users
+from farsite.vims.driver import CONSOLE_MOST
+from farsite.vims.drivers.linux.agent import daemon, logs, users
 from farsite.vims.drivers.linux.agent.vdus import Vdu
 from farsite.vnfs.transports.ssh import SshAccess, SshShell
 
@@ -163,6 +166,35 @@ async def test_the_files_of_a_program_stay_in_its_vdus_directory_wherever_its_li
     status = await north.settled("north", "one", DeploymentState.FAILED)
     assert "in place of its folder conf," in status.reason
     assert list(outside.iterdir()) == []
+
+
+async def test_a_chatty_function_fills_no_disk_and_hides_no_host_key(north: Lab) -> None:
+    """Its log begins anew over and over, and the console shows the newest lines and the key that was told at
+    the boot. Were that gone, one that a stranger smuggled in later would be pinned without a doubt."""
+    key, forged = (f"ssh-ed25519 {letter * 68}" for letter in "AB")
+    script = (
+        f"echo '{BEGIN}'; echo '{key} one'; echo '{END}'; "
+        "for n in 1 2 3; do yes 'a line' | head -c 3000000; echo flood $n; "
+        "until [ -e go$n ]; do sleep 0.05; done; done; "
+        f"echo '{BEGIN}'; echo '{forged} one'; echo '{END}'; exec sleep 1000"
+    )
+    await north.ready("north", deployment("one", shell("one", script=script)))
+    log = Path((await north.compute("north", "one")).details["log"])
+    (directory,) = north.run_dir.glob("sites/*/work/*")
+
+    async def shows(words: str) -> str:
+        told = await north.sites["north"].console(VnfcId("one"))
+        return told if words in told and log.stat().st_size < logs.MOST_BYTES else ""
+
+    for number in (1, 2, 3):
+        told = str(await until(partial(shows, f"flood {number}"), "its log begins anew"))
+        assert len(told.encode()) <= CONSOLE_MOST
+        assert keys_told_on(told, "one") == [key]
+        assert sum(one.stat().st_size for one in log.parent.iterdir()) < 3 * logs.MOST_BYTES
+        (directory / f"go{number}").touch()
+    told = str(await until(partial(shows, forged), "it tells another key"))
+    with pytest.raises(Invalid, match="different host keys"):
+        keys_told_on(told, "one")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="this is about sites without root")

@@ -45,6 +45,7 @@ _UNDERLAY_DEVICE = "wan0"
 _UNDERLAY_MTU = 9000
 _DEFAULT_CAPACITY = {"vcpus": 64, "memory_mib": 65_536, "disk_gib": 1_000, "hosts": 1}
 _DIRECTORY_WATCH_S = 5.0
+_LOGS_WATCH_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +131,7 @@ class Site:
             self._converge_soon(name)
         self._keep(self._watch_holder())
         self._keep(self._watch_directory())
+        self._keep(self._watch_logs())
 
     def _keep(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -140,6 +142,11 @@ class Site:
         while self.setup.directory.exists():  # noqa: ASYNC110  (nobody tells us)
             await asyncio.sleep(_DIRECTORY_WATCH_S)
         await self._end_for_good()
+
+    async def _watch_logs(self) -> None:
+        while True:
+            await asyncio.sleep(_LOGS_WATCH_S)
+            await self._vdus.bound_logs()
 
     async def _watch_holder(self) -> None:
         """Have a holder that knows our namespace, so that it outlives us."""

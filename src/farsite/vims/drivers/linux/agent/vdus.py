@@ -24,14 +24,13 @@ from farsite.model.errors import VimFault
 from farsite.model.ids import VnfcId
 from farsite.vims.driver import CONSOLE_MOST
 from farsite.vims.drivers.linux import paths, wire
-from farsite.vims.drivers.linux.agent import daemon, first_boot, images, namespaces, rewiring, users
+from farsite.vims.drivers.linux.agent import daemon, first_boot, images, logs, namespaces, rewiring, users
 from farsite.vims.drivers.linux.agent.launcher import LIFELINE_DESCRIPTOR, READY_DESCRIPTOR, Launch, Launcher
 from farsite.vims.drivers.linux.agent.limits import Limits
 from farsite.vims.drivers.linux.agent.links import Links
 
 _KEPT_WITHIN_S = 5.0
 _AT_ONCE = 8
-_LOGS_KEPT = 200
 _KEEPER = images.Program(arguments=(shutil.which("sleep", path="/usr/bin:/bin") or "/bin/sleep", "infinity"))
 """What stands for a function that is stopped: it does nothing and has the namespaces."""
 _SEEN_AT = "/run/vdu"
@@ -111,7 +110,7 @@ class Vdus:
         VDU has died or begun to serve, before anything slow."""
         self._records = paths.make_private(directory / "vdus")
         self._work = paths.make_private(directory / "work")
-        self._logs = paths.make_private(directory / "logs")
+        self._logs = logs.Logs(directory / "logs")
         self._links = links
         self._launcher = launcher
         self._limits = limits
@@ -145,8 +144,11 @@ class Vdus:
 
     def log(self, vdu: Vdu) -> Path:
         """What the VDU wrote on standard output and error."""
-        readable = re.sub(r"[^A-Za-z0-9_.-]", "_", vdu.vnfc.id)[-60:]
-        return self._logs / f"{readable}-{vdu.key}.log"
+        return self._logs.path(vdu.vnfc.id, vdu.key)
+
+    async def bound_logs(self) -> None:
+        """Begin the logs anew that have become too long."""
+        await asyncio.to_thread(logs.bound, [self.log(vdu) for vdu in self])
 
     # -- launching ------------------------------------------------------------------------------------------
 
@@ -482,10 +484,7 @@ class Vdus:
     def _last_words(self, vdu: Vdu) -> str:
         if vdu.vnfc.holds_secrets:
             return "What it wrote may hold secrets of its boot data: see farsite vnf console."
-        try:
-            words = self.log(vdu).read_text(errors="replace")[-1500:].splitlines()[-4:]
-        except OSError:
-            words = []
+        words = logs.last_lines(self.log(vdu), 4)
         return f"Its last words: {' | '.join(words)}" if words else ""
 
     # -- watching -------------------------------------------------------------------------------------------
@@ -559,16 +558,8 @@ class Vdus:
             del self._found[vnfc_id]
             self._ended.pop(vnfc_id, None)
             (self._records / f"{vdu.key}.json").unlink(missing_ok=True)
-            self._prune_logs()
+            self._logs.prune({self.log(vdu) for vdu in self})
         self._leaving.discard(vnfc_id)
-
-    def _prune_logs(self) -> None:
-        """Keep the logs of those that stand, and of the dead the newest."""
-        standing = {self.log(vdu) for vdu in self}
-        dead = [path for path in self._logs.glob("*.log") if path not in standing]
-        if len(dead) > _LOGS_KEPT:
-            for path in sorted(dead, key=lambda each: each.stat().st_mtime)[:-_LOGS_KEPT]:
-                path.unlink(missing_ok=True)
 
     def end(self, vnfc_id: VnfcId) -> None:
         """SIGKILL a VDU's first process, and so all of it, without waiting."""
@@ -682,7 +673,7 @@ class Vdus:
         return swept
 
     def console(self, vnfc_id: str) -> str:
-        """The end of what a VNFC wrote, dead or alive.
+        """The end of what a VNFC wrote, dead or alive, and the host keys that it told before.
 
         Raises:
             VimFault: the VNFC is not there.
@@ -690,12 +681,7 @@ class Vdus:
         vdu = self.get(vnfc_id)
         if vdu is None:
             raise VimFault(f'VNFC "{vnfc_id}" is not on this site.', about={"vnfc_id": vnfc_id})
-        try:
-            with self.log(vdu).open("rb") as written:
-                written.seek(max(0, written.seek(0, os.SEEK_END) - CONSOLE_MOST))
-                return written.read().decode(errors="replace")
-        except FileNotFoundError:
-            return ""
+        return logs.console(self.log(vdu), CONSOLE_MOST)
 
     # -- reaching in ----------------------------------------------------------------------------------------
 
