@@ -23,7 +23,7 @@ from test_verbs_fail_and_go_on import delete
 from farsite.model.ids import new_id
 from farsite.settings import Settings
 from farsite.vims.drivers.linux.agent import trial
-from farsite.vims.drivers.linux.agent.vdus import labelled
+from farsite.vims.drivers.linux.agent.orphans import labelled
 
 pytestmark = [pytest.mark.linux, pytest.mark.slow]
 

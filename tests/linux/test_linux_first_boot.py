@@ -23,7 +23,7 @@ from farsite.model.errors import Invalid, VimFault
 from farsite.model.ids import VnfcId
 from farsite.vims.driver import CONSOLE_MOST
 from farsite.vims.drivers.linux.agent import daemon, logs, users
-from farsite.vims.drivers.linux.agent.vdus import Vdu
+from farsite.vims.drivers.linux.agent.vdu import Vdu
 from farsite.vnfs.transports.ssh import SshAccess, SshShell
 
 pytestmark = pytest.mark.linux

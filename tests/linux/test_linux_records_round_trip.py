@@ -23,7 +23,7 @@ from farsite.model.ids import VimId, VnfcId, VnfInstanceId
 from farsite.model.vim import Capabilities
 from farsite.vims.drivers.linux import paths, wire
 from farsite.vims.drivers.linux.agent.events import Journal
-from farsite.vims.drivers.linux.agent.vdus import interface_name, mac_of
+from farsite.vims.drivers.linux.agent.vdu import interface_name, mac_of
 
 text = st.text(max_size=12)
 json_values = st.recursive(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from farsite.model.deployment import Resource, ResourceKind
 from farsite.vims.drivers.linux.agent.datapath import PathState
-from farsite.vims.drivers.linux.agent.vdus import Vdu, VduState, interface_name, mac_of
+from farsite.vims.drivers.linux.agent.vdu import Vdu, VduState, interface_name, mac_of
 
 
 def describe_vdu(

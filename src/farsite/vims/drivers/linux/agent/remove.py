@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from farsite.vims.drivers.linux.agent import daemon, holder, limits, users
-from farsite.vims.drivers.linux.agent.vdus import labelled
+from farsite.vims.drivers.linux.agent.orphans import labelled
 
 _WITHIN_S = 10.0
 

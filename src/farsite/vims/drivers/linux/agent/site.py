@@ -39,7 +39,8 @@ from farsite.vims.drivers.linux.agent.inventory import describe_vdu
 from farsite.vims.drivers.linux.agent.launcher import Launcher
 from farsite.vims.drivers.linux.agent.netlink import messages
 from farsite.vims.drivers.linux.agent.networks import SiteNetworks
-from farsite.vims.drivers.linux.agent.vdus import Vdu, Vdus, VduState, interface_name
+from farsite.vims.drivers.linux.agent.vdu import Vdu, VduState, interface_name
+from farsite.vims.drivers.linux.agent.vdus import Vdus
 
 _UNDERLAY_DEVICE = "wan0"
 _UNDERLAY_MTU = 9000
