@@ -44,16 +44,16 @@ async def _zones(site: Site, _: Params) -> object:
 
 
 async def _deploy(site: Site, params: Params) -> object:
-    site.deploy(wire.from_document(Deployment, params["deployment"]))
+    site.deployments.deploy(wire.from_document(Deployment, params["deployment"]))
     return None
 
 
 async def _watch(site: Site, params: Params) -> object:
-    return [wire.to_document(site.status(name)) for name in cast(list[str], params["names"])]
+    return [wire.to_document(site.deployments.status(name)) for name in cast(list[str], params["names"])]
 
 
 async def _undeploy(site: Site, params: Params) -> object:
-    await site.undeploy(str(params["name"]))
+    await site.deployments.undeploy(str(params["name"]))
     return None
 
 
