@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, replace
 
-from farsite.lifecycle.world import Op, World
+from farsite.lifecycle.world import Op, World, room_for_change
 from farsite.model.configuration import Configuration
 from farsite.model.errors import Conflict, Invalid, Unknown, VnfFault
 from farsite.model.management import ConfigurationVersion, VersionState
@@ -229,7 +229,7 @@ CONFIGURE_VNF: Saga[World] = Saga(
     rolls_back_by_itself=True,
     steps=(
         step("Number the configuration", decide, undo=forget),
-        step("Compare with what runs", plan),
+        step("Compare with what runs", plan, room=room_for_change),
         step("Apply, unconfirmed", apply, undo=take_back),
         step("See that the function is well", prove),
         step("Keep the change", confirm),

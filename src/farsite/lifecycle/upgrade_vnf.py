@@ -13,7 +13,7 @@ import contextlib
 from dataclasses import dataclass, replace
 
 from farsite.lifecycle.managing import Device
-from farsite.lifecycle.world import Op, World
+from farsite.lifecycle.world import Op, World, room_for_change
 from farsite.model.configuration import Verb
 from farsite.model.errors import Conflict, Invalid, NotSupported, Unknown, VnfFault
 from farsite.model.operation import UPGRADE, InstanceKind
@@ -373,7 +373,7 @@ UPGRADE_VNF: Saga[World] = Saga(
     steps=(
         step("See that it can be upgraded", decide, undo=close, undo_title="Tell what runs"),
         step("Have the image", fetch, deadline_s=_TRANSFERS_S),
-        step("Look at what runs, and for room", examine),
+        step("Look at what runs, and for room", examine, room=room_for_change),
         step(
             "Bring the image to the device",
             transfer,

@@ -6,15 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from farsite import telemetry
 from farsite.lifecycle.managing import Devices
 from farsite.lifecycle.requests import Begin
 from farsite.lifecycle.waiting import DeploymentWatch
-from farsite.model.ids import VimId
+from farsite.model.ids import VimId, VnfInstanceId
+from farsite.model.management import Way
 from farsite.model.software import SoftwareImage
 from farsite.placement.problem import Placer
 from farsite.settings import Settings
+from farsite.store import managements
 from farsite.store.database import Database
 from farsite.vims.registry import Drivers
+from farsite.workflow.room import Room
 from farsite.workflow.saga import Running
 
 
@@ -46,11 +50,33 @@ class World:
     nudge: Callable[[], None]
     """Has what was just asked of an operation looked at now, not at the end of the polling period."""
     _gates: dict[VimId, asyncio.Semaphore] = field(default_factory=dict[VimId, asyncio.Semaphore])
+    _rooms: dict[str, Room] = field(default_factory=dict[str, Room])
 
     def gate(self, vim_id: VimId) -> asyncio.Semaphore:
         """Bounds the calls that load one VIM. Held around a call, never around a wait."""
         return self._gates.setdefault(vim_id, asyncio.Semaphore(self.settings.vim_concurrency))
 
+    def room(self, verb: str) -> Room:
+        """Bounds the functions whose inside operations of a verb change at once. Each verb has its own: what
+        takes hours keeps nobody from what takes seconds."""
+        if verb not in self._rooms:
+            room = self._rooms[verb] = Room(max(1, self.settings.device_concurrency))
+            telemetry.CHANGES_AT_WORK.labels(verb).set_function(lambda: room.at_work)
+            telemetry.CHANGES_IN_LINE.labels(verb).set_function(lambda: room.waiting)
+        return self._rooms[verb]
+
 
 Op = Running[World]
 """The running operation as every action of this package gets it."""
+
+
+async def room_for_change(op: Op) -> Room | None:
+    """Where an operation that changes the inside of a function finds room. A broker has room of its own, and
+    to wait for it costs us nothing.
+
+    Raises:
+        NotFound: nobody has said how the function is managed.
+    """
+    vnf_id = VnfInstanceId(op.operation.instance_id)
+    management = await op.world.database.read(managements.get, vnf_id)
+    return None if management.way is Way.BROKER else op.world.room(op.operation.verb)

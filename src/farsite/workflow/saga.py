@@ -12,6 +12,7 @@ from farsite.model.clock import Clock
 from farsite.model.ids import OperationId
 from farsite.model.operation import InstanceKind, Operation
 from farsite.store.encoding import decode
+from farsite.workflow.room import Room
 
 World = TypeVar("World")
 
@@ -53,6 +54,8 @@ Result = TypeVar("Result")
 DatabaseAction = Callable[[sa.Connection, Running[World]], object]
 OutsideAction = Callable[[Running[World]], Awaitable[object]]
 Action = DatabaseAction[World] | OutsideAction[World]
+AsksForRoom = Callable[[Running[World]], Awaitable[Room | None]]
+"""Where an operation has to find room; None: nowhere."""
 
 
 def _name(action: Callable[..., object]) -> str:
@@ -69,6 +72,9 @@ class Step(Generic[World]):
     undo_title: str = ""
     deadline_s: float | None = None
     """Seconds; None: the setting `step_deadline_s`."""
+    room: "AsksForRoom[World] | None" = None
+    """Where there has to be room before this step begins; the operation waits in line for it, which counts
+    in no deadline, and keeps its place for the steps that follow: what has begun waits no more."""
 
     @property
     def name(self) -> str:
@@ -82,6 +88,7 @@ def step(
     undo: Action[World] | None = None,
     undo_title: str = "",
     deadline_s: float | None = None,
+    room: AsksForRoom[World] | None = None,
 ) -> Step[World]:
     return Step(
         title=title,
@@ -89,6 +96,7 @@ def step(
         undo=undo,
         undo_title=undo_title or f"Undo: {title[0].lower()}{title[1:]}",
         deadline_s=deadline_s,
+        room=room,
     )
 
 
@@ -119,6 +127,9 @@ class Saga(Generic[World]):
         names = [one.name for one in self.steps]
         assert len(set(names)) == len(names), f"{self.verb}: two steps share an action"
         assert not is_outside(self.steps[0].action), f"{self.verb}: the first step must be a database step"
+        assert all(is_outside(one.action) for one in self.steps if one.room), (
+            f"{self.verb}: rows need no room"
+        )
 
     @property
     def can_roll_back(self) -> bool:
