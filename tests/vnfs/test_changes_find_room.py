@@ -107,7 +107,7 @@ class Fleet:
         text = self.service.http.get("/metrics").text
         names = ("farsite_function_changes_at_work", "farsite_function_changes_in_line")
         values = dict(line.rsplit(" ", 1) for line in text.splitlines() if line.startswith(names))
-        at_work, in_line = (float(values[f'{name}{{verb="configure_vnf"}}']) for name in names)
+        at_work, in_line = (float(values[f'{name}{{broker="",verb="configure_vnf"}}']) for name in names)
         return at_work, in_line
 
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from farsite.lifecycle import identities
-from farsite.lifecycle.brokering import BrokeredAdapter, Mailbox
+from farsite.lifecycle.brokering import BrokeredAdapter, Line, Mailbox, no_line
 from farsite.model.clock import Clock
 from farsite.model.errors import Conflict, Invalid
 from farsite.model.ids import VnfcId, VnfInstanceId
@@ -43,8 +43,13 @@ class Devices:
     clock: Clock
 
     @asynccontextmanager
-    async def open(self, vnf: VnfInstance) -> AsyncGenerator[Device]:
+    async def open(
+        self, vnf: VnfInstance, *, line: Line = no_line, is_urgent: bool = False
+    ) -> AsyncGenerator[Device]:
         """The device of a VNF; the connection is closed at the end.
+
+        `line` is entered while a broker works on others before us. `is_urgent`: a change stands unconfirmed
+        on it, which must not wait behind others' until the device takes it back.
 
         Raises:
             NotFound: nobody has said how it is managed, or the adapter is gone.
@@ -52,7 +57,7 @@ class Devices:
             Invalid: the access refers to a secret that the VNF has not.
         """
         management, kept = await self.database.run(self._look_up, vnf)
-        adapter = self._adapter(vnf, management, kept)
+        adapter = self._adapter(vnf, management, kept, line, is_urgent=is_urgent)
         try:
             yield Device(adapter, management, _set_by_somebody(kept))
         finally:
@@ -70,7 +75,15 @@ class Devices:
         secret = managements.secrets_of(connection, vnf_id)
         return {} if secret is None else self.keys.decrypt(vnf_id, secret)
 
-    def _adapter(self, vnf: VnfInstance, management: Management, kept: Mapping[str, str]) -> Adapter:
+    def _adapter(
+        self,
+        vnf: VnfInstance,
+        management: Management,
+        kept: Mapping[str, str],
+        line: Line,
+        *,
+        is_urgent: bool,
+    ) -> Adapter:
         folder = self.adapters.get(management.adapter)
         access = management.access
         if management.way is Way.BROKER:
@@ -80,6 +93,8 @@ class Devices:
                 management,
                 _for_broker(access, kept, folder.dictionary.access.method),
                 name=vnf.name or vnf.id,
+                line=line,
+                is_urgent=is_urgent,
             )
         if folder.dictionary.access.method == "function":
             # Its VIM leads to it and to nobody else: there is nothing to be known by, and nobody logs in.

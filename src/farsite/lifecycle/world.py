@@ -50,33 +50,34 @@ class World:
     nudge: Callable[[], None]
     """Has what was just asked of an operation looked at now, not at the end of the polling period."""
     _gates: dict[VimId, asyncio.Semaphore] = field(default_factory=dict[VimId, asyncio.Semaphore])
-    _rooms: dict[str, Room] = field(default_factory=dict[str, Room])
+    _rooms: dict[tuple[str, str], Room] = field(default_factory=dict[tuple[str, str], Room])
 
     def gate(self, vim_id: VimId) -> asyncio.Semaphore:
         """Bounds the calls that load one VIM. Held around a call, never around a wait."""
         return self._gates.setdefault(vim_id, asyncio.Semaphore(self.settings.vim_concurrency))
 
-    def room(self, verb: str) -> Room:
-        """Bounds the functions whose inside operations of a verb change at once. Each verb has its own: what
-        takes hours keeps nobody from what takes seconds."""
-        if verb not in self._rooms:
-            room = self._rooms[verb] = Room(max(1, self.settings.device_concurrency))
-            telemetry.CHANGES_AT_WORK.labels(verb).set_function(lambda: room.at_work)
-            telemetry.CHANGES_IN_LINE.labels(verb).set_function(lambda: room.waiting)
-        return self._rooms[verb]
+    def room(self, verb: str, broker: str) -> Room:
+        """Bounds the functions whose inside operations of a verb change at once, through one broker or past
+        all of them (empty). Each has its own: what takes hours keeps nobody from what takes seconds."""
+        if (verb, broker) not in self._rooms:
+            room = self._rooms[verb, broker] = Room(max(1, self.settings.device_concurrency))
+            telemetry.CHANGES_AT_WORK.labels(verb, broker).set_function(lambda: room.at_work)
+            telemetry.CHANGES_IN_LINE.labels(verb, broker).set_function(lambda: room.waiting)
+        return self._rooms[verb, broker]
 
 
 Op = Running[World]
 """The running operation as every action of this package gets it."""
 
 
-async def room_for_change(op: Op) -> Room | None:
-    """Where an operation that changes the inside of a function finds room. A broker has room of its own, and
-    to wait for it costs us nothing.
+async def room_for_change(op: Op) -> Room:
+    """Where an operation that changes the inside of a function finds room.
 
     Raises:
         NotFound: nobody has said how the function is managed.
     """
     vnf_id = VnfInstanceId(op.operation.instance_id)
     management = await op.world.database.read(managements.get, vnf_id)
-    return None if management.way is Way.BROKER else op.world.room(op.operation.verb)
+    # Brokers of two projects may have one name.
+    broker = f"{management.project_id}/{management.broker}" if management.way is Way.BROKER else ""
+    return op.world.room(op.operation.verb, broker)

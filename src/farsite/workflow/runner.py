@@ -7,7 +7,7 @@ decides by comes out of a checkpoint. Effects on our own tables are guarded a se
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, cast
@@ -128,6 +128,8 @@ class _Walk:
         self.told = ""
         self.place: Place | None = None
         """Where the operation has found room, or stands in line for it."""
+        self._ends_s = 0.0
+        self._in_line_since_s: float | None = None
         walking = asyncio.current_task()
         assert walking is not None
         # However the walk ends, also where it is cut; the body of `run` is what histories are replayed on.
@@ -309,6 +311,7 @@ class _Walk:
         self.running.attempt = attempt
         self.told = ""
         self.running._tell = self._tell  # pyright: ignore[reportPrivateUsage]
+        self.running._stand = self._standing_in_line  # pyright: ignore[reportPrivateUsage]
         self.runner.on_step(self.operation.id, key, "before")
         error: OperationError | None = None
         is_cancelled = False
@@ -417,23 +420,21 @@ class _Walk:
         # Counted by a clock that nobody sets: one that is stepped meanwhile moves no deadline.
         clock = self.runner.clock
         assert self.at.deadline_at is not None
-        ends_s = clock.monotonic_s() + (self.at.deadline_at - clock.now()).total_seconds()
+        self._ends_s = clock.monotonic_s() + (self.at.deadline_at - clock.now()).total_seconds()
         while True:
-            left_s = ends_s - clock.monotonic_s()
-            if left_s <= 0:
+            if self._left_s() <= 0:
                 raise DeadlinePassed(
                     f"The deadline {self.at.deadline_at.isoformat(timespec='seconds')} passed. "
                     f"{self.told or 'There was no answer in time.'}"
                 )
             if asks_for_room is not None and self.place is None:
-                ends_s += await self._find_room(asks_for_room)
-                left_s = ends_s - clock.monotonic_s()
+                await self._find_room(asks_for_room)
             if not self.runner.may_act():
                 # Others may be at it: nothing new is begun until it is known whether we still have it.
                 await asyncio.sleep(_MAY_ACT_S)
                 continue
             try:
-                return encode_result(await self._cuttable(action, left_s))
+                return encode_result(await self._cuttable(action))
             except Unknown as silence:
                 # What does not answer is not worked on, and keeps nobody from being.
                 self._leave()
@@ -445,43 +446,63 @@ class _Walk:
                 # A driver's own time limit says no more than that there was no answer.
                 self.running.waits_for("There was no answer in time. Trying again until the deadline.")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.ear.cancel_asked.wait(), min(pause_s, max(left_s, 0.01)))
+                pause_s = min(pause_s, max(self._left_s(), 0.01))
+                await asyncio.wait_for(self.ear.cancel_asked.wait(), pause_s)
             if self.ear.cancel_asked.is_set():
                 raise Cancelled
             pause_s = min(pause_s * 2, _LAST_PAUSE_S)
 
-    async def _find_room(self, asks_for_room: AsksForRoom[Any]) -> float:
-        """Wait in line until there is room, for how many seconds; the deadline is so much later then.
+    async def _find_room(self, asks_for_room: AsksForRoom[Any]) -> None:
+        """Wait in line until there is room.
 
         Raises:
             Cancelled: a cancel was asked for meanwhile, of either kind: nothing is under way.
         """
         room = await asks_for_room(self.running)
-        if room is None:
-            return 0.0
         self.place = place = room.ask()
         if place.found.done():
-            return 0.0
-        began_s, told, step = self.runner.clock.monotonic_s(), self.told, self.at
-        assert step.deadline_at is not None
-        # Without a deadline in its row, a process after us finds that none was running.
-        self.at = replace(step, deadline_at=None)
-        self.running.waits_for(
-            f"Room: this process works on {room.most} at once, and {place.ahead} were in line before it when "
-            f"it came."
-        )
+            return
         cut = asyncio.ensure_future(self.ear.cancel_asked.wait())
         try:
-            await asyncio.wait({place.found, cut}, return_when=asyncio.FIRST_COMPLETED)
+            with self._standing_in_line(
+                f"Room: this process works on {room.most} at once, and {place.ahead} were in line before it "
+                f"when it came."
+            ):
+                await asyncio.wait({place.found, cut}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             cut.cancel()
         if not place.found.done():
             self._leave()
             raise Cancelled
-        waited_s = self.runner.clock.monotonic_s() - began_s
-        self.at = replace(step, deadline_at=step.deadline_at + timedelta(seconds=waited_s))
-        self.running.waits_for(told)
-        return waited_s
+
+    @contextlib.contextmanager
+    def _standing_in_line(self, what_for: str) -> Generator[None]:
+        """See `Running.stands_in_line`."""
+        step, told = self.at, self.told
+        assert step.deadline_at is not None
+        self._in_line_since_s = began_s = self.runner.clock.monotonic_s()
+        # Without a deadline in its row, a process after us finds that none was running.
+        self.at = replace(step, deadline_at=None)
+        self._tell(what_for)
+        is_cut = False
+        try:
+            yield
+        except asyncio.CancelledError:
+            # A process after us finds it in line, as it was, however long it takes to come.
+            is_cut = True
+            raise
+        finally:
+            stood_s = self.runner.clock.monotonic_s() - began_s
+            self._in_line_since_s = None
+            self._ends_s += stood_s
+            self.at = replace(step, deadline_at=step.deadline_at + timedelta(seconds=stood_s))
+            if not is_cut:
+                self._tell(told)
+
+    def _left_s(self) -> float:
+        """Seconds that the step still has; who stands in line loses none."""
+        now_s = self.runner.clock.monotonic_s()
+        return self._ends_s - (now_s if self._in_line_since_s is None else self._in_line_since_s)
 
     def _leave(self) -> None:
         """Give up the place at work, or in line, if there is one."""
@@ -495,14 +516,14 @@ class _Walk:
             self.told = text
             self._show(replace(self.at, waits_for=text))
 
-    async def _cuttable(self, action: OutsideAction[Any], left_s: float) -> object:
-        ends = self.runner.clock.monotonic_s() + left_s
+    async def _cuttable(self, action: OutsideAction[Any]) -> object:
         work = asyncio.ensure_future(action(self.running))
         cut = asyncio.ensure_future(self.ear.cancel_asked.wait())
         try:
-            await asyncio.wait({work, cut}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done() and cut.done() and self.ear.cancel is CancelMode.GRACEFUL:
-                await asyncio.wait({work}, timeout=max(ends - self.runner.clock.monotonic_s(), 0))
+            await self._until_deadline(work, cut)
+            is_in_line = self._in_line_since_s is not None
+            if cut.done() and self.ear.cancel is CancelMode.GRACEFUL and not is_in_line:
+                await self._until_deadline(work)
             if work.done():
                 return work.result()
             if cut.done():
@@ -514,6 +535,16 @@ class _Walk:
                 work.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await work
+
+    async def _until_deadline(self, *awaited: asyncio.Future[Any]) -> None:
+        """Wait until one of them is done, or the step has no time left."""
+        while (left_s := self._left_s()) > 0:
+            # Who stands in line has as much left at the next look, however little it is.
+            done, _ = await asyncio.wait(
+                awaited, timeout=max(left_s, _MAY_ACT_S), return_when=asyncio.FIRST_COMPLETED
+            )
+            if done:
+                return
 
     async def _show_start(
         self, title: str, sequence: int, attempt: int, deadline_s: float | None, *, is_undo: bool

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -36,6 +37,7 @@ class Running(Generic[World]):
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a cancel was asked for: waiting actions return early."""
     _tell: Callable[[str], None] = lambda _text: None
+    _stand: Callable[[str], AbstractContextManager[None]] = lambda _what_for: nullcontext()
 
     @property
     def id(self) -> OperationId:
@@ -49,13 +51,18 @@ class Running(Generic[World]):
         """Tell people what the running step waits for."""
         self._tell(what)
 
+    def stands_in_line(self, what_for: str) -> AbstractContextManager[None]:
+        """While this lasts, others are at work before us: no deadline of the step runs, and people are told
+        what it waits for. Not within itself."""
+        return self._stand(what_for)
+
 
 Result = TypeVar("Result")
 DatabaseAction = Callable[[sa.Connection, Running[World]], object]
 OutsideAction = Callable[[Running[World]], Awaitable[object]]
 Action = DatabaseAction[World] | OutsideAction[World]
-AsksForRoom = Callable[[Running[World]], Awaitable[Room | None]]
-"""Where an operation has to find room; None: nowhere."""
+AsksForRoom = Callable[[Running[World]], Awaitable[Room]]
+"""Where an operation has to find room."""
 
 
 def _name(action: Callable[..., object]) -> str:
