@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from farsite import telemetry
-from farsite.lifecycle.managing import Devices
+from farsite.lifecycle.managing import Device, Devices
 from farsite.lifecycle.requests import Begin
 from farsite.lifecycle.waiting import DeploymentWatch
 from farsite.model.ids import VimId, VnfInstanceId
 from farsite.model.management import Way
 from farsite.model.software import SoftwareImage
+from farsite.model.vnf import VnfInstance
 from farsite.placement.problem import Placer
 from farsite.settings import Settings
 from farsite.store import managements
@@ -81,3 +83,11 @@ async def room_for_change(op: Op) -> Room:
     # Brokers of two projects may have one name.
     broker = f"{management.project_id}/{management.broker}" if management.way is Way.BROKER else ""
     return op.world.room(op.operation.verb, broker)
+
+
+def device_of(
+    op: Op, vnf: VnfInstance, *, is_urgent: bool = False, afresh: bool = False
+) -> AbstractAsyncContextManager[Device]:
+    """The device of the VNF that an operation changes; see `Devices.open`. Its steps share an SSH session,
+    but for those that have to see that the device still lets us in (`afresh`)."""
+    return op.world.devices.open(vnf, line=op.stands_in_line, is_urgent=is_urgent, work=op.id, afresh=afresh)

@@ -16,6 +16,7 @@ from farsite.vnfs.broker.jobs import VERSION, Answer, Fault, Job, answer_to_json
 from farsite.vnfs.broker.keeping import Kept
 from farsite.vnfs.broker.performing import perform
 from farsite.vnfs.registry import Adapters
+from farsite.vnfs.transports.kept_sessions import KeptSessions
 
 log = structlog.get_logger()
 
@@ -52,6 +53,7 @@ class Broker:
         self._settings = settings
         self._kept = Kept(settings.state_dir)
         self._adapters = Adapters(settings.adapter_dirs)
+        self._sessions = KeptSessions()
         self._devices: dict[str, asyncio.Lock] = {}
         self._working: set[asyncio.Task[None]] = set()
         trust = ssl.create_default_context(cafile=settings.ca_file or None)
@@ -100,6 +102,7 @@ class Broker:
             for task in tuple(self._working):
                 task.cancel()
             await asyncio.gather(*self._working, return_exceptions=True)
+            await self._sessions.close()
             await self._http.aclose()
 
     async def _ask(self) -> list[Job]:
@@ -135,6 +138,7 @@ class Broker:
                 answer = await perform(
                     job,
                     self._adapters,
+                    self._sessions,
                     allow_local=self._settings.allow_local,
                     content=_Content(self._http, f"{self._at}/{job.id}/image"),
                 )
