@@ -55,6 +55,7 @@ from farsite.store.exclusion import hold
 from farsite.vims.driver import VimConnection, connection_to
 from farsite.vims.registry import Drivers
 from farsite.vnfs.registry import Adapters
+from farsite.vnfs.transports.kept_sessions import KeptSessions
 from farsite.workflow.controls import Controls
 from farsite.workflow.engine import REPLAYED_VERSIONS, WORKFLOW_VERSION, Engine
 from farsite.workflow.progress import Progress
@@ -95,7 +96,9 @@ class Farsite:
         adapters = Adapters(settings.adapter_dirs)
         self.catalogue = Catalogue(settings, self.database, self.clock, adapters)
         self.exchange = Exchange(settings, self.database, self.clock, self.catalogue, adapters)
-        self.devices = Devices(self.database, self.drivers, adapters, self.vnf_keys, self.clock)
+        self.devices = Devices(
+            self.database, self.drivers, adapters, self.vnf_keys, self.clock, KeptSessions()
+        )
         self.software_images = SoftwareImages(
             directory=settings.data_dir / "software",
             destinations=Destinations(settings.allowed_destinations),
@@ -303,6 +306,7 @@ class Farsite:
             await asyncio.to_thread(self.takeover.leave, is_recovered=False)
         if self._living is not None:
             self._living.cancel()
+        await self.devices.sessions.close()
         await self.watch.stop()
         await self.drivers.close()
         self.database.close()

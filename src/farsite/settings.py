@@ -53,6 +53,9 @@ class Settings:
     """Seconds between looks into functions whose management is known: their health and figures. 0: never."""
     function_drift_period_s: float = 300.0
     """Seconds between comparisons of what runs inside a function with what shall run."""
+    device_concurrency: int = 32
+    """Functions whose inside this process configures at the same time, past brokers and as many through each
+    broker, and as many that it upgrades. Further ones wait in line, and no deadline of theirs runs."""
     executor_id: str = ""
     """In whose name this process works. Empty: `embedded` on SQLite; on PostgreSQL the host's name with
     something new at every start. With a fixed one a restarted process takes up its own work at once."""

@@ -131,6 +131,19 @@ CONFIGURATION_DRIFT = Gauge(
     ["vnf"],
     registry=REGISTRY,
 )
+CHANGES_AT_WORK = Gauge(
+    "farsite_function_changes_at_work",
+    "Functions whose inside this process changes now: at most device_concurrency through each broker, and as "
+    "many past all of them (empty).",
+    ["verb", "broker"],
+    registry=REGISTRY,
+)
+CHANGES_IN_LINE = Gauge(
+    "farsite_function_changes_in_line",
+    "Functions whose change has to wait until there is room for it in this process.",
+    ["verb", "broker"],
+    registry=REGISTRY,
+)
 FUNCTION_FIGURE = Gauge(
     "farsite_function_figure",
     "A figure of a VNF by its adapter's stable name, which carries the unit, and its labels.",

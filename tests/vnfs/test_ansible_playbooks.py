@@ -21,6 +21,7 @@ from farsite.vnfs.broker.jobs import Job, JobAccess, JobVerb
 from farsite.vnfs.broker.performing import perform
 from farsite.vnfs.dictionary import read
 from farsite.vnfs.registry import Adapters
+from farsite.vnfs.transports.kept_sessions import KeptSessions
 from ssh_device import NEEDED, Device
 
 pytestmark = [
@@ -297,7 +298,7 @@ async def test_a_broker_plays_it_as_we_do(product: Product) -> None:
             confirm_within_s=60,
             **what,  # type: ignore[arg-type]
         )
-        answer = await perform(job, Adapters((product.places,)))
+        answer = await perform(job, Adapters((product.places,)), KeptSessions())
         assert answer.fault is None, answer.fault
         return answer
 

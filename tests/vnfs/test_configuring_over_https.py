@@ -18,6 +18,7 @@ from farsite.vnfs.broker.jobs import Job, JobAccess, JobVerb
 from farsite.vnfs.broker.performing import perform
 from farsite.vnfs.registry import Adapters
 from farsite.vnfs.transports.https import known_by
+from farsite.vnfs.transports.kept_sessions import KeptSessions
 from service_bench import Service, running
 
 ENDED = ("COMPLETED", "ROLLED_BACK", "FAILED_TEMP", "FAILED")
@@ -141,7 +142,7 @@ async def test_a_broker_does_the_same_job(tmp_path: Path) -> None:
             access=access,
             deadline_at=ends,
         )
-        answer = await perform(job, Adapters())
+        answer = await perform(job, Adapters(), KeptSessions())
         assert answer.running is not None, answer.fault
         assert "set interfaces ethernet eth0 address 192.0.2.1/24" in answer.running.texts["interfaces"]
 
@@ -154,7 +155,7 @@ async def test_a_broker_does_the_same_job(tmp_path: Path) -> None:
         access=JobAccess(),
         deadline_at=ends,
     )
-    told = await perform(here, Adapters(), allow_local=True)
+    told = await perform(here, Adapters(), KeptSessions(), allow_local=True)
     assert told.fault is not None
     assert "over HTTPS" in told.fault.detail
 

@@ -25,6 +25,7 @@ from farsite.vnfs.dictionary import read
 from farsite.vnfs.netconf import Netconf, Reply
 from farsite.vnfs.netconf_adapter import NetconfAdapter
 from farsite.vnfs.registry import Adapters
+from farsite.vnfs.transports.kept_sessions import KeptSessions
 from ssh_device import free_port
 
 pytestmark = [
@@ -571,7 +572,7 @@ async def test_a_broker_does_the_same_job(device: NetconfDevice) -> None:
         ),
         deadline_at=datetime.now(UTC) + timedelta(minutes=1),
     )
-    answer = await perform(job, Adapters())
+    answer = await perform(job, Adapters(), KeptSessions())
 
     assert answer.running is not None, answer.fault
     assert answer.running.version.startswith("ietf-interfaces")

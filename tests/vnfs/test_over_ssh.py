@@ -65,7 +65,8 @@ async def test_silence_is_unknown_and_no_refusal(device: Device) -> None:
     await nobody.close()
     slow = device.shell()
     with pytest.raises(VnfUnreachable) as late:
-        await slow.run("sleep 30", timeout_s=1.0)
+        async with asyncio.timeout(15):
+            await slow.run("sleep 30", timeout_s=1.0)
     await slow.close()
 
     assert late.value.about["code"] is ErrorCode.TIMEOUT

@@ -7,9 +7,10 @@ answer.
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from farsite.model.clock import Clock
 from farsite.model.errors import VnfUnreachable
@@ -18,6 +19,7 @@ from farsite.model.management import Management
 from farsite.model.software import DeviceSoftware, SoftwareImage
 from farsite.secrets import KeyDirectory
 from farsite.store import brokers
+from farsite.store.brokers import JobStanding
 from farsite.store.database import Connection, Database
 from farsite.vnfs.adapter import About, ErrorCode, Outcome, Plan, Probed, Running, Sample, Wanted
 from farsite.vnfs.broker.jobs import (
@@ -32,9 +34,27 @@ from farsite.vnfs.broker.jobs import (
 )
 from farsite.vnfs.software import ImageContent
 
+Line = Callable[[str], AbstractContextManager[None]]
+"""Entered while others are at work before us, with what is waited for; see `Running.stands_in_line`."""
+
+
+def no_line(_what_for: str) -> AbstractContextManager[None]:
+    """Of those who have nobody to tell, and no deadline."""
+    return nullcontext()
+
+
 _FIRST_LOOK_S = 0.02
 _LAST_LOOK_S = 0.25
 _WAITS_S = 60.0
+_SILENT_S = 30.0
+"""A broker that is not heard for so long is gone; one that lives is heard every ten seconds."""
+_LONG_GONE = timedelta(minutes=5)
+"""Of one that was heard so long ago nothing is expected. More than clocks of processes are apart."""
+_USUAL_S = 1.0
+"""A job that is not given to its broker by then stands in line."""
+_FORGETS_WITHIN_S = 2.0
+_AHEAD = timedelta(hours=1)
+"""What is urgent goes before whatever came so much earlier."""
 _KEPT = timedelta(hours=1)
 """How long a job, or an answer that nobody fetched, is kept beyond its deadline."""
 
@@ -47,35 +67,83 @@ class Mailbox:
     keys: KeyDirectory
     clock: Clock
 
-    async def done(self, management: Management, job: Job) -> Answer:
-        """The answer to a job; waits for it until the job's deadline.
+    async def done(
+        self, management: Management, job: Job, *, within_s: float, line: Line = no_line, is_urgent: bool
+    ) -> Answer:
+        """The answer to a job, for which the broker has `within_s` from when it was given the job. Before
+        that the job stands in `line` as long as the broker is heard.
+
+        Whoever stops waiting takes what was not given out of the line. What is urgent goes before what is
+        not.
 
         Raises:
             NotFound: there is no such broker.
-            VnfUnreachable: no answer in time; whether it was done is not known.
+            VnfUnreachable: no answer in time, or the broker is gone; whether it was done is not known.
         """
-        await self.database.run(self._put, management, job)
+        await self.database.run(self._put, management, job, is_urgent)
+        try:
+            await self._until_given(management, job, line)
+            answer = await self._answered(management, job, within_s)
+        except BaseException:
+            # What changes the device and was given may be done still; who asks again asks for the same job.
+            forget = brokers.withdraw if job.verb in _CHANGING else brokers.forget_job
+            # We may have been cut because the database is away, or we are.
+            with suppress(Exception):
+                async with asyncio.timeout(_FORGETS_WITHIN_S):
+                    await self.database.run(forget, job.id)
+            raise
+        # Looked for once more after a death of ours, so it goes with the operation's next call.
+        if job.verb not in _CHANGING:
+            await self.database.run(brokers.forget_job, job.id)
+        return answer
+
+    async def _until_given(self, management: Management, job: Job, line: Line) -> None:
+        # By our own clock; another process has heard it by its own.
+        put_s = heard_s = self.clock.monotonic_s()
+        heard_at = (await self._standing(management, job)).heard_at
+        pause_s = _FIRST_LOOK_S
+        with ExitStack() as standing:
+            is_in_line = False
+            while True:
+                found, now_s = await self._standing(management, job), self.clock.monotonic_s()
+                if found.given_at is not None or found.answer is not None:
+                    return
+                if found.heard_at != heard_at:
+                    heard_at, heard_s = found.heard_at, now_s
+                is_long_gone = heard_at is not None and self.clock.now() - heard_at > _LONG_GONE
+                if is_long_gone or now_s - heard_s > _SILENT_S:
+                    raise _unanswered(management, job, found)
+                # What is asked of a broker that is not there does not stand in line, but waits in vain.
+                if heard_s > put_s and now_s - put_s > _USUAL_S and not is_in_line:
+                    is_in_line = True
+                    standing.enter_context(line(f"The broker {management.broker}, which works on others."))
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 1.5, _LAST_LOOK_S)
+
+    async def _answered(self, management: Management, job: Job, within_s: float) -> Answer:
+        # From now, and not from when it was given: who asks once more after silence waits once more.
+        ends_s = self.clock.monotonic_s() + within_s
         pause_s = _FIRST_LOOK_S
         while True:
-            sealed = await self.database.read(brokers.answer_of, job.id)
-            if sealed is not None:
-                answer = answer_from_json(json.loads(self.keys.decrypt(management.vnf_id, sealed)["answer"]))
-                # Looked for once more after a death of ours, so it goes with the operation's next call.
-                if job.verb not in _CHANGING:
-                    await self.database.run(brokers.forget_job, job.id)
-                return answer
-            if self.clock.now() >= job.deadline_at:
-                heard = await self.database.run(self._heard, management)
-                raise VnfUnreachable(
-                    f"The broker {management.broker} has not answered for {job.name}. "
-                    f"{f'It was heard last at {heard:%H:%M:%S}.' if heard else 'It was never heard of.'} "
-                    f"See that it runs and reaches Farsite and the device.",
-                    about={"code": ErrorCode.UNREACHABLE},
-                )
+            found = await self._standing(management, job)
+            if found.answer is not None:
+                sealed = self.keys.decrypt(management.vnf_id, found.answer)
+                return answer_from_json(json.loads(sealed["answer"]))
+            if self.clock.monotonic_s() >= ends_s:
+                raise _unanswered(management, job, found)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, _LAST_LOOK_S)
 
-    def _put(self, connection: Connection, management: Management, job: Job) -> None:
+    async def _standing(self, management: Management, job: Job) -> JobStanding:
+        found = await self.database.read(brokers.standing_of, job.id)
+        if found is None:
+            raise VnfUnreachable(
+                f"The broker {management.broker}, or what was asked of it for {job.name}, was deleted.",
+                about={"code": ErrorCode.UNREACHABLE},
+            )
+        return found
+
+    def _put(self, connection: Connection, management: Management, job: Job, is_urgent: bool) -> None:
         brokers.get(connection, management.project_id, management.broker)
         now = self.clock.now()
         brokers.forget_late(connection, now - _KEPT)
@@ -85,13 +153,19 @@ class Mailbox:
             project_id=management.project_id,
             broker=management.broker,
             vnf_id=management.vnf_id,
-            number=round(now.timestamp() * 1_000_000),
+            number=round((now - _AHEAD if is_urgent else now).timestamp() * 1_000_000),
             job=self.keys.encrypt(management.vnf_id, {"job": json.dumps(job_to_json(job))}),
             deadline_at=job.deadline_at,
         )
 
-    def _heard(self, connection: Connection, management: Management) -> datetime | None:
-        return brokers.get(connection, management.project_id, management.broker).heard_at
+
+def _unanswered(management: Management, job: Job, found: JobStanding) -> VnfUnreachable:
+    heard = f"It was heard last at {found.heard_at:%H:%M:%S}." if found.heard_at else "It was never heard of."
+    return VnfUnreachable(
+        f"The broker {management.broker} has not answered for {job.name}. {heard} "
+        f"See that it runs and reaches Farsite and the device.",
+        about={"code": ErrorCode.UNREACHABLE},
+    )
 
 
 _CHANGING = frozenset(
@@ -114,13 +188,25 @@ class BrokeredAdapter:
     """One device behind a broker."""
 
     def __init__(
-        self, about: About, mailbox: Mailbox, management: Management, access: JobAccess, *, name: str
+        self,
+        about: About,
+        mailbox: Mailbox,
+        management: Management,
+        access: JobAccess,
+        *,
+        name: str,
+        line: Line = no_line,
+        is_urgent: bool = False,
     ) -> None:
+        """`line` is entered while the broker works on others. `is_urgent`: a change stands unconfirmed, which
+        must not wait behind others' until the device takes it back."""
         self._about = about
         self._mailbox = mailbox
         self._management = management
         self._access = access
         self._name = name
+        self._line = line
+        self._is_urgent = is_urgent
 
     @property
     def about(self) -> About:
@@ -227,7 +313,7 @@ class BrokeredAdapter:
         against: str = "",
         within_s: float = _WAITS_S,
     ) -> Answer:
-        now = self._mailbox.clock.now()
+        within_s = max(within_s, confirm_within_s)
         job = Job(
             id=f"{change_id}.{verb.value}" if verb in _CHANGING else new_id(),
             device=self._management.vnf_id,
@@ -237,7 +323,7 @@ class BrokeredAdapter:
             access=self._access,
             parameters=self._management.parameters,
             keep_in=self._management.keep_in,
-            deadline_at=now + timedelta(seconds=max(within_s, confirm_within_s)),
+            deadline_at=self._mailbox.clock.now() + timedelta(seconds=within_s),
             document=wanted.document if wanted else None,
             secrets=wanted.secrets if wanted else {},
             running=running,
@@ -249,7 +335,9 @@ class BrokeredAdapter:
             against=against,
             version=SINCE.get(verb, 1),
         )
-        answer = await self._mailbox.done(self._management, job)
+        answer = await self._mailbox.done(
+            self._management, job, within_s=within_s, line=self._line, is_urgent=self._is_urgent
+        )
         if answer.fault is not None:
             if verb in _CHANGING and answer.fault.kind == VnfUnreachable.__name__:
                 # Whoever asks again wants it tried again, not this answer once more.

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, replace
 
-from farsite.lifecycle.world import Op, World
+from farsite.lifecycle.world import Op, World, device_of, room_for_change
 from farsite.model.configuration import Configuration
 from farsite.model.errors import Conflict, Invalid, Unknown, VnfFault
 from farsite.model.management import ConfigurationVersion, VersionState
@@ -127,7 +127,7 @@ def forget(connection: Connection, op: Op) -> None:
 async def plan(op: Op) -> object:
     """Fetch what runs, and compare."""
     document = await _document(op)
-    async with op.world.devices.open(await _vnf(op)) as device:
+    async with device_of(op, await _vnf(op)) as device:
         running = await device.adapter.fetch()
         wanted = Wanted(document=document, secrets=device.secrets)
         found = await device.adapter.plan(wanted, running)
@@ -141,7 +141,7 @@ async def apply(op: Op) -> None:
         return
     document = await _document(op)
     within_s = op.result_of(decide, Chosen).confirm_within_s
-    async with op.world.devices.open(await _vnf(op)) as device:
+    async with device_of(op, await _vnf(op)) as device:
         adapter = device.adapter
         # A session may have broken off after the device had taken it; asking once more would find that it is
         # no longer what the plan was made against.
@@ -163,7 +163,7 @@ async def take_back(op: Op) -> None:
     """Undo: what ran before runs again; the device does so by itself where it cannot be reached."""
     if not op.result_of(plan, Planned).changes:
         return
-    async with op.world.devices.open(await _vnf(op)) as device:
+    async with device_of(op, await _vnf(op), is_urgent=True) as device:
         await device.adapter.revert(op.id)
 
 
@@ -174,7 +174,7 @@ async def prove(op: Op) -> None:
     sick = ""
     while True:
         try:
-            async with op.world.devices.open(await _vnf(op)) as device:
+            async with device_of(op, await _vnf(op), is_urgent=True, afresh=True) as device:
                 looked = await device.adapter.health()
             bad = [one for one in looked if not one.is_well]
             if not bad:
@@ -196,7 +196,7 @@ async def prove(op: Op) -> None:
 async def confirm(op: Op) -> None:
     """Keep the change."""
     if op.result_of(plan, Planned).changes:
-        async with op.world.devices.open(await _vnf(op)) as device:
+        async with device_of(op, await _vnf(op), is_urgent=True) as device:
             await device.adapter.confirm(op.id)
 
 
@@ -229,7 +229,7 @@ CONFIGURE_VNF: Saga[World] = Saga(
     rolls_back_by_itself=True,
     steps=(
         step("Number the configuration", decide, undo=forget),
-        step("Compare with what runs", plan),
+        step("Compare with what runs", plan, room=room_for_change),
         step("Apply, unconfirmed", apply, undo=take_back),
         step("See that the function is well", prove),
         step("Keep the change", confirm),

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from farsite.lifecycle import identities
-from farsite.lifecycle.brokering import BrokeredAdapter, Mailbox
+from farsite.lifecycle.brokering import BrokeredAdapter, Line, Mailbox, no_line
 from farsite.model.clock import Clock
 from farsite.model.errors import Conflict, Invalid
 from farsite.model.ids import VnfcId, VnfInstanceId
@@ -20,7 +20,9 @@ from farsite.vnfs.adapter import Adapter
 from farsite.vnfs.broker.jobs import JobAccess
 from farsite.vnfs.opening import DeviceAccess, open_device
 from farsite.vnfs.registry import Adapters
+from farsite.vnfs.transports.kept_sessions import KeptSessions
 from farsite.vnfs.transports.passage import Through
+from farsite.vnfs.transports.ssh import SshShell
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,24 @@ class Devices:
     adapters: Adapters
     keys: KeyDirectory
     clock: Clock
+    sessions: KeptSessions
 
     @asynccontextmanager
-    async def open(self, vnf: VnfInstance) -> AsyncGenerator[Device]:
+    async def open(
+        self,
+        vnf: VnfInstance,
+        *,
+        line: Line = no_line,
+        is_urgent: bool = False,
+        work: str = "",
+        afresh: bool = False,
+    ) -> AsyncGenerator[Device]:
         """The device of a VNF; the connection is closed at the end.
+
+        `line` is entered while a broker works on others before us. `is_urgent`: a change stands unconfirmed
+        on it, which must not wait behind others' until the device takes it back. An SSH session is kept a few
+        seconds for the next who names the same `work`, an id; `afresh` has the device let us in anew, which
+        shows that it still does. A broker sees to its own sessions.
 
         Raises:
             NotFound: nobody has said how it is managed, or the adapter is gone.
@@ -52,7 +68,10 @@ class Devices:
             Invalid: the access refers to a secret that the VNF has not.
         """
         management, kept = await self.database.run(self._look_up, vnf)
-        adapter = self._adapter(vnf, management, kept)
+        if management.way is Way.BROKER:
+            adapter = self._brokered(vnf, management, kept, line, is_urgent=is_urgent)
+        else:
+            adapter = self._direct(vnf, management, kept, work, afresh=afresh)
         try:
             yield Device(adapter, management, _set_by_somebody(kept))
         finally:
@@ -70,17 +89,36 @@ class Devices:
         secret = managements.secrets_of(connection, vnf_id)
         return {} if secret is None else self.keys.decrypt(vnf_id, secret)
 
-    def _adapter(self, vnf: VnfInstance, management: Management, kept: Mapping[str, str]) -> Adapter:
+    def _brokered(
+        self,
+        vnf: VnfInstance,
+        management: Management,
+        kept: Mapping[str, str],
+        line: Line,
+        *,
+        is_urgent: bool,
+    ) -> Adapter:
         folder = self.adapters.get(management.adapter)
-        access = management.access
-        if management.way is Way.BROKER:
-            return BrokeredAdapter(
-                folder.about,
-                Mailbox(database=self.database, keys=self.keys, clock=self.clock),
-                management,
-                _for_broker(access, kept, folder.dictionary.access.method),
-                name=vnf.name or vnf.id,
-            )
+        return BrokeredAdapter(
+            folder.about,
+            Mailbox(database=self.database, keys=self.keys, clock=self.clock),
+            management,
+            _for_broker(management.access, kept, folder.dictionary.access.method),
+            name=vnf.name or vnf.id,
+            line=line,
+            is_urgent=is_urgent,
+        )
+
+    def _direct(
+        self,
+        vnf: VnfInstance,
+        management: Management,
+        kept: Mapping[str, str],
+        work: str,
+        *,
+        afresh: bool,
+    ) -> Adapter:
+        folder, access = self.adapters.get(management.adapter), management.access
         if folder.dictionary.access.method == "function":
             # Its VIM leads to it and to nobody else: there is nothing to be known by, and nobody logs in.
             known = DeviceAccess(host=access.vnfc_id, port=access.port, user="", known_by=())
@@ -93,6 +131,7 @@ class Devices:
             parameters=management.parameters,
             keep_in=management.keep_in,
             through=self._through(vnf, access),
+            opens_shell=self.sessions.shells(f"{vnf.id} {work}", afresh=afresh) if work else SshShell,
         )
 
     def _through(self, vnf: VnfInstance, access: Access) -> Through | None:

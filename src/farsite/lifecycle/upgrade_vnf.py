@@ -13,7 +13,7 @@ import contextlib
 from dataclasses import dataclass, replace
 
 from farsite.lifecycle.managing import Device
-from farsite.lifecycle.world import Op, World
+from farsite.lifecycle.world import Op, World, device_of, room_for_change
 from farsite.model.configuration import Verb
 from farsite.model.errors import Conflict, Invalid, NotSupported, Unknown, VnfFault
 from farsite.model.operation import UPGRADE, InstanceKind
@@ -159,7 +159,7 @@ async def examine(op: Op) -> object:
     """Look at what runs, and whether all is there that an upgrade needs. Changes nothing."""
     want, image = decode(UpgradeVnf, op.operation.parameters), _image(op)
     vnf = await _vnf(op)
-    async with op.world.devices.open(vnf) as device:
+    async with device_of(op, vnf) as device:
         adapter = able(device.adapter)
         before = await adapter.software()
         version = want.version if image is None else before.version_of(image)
@@ -186,7 +186,7 @@ async def transfer(op: Op) -> None:
     if image is None or not op.result_of(examine, Examined).needs_image:
         return
     content = ImageFile(await op.world.software_images.stored(image))
-    async with op.world.devices.open(await _vnf(op)) as device:
+    async with device_of(op, await _vnf(op)) as device:
         await able(device.adapter).receive(image, content, change_id=op.id)
 
 
@@ -195,7 +195,7 @@ async def clear(op: Op) -> None:
     image = _image(op)
     if image is None or not op.result_of(examine, Examined).needs_image:
         return
-    async with op.world.devices.open(await _vnf(op)) as device:
+    async with device_of(op, await _vnf(op)) as device:
         adapter = able(device.adapter)
         version = (await adapter.software()).version_of(image)
         await adapter.discard(image, version, change_id=op.id)
@@ -207,7 +207,7 @@ async def install(op: Op) -> str:
     examined = op.result_of(examine, Examined)
     version = examined.version
     if image is not None and examined.needs_image:
-        async with op.world.devices.open(await _vnf(op)) as device:
+        async with device_of(op, await _vnf(op)) as device:
             version = await able(device.adapter).install(image, change_id=op.id)
     if want.version and version != want.version:
         raise VnfFault(
@@ -223,7 +223,7 @@ async def activate(op: Op) -> None:
     if version == before.running:
         return
     within_s = op.result_of(decide, Chosen).confirm_within_s
-    async with op.world.devices.open(await _vnf(op)) as device:
+    async with device_of(op, await _vnf(op)) as device:
         # A session may have broken off after the device had begun.
         known = await device.adapter.outcome(op.id)
         if known is Outcome.NONE:
@@ -238,7 +238,7 @@ async def take_back(op: Op) -> None:
     """Undo: the version and configuration of before run again, and that is looked at."""
     before = op.result_of(examine, Examined).before
     vnf = await _vnf(op)
-    async with op.world.devices.open(vnf) as device:
+    async with device_of(op, vnf, is_urgent=True) as device:
         await device.adapter.revert(op.id)
         now = await able(device.adapter).software()
     if now.running != before.running:
@@ -259,7 +259,7 @@ async def prove(op: Op) -> None:
     chosen, version = op.result_of(decide, Chosen), _version(op)
     if version == op.result_of(examine, Examined).before.running:
         return
-    async with op.world.devices.open(await _vnf(op)) as device:
+    async with device_of(op, await _vnf(op), is_urgent=True, afresh=True) as device:
         await _until_well(op, device, version, chosen)
 
 
@@ -291,7 +291,7 @@ async def _until_well(op: Op, device: Device, version: str, chosen: Chosen) -> N
 async def confirm(op: Op) -> None:
     """Keep the version."""
     if _version(op) != op.result_of(examine, Examined).before.running:
-        async with op.world.devices.open(await _vnf(op)) as device:
+        async with device_of(op, await _vnf(op), is_urgent=True) as device:
             await device.adapter.confirm(op.id)
 
 
@@ -373,7 +373,7 @@ UPGRADE_VNF: Saga[World] = Saga(
     steps=(
         step("See that it can be upgraded", decide, undo=close, undo_title="Tell what runs"),
         step("Have the image", fetch, deadline_s=_TRANSFERS_S),
-        step("Look at what runs, and for room", examine),
+        step("Look at what runs, and for room", examine, room=room_for_change),
         step(
             "Bring the image to the device",
             transfer,

@@ -31,6 +31,16 @@ class JobRow:
     job: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStanding:
+    """How far a job is: when its broker was given it (None: it stands in line), its sealed answer, and when
+    the broker was heard last."""
+
+    given_at: datetime | None
+    answer: bytes | None
+    heard_at: datetime | None
+
+
 def create(connection: sa.Connection, project_id: ProjectId, name: str, *, at: datetime) -> None:
     """Make a broker known.
 
@@ -132,6 +142,15 @@ def waiting_for(
     ]
 
 
+def give(connection: sa.Connection, job_ids: Collection[str], at: datetime) -> None:
+    """Note that a broker is given these jobs; of one that it is given again the first time counts."""
+    connection.execute(
+        sa.update(broker_jobs)
+        .where(broker_jobs.c.id.in_(list(job_ids)), broker_jobs.c.given_at.is_(None))
+        .values(given_at=at)
+    )
+
+
 def vnf_of_job(connection: sa.Connection, project_id: ProjectId, broker: str, job_id: str) -> VnfInstanceId:
     """Whose device a job is for.
 
@@ -172,9 +191,26 @@ def put_answer(connection: sa.Connection, job_id: str, answer: bytes) -> None:
     )
 
 
-def answer_of(connection: sa.Connection, job_id: str) -> bytes | None:
-    """The answer to a job; None: there is none yet."""
-    return connection.execute(sa.select(broker_jobs.c.answer).where(broker_jobs.c.id == job_id)).scalar()
+def standing_of(connection: sa.Connection, job_id: str) -> JobStanding | None:
+    """How far a job is; None: it was forgotten, or its broker was."""
+    found = connection.execute(
+        sa.select(broker_jobs.c.given_at, broker_jobs.c.answer, brokers.c.heard_at)
+        .join(
+            brokers,
+            sa.and_(brokers.c.project_id == broker_jobs.c.project_id, brokers.c.name == broker_jobs.c.broker),
+        )
+        .where(broker_jobs.c.id == job_id)
+    ).one_or_none()
+    if found is None:
+        return None
+    return JobStanding(given_at=found.given_at, answer=found.answer, heard_at=found.heard_at)
+
+
+def withdraw(connection: sa.Connection, job_id: str) -> None:
+    """Take a job out of its broker's line; one that was given stays."""
+    connection.execute(
+        sa.delete(broker_jobs).where(broker_jobs.c.id == job_id, broker_jobs.c.given_at.is_(None))
+    )
 
 
 def forget_job(connection: sa.Connection, job_id: str) -> None:

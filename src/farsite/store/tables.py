@@ -739,6 +739,8 @@ broker_jobs = sa.Table(
     sa.Column("job", sa.LargeBinary),
     sa.Column("answer", sa.LargeBinary),
     sa.Column("deadline_at", UtcTime, nullable=False),
+    # When the broker was given it first; NULL while it stands in line for that.
+    sa.Column("given_at", UtcTime),
     sa.Index("ix_broker_jobs_broker", "project_id", "broker", "number"),
     sa.Index("ix_broker_jobs_deadline", "deadline_at"),
 )

@@ -1,6 +1,6 @@
 """Opens a device: from an adapter's folder and the way to the device to an adapter that talks to it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from farsite.model.errors import Invalid
@@ -27,6 +27,10 @@ USUAL_PORTS: Mapping[str, int] = {
 """Where devices answer, by the adapter's method."""
 
 
+OpensShell = Callable[[str, SshAccess, Through | None], SshShell]
+"""From what people call a device, and the way to it, to a shell in it; `SshShell` is one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceAccess:
     """Where a device answers and how we log in, with the secrets put in.
@@ -51,8 +55,10 @@ def open_device(
     parameters: Mapping[str, str],
     keep_in: str,
     through: Through | None = None,
+    opens_shell: OpensShell = SshShell,
 ) -> Adapter:
-    """The adapter of a device; nothing is sent yet. `device` is what people call it.
+    """The adapter of a device; nothing is sent yet. `device` is what people call it. `opens_shell` gives the
+    shell in one that is managed by programs that run in it.
 
     Raises:
         Invalid: what is pinned cannot be read, the adapter has no such parameter, or takes no private key.
@@ -102,13 +108,13 @@ def open_device(
         return NetconfAdapter(
             folder, NetconfClient(device, ssh, through), device=device, parameters=parameters
         )
-    shell = SshShell(where, ssh, through)
     if folder.dictionary.access.method == "ansible":
         return AnsibleAdapter(
             folder,
-            AnsiblePlaybooks(where, folder.files, shell),
+            AnsiblePlaybooks(where, folder.files, SshShell(where, ssh, through)),
             device=device,
             parameters=parameters,
             keep_in=keep_in,
         )
+    shell = opens_shell(where, ssh, through)
     return ShellSoftware(folder, shell, device=device, parameters=parameters, keep_in=keep_in)

@@ -7,9 +7,9 @@ decides by comes out of a checkpoint. Effects on our own tables are guarded a se
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -35,8 +35,10 @@ from farsite.store.encoding import encode
 from farsite.store.operations import Asked
 from farsite.workflow.controls import Controls, Ear
 from farsite.workflow.progress import Progress
+from farsite.workflow.room import Place
 from farsite.workflow.saga import (
     Action,
+    AsksForRoom,
     Cancelled,
     DatabaseAction,
     OutsideAction,
@@ -115,6 +117,8 @@ class _Walk:
         self.operation = operation
         self.checkpoint = checkpoint
         self.ear = ear
+        self.at: StepProgress
+        """The step that is under way, as its row has it but for what it waits for."""
         self.running: Running[Any] = Running(
             operation=operation, world=runner.world, clock=runner.clock, cancelled=ear.cancel_asked
         )
@@ -122,6 +126,14 @@ class _Walk:
         self.rests = 0
         self.is_fresh = is_fresh
         self.told = ""
+        self.place: Place | None = None
+        """Where the operation has found room, or stands in line for it."""
+        self._ends_s = 0.0
+        self._in_line_since_s: float | None = None
+        walking = asyncio.current_task()
+        assert walking is not None
+        # However the walk ends, also where it is cut; the body of `run` is what histories are replayed on.
+        walking.add_done_callback(lambda _ended: self._leave())
         self._shown: set[int] = set()
         self._shown_before: Mapping[int, StepProgress] | None = None
 
@@ -295,17 +307,11 @@ class _Walk:
             )
             if recorded is not None:
                 return cast(Outcome, recorded)
-        shown = await self._show_start(title, sequence, attempt, deadline_s, is_undo=is_undo)
+        self.at = await self._show_start(title, sequence, attempt, deadline_s, is_undo=is_undo)
         self.running.attempt = attempt
         self.told = ""
-
-        def tell(text: str) -> None:
-            if text == self.told:
-                return
-            self.told = text
-            self._show(replace(shown, waits_for=text))
-
-        self.running._tell = tell  # pyright: ignore[reportPrivateUsage]
+        self.running._tell = self._tell  # pyright: ignore[reportPrivateUsage]
+        self.running._stand = self._standing_in_line  # pyright: ignore[reportPrivateUsage]
         self.runner.on_step(self.operation.id, key, "before")
         error: OperationError | None = None
         is_cancelled = False
@@ -314,8 +320,8 @@ class _Walk:
             if self.ear.cancel_asked.is_set():
                 raise Cancelled
             if is_outside(action):
-                assert shown.deadline_at is not None
-                result = await self._outside(cast(OutsideAction[Any], action), shown.deadline_at)
+                asks_for_room = next((one.room for one in self.saga.steps if one.action is action), None)
+                result = await self._outside(cast(OutsideAction[Any], action), asks_for_room)
             else:
                 result = await self.runner.database.run(
                     self._in_database, key, cast(DatabaseAction[Any], action), enters
@@ -348,18 +354,19 @@ class _Walk:
             )
         self.runner.on_step(self.operation.id, key, "after")
         if error is None:
-            self._show(replace(shown, state=StepState.DONE, ended_at=self.runner.clock.now(), waits_for=""))
+            self._show(replace(self.at, state=StepState.DONE, ended_at=self.runner.clock.now()))
             return {"outcome": "done", "result": result}
         outcome = await self.runner.database.run(
             self._record_failure, key, error, is_first=is_first, is_cancelled=is_cancelled, is_undo=is_undo
         )
         self.ear.forget_cancel()
+        if is_undo or not self.saga.rolls_back_by_itself:
+            self._leave()  # it rests now
         self._show(
             replace(
-                shown,
+                self.at,
                 state=StepState.CANCELLED if is_cancelled else StepState.FAILED,
                 ended_at=self.runner.clock.now(),
-                waits_for="",
                 detail=error.detail,
             )
         )
@@ -403,7 +410,7 @@ class _Walk:
 
         return operations.once(connection, self.operation, f"{key}/failed", record)
 
-    async def _outside(self, action: OutsideAction[Any], deadline_at: datetime) -> object:
+    async def _outside(self, action: OutsideAction[Any], asks_for_room: AsksForRoom[Any] | None) -> object:
         """Do a step on the outside until its outcome is known: silence is repeated, not believed.
 
         A graceful cancel lets the action end (waiting actions return early by themselves); a forceful one
@@ -412,41 +419,111 @@ class _Walk:
         pause_s = _FIRST_PAUSE_S
         # Counted by a clock that nobody sets: one that is stepped meanwhile moves no deadline.
         clock = self.runner.clock
-        ends_s = clock.monotonic_s() + (deadline_at - clock.now()).total_seconds()
+        assert self.at.deadline_at is not None
+        self._ends_s = clock.monotonic_s() + (self.at.deadline_at - clock.now()).total_seconds()
         while True:
-            left_s = ends_s - clock.monotonic_s()
-            if left_s <= 0:
+            if self._left_s() <= 0:
                 raise DeadlinePassed(
-                    f"The deadline {deadline_at.isoformat(timespec='seconds')} passed. "
+                    f"The deadline {self.at.deadline_at.isoformat(timespec='seconds')} passed. "
                     f"{self.told or 'There was no answer in time.'}"
                 )
+            if asks_for_room is not None and self.place is None:
+                await self._find_room(asks_for_room)
             if not self.runner.may_act():
                 # Others may be at it: nothing new is begun until it is known whether we still have it.
                 await asyncio.sleep(_MAY_ACT_S)
                 continue
             try:
-                return encode_result(await self._cuttable(action, left_s))
+                return encode_result(await self._cuttable(action))
             except Unknown as silence:
+                # What does not answer is not worked on, and keeps nobody from being.
+                self._leave()
                 self.running.waits_for(f"{silence.detail} Trying again until the deadline.")
             except _Cut:
                 continue
             except TimeoutError:
+                self._leave()
                 # A driver's own time limit says no more than that there was no answer.
                 self.running.waits_for("There was no answer in time. Trying again until the deadline.")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.ear.cancel_asked.wait(), min(pause_s, max(left_s, 0.01)))
+                pause_s = min(pause_s, max(self._left_s(), 0.01))
+                await asyncio.wait_for(self.ear.cancel_asked.wait(), pause_s)
             if self.ear.cancel_asked.is_set():
                 raise Cancelled
             pause_s = min(pause_s * 2, _LAST_PAUSE_S)
 
-    async def _cuttable(self, action: OutsideAction[Any], left_s: float) -> object:
-        ends = self.runner.clock.monotonic_s() + left_s
+    async def _find_room(self, asks_for_room: AsksForRoom[Any]) -> None:
+        """Wait in line until there is room.
+
+        Raises:
+            Cancelled: a cancel was asked for meanwhile, of either kind: nothing is under way.
+        """
+        room = await asks_for_room(self.running)
+        self.place = place = room.ask()
+        if place.found.done():
+            return
+        cut = asyncio.ensure_future(self.ear.cancel_asked.wait())
+        try:
+            with self._standing_in_line(
+                f"Room: this process works on {room.most} at once, and {place.ahead} were in line before it "
+                f"when it came."
+            ):
+                await asyncio.wait({place.found, cut}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            cut.cancel()
+        if not place.found.done():
+            self._leave()
+            raise Cancelled
+
+    @contextlib.contextmanager
+    def _standing_in_line(self, what_for: str) -> Generator[None]:
+        """See `Running.stands_in_line`."""
+        step, told = self.at, self.told
+        assert step.deadline_at is not None
+        self._in_line_since_s = began_s = self.runner.clock.monotonic_s()
+        # Without a deadline in its row, a process after us finds that none was running.
+        self.at = replace(step, deadline_at=None)
+        self._tell(what_for)
+        is_cut = False
+        try:
+            yield
+        except asyncio.CancelledError:
+            # A process after us finds it in line, as it was, however long it takes to come.
+            is_cut = True
+            raise
+        finally:
+            stood_s = self.runner.clock.monotonic_s() - began_s
+            self._in_line_since_s = None
+            self._ends_s += stood_s
+            self.at = replace(step, deadline_at=step.deadline_at + timedelta(seconds=stood_s))
+            if not is_cut:
+                self._tell(told)
+
+    def _left_s(self) -> float:
+        """Seconds that the step still has; who stands in line loses none."""
+        now_s = self.runner.clock.monotonic_s()
+        return self._ends_s - (now_s if self._in_line_since_s is None else self._in_line_since_s)
+
+    def _leave(self) -> None:
+        """Give up the place at work, or in line, if there is one."""
+        if self.place is not None:
+            self.place.leave()
+            self.place = None
+
+    def _tell(self, text: str) -> None:
+        """Tell people what the step waits for."""
+        if text != self.told:
+            self.told = text
+            self._show(replace(self.at, waits_for=text))
+
+    async def _cuttable(self, action: OutsideAction[Any]) -> object:
         work = asyncio.ensure_future(action(self.running))
         cut = asyncio.ensure_future(self.ear.cancel_asked.wait())
         try:
-            await asyncio.wait({work, cut}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done() and cut.done() and self.ear.cancel is CancelMode.GRACEFUL:
-                await asyncio.wait({work}, timeout=max(ends - self.runner.clock.monotonic_s(), 0))
+            await self._until_deadline(work, cut)
+            is_in_line = self._in_line_since_s is not None
+            if cut.done() and self.ear.cancel is CancelMode.GRACEFUL and not is_in_line:
+                await self._until_deadline(work)
             if work.done():
                 return work.result()
             if cut.done():
@@ -459,17 +536,29 @@ class _Walk:
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await work
 
+    async def _until_deadline(self, *awaited: asyncio.Future[Any]) -> None:
+        """Wait until one of them is done, or the step has no time left."""
+        while (left_s := self._left_s()) > 0:
+            # Who stands in line has as much left at the next look, however little it is.
+            done, _ = await asyncio.wait(
+                awaited, timeout=max(left_s, _MAY_ACT_S), return_when=asyncio.FIRST_COMPLETED
+            )
+            if done:
+                return
+
     async def _show_start(
         self, title: str, sequence: int, attempt: int, deadline_s: float | None, *, is_undo: bool
     ) -> StepProgress:
         now = self.runner.clock.now()
         started_at = now
+        deadline_at = now + timedelta(seconds=deadline_s or self.runner.settings.step_deadline_s)
         if not self.is_fresh:
-            # The deadline counts from the first time the attempt was begun, by whichever process.
+            # The deadline is that of the first time the attempt was begun, by whichever process; none runs
+            # for one that stood in line.
             known = (await self._before()).get(sequence)
             if known is not None and known.state is StepState.RUNNING:
                 started_at = known.started_at
-        deadline_at = started_at + timedelta(seconds=deadline_s or self.runner.settings.step_deadline_s)
+                deadline_at = known.deadline_at or deadline_at
         if deadline_at <= now:
             # We were dead past the deadline: look once more before giving up.
             deadline_at = now + timedelta(seconds=5)

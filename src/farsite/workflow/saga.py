@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -12,6 +13,7 @@ from farsite.model.clock import Clock
 from farsite.model.ids import OperationId
 from farsite.model.operation import InstanceKind, Operation
 from farsite.store.encoding import decode
+from farsite.workflow.room import Room
 
 World = TypeVar("World")
 
@@ -35,6 +37,7 @@ class Running(Generic[World]):
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a cancel was asked for: waiting actions return early."""
     _tell: Callable[[str], None] = lambda _text: None
+    _stand: Callable[[str], AbstractContextManager[None]] = lambda _what_for: nullcontext()
 
     @property
     def id(self) -> OperationId:
@@ -48,11 +51,18 @@ class Running(Generic[World]):
         """Tell people what the running step waits for."""
         self._tell(what)
 
+    def stands_in_line(self, what_for: str) -> AbstractContextManager[None]:
+        """While this lasts, others are at work before us: no deadline of the step runs, and people are told
+        what it waits for. Not within itself."""
+        return self._stand(what_for)
+
 
 Result = TypeVar("Result")
 DatabaseAction = Callable[[sa.Connection, Running[World]], object]
 OutsideAction = Callable[[Running[World]], Awaitable[object]]
 Action = DatabaseAction[World] | OutsideAction[World]
+AsksForRoom = Callable[[Running[World]], Awaitable[Room]]
+"""Where an operation has to find room."""
 
 
 def _name(action: Callable[..., object]) -> str:
@@ -69,6 +79,9 @@ class Step(Generic[World]):
     undo_title: str = ""
     deadline_s: float | None = None
     """Seconds; None: the setting `step_deadline_s`."""
+    room: "AsksForRoom[World] | None" = None
+    """Where there has to be room before this step begins; the operation waits in line for it, which counts
+    in no deadline, and keeps its place for the steps that follow: what has begun waits no more."""
 
     @property
     def name(self) -> str:
@@ -82,6 +95,7 @@ def step(
     undo: Action[World] | None = None,
     undo_title: str = "",
     deadline_s: float | None = None,
+    room: AsksForRoom[World] | None = None,
 ) -> Step[World]:
     return Step(
         title=title,
@@ -89,6 +103,7 @@ def step(
         undo=undo,
         undo_title=undo_title or f"Undo: {title[0].lower()}{title[1:]}",
         deadline_s=deadline_s,
+        room=room,
     )
 
 
@@ -119,6 +134,9 @@ class Saga(Generic[World]):
         names = [one.name for one in self.steps]
         assert len(set(names)) == len(names), f"{self.verb}: two steps share an action"
         assert not is_outside(self.steps[0].action), f"{self.verb}: the first step must be a database step"
+        assert all(is_outside(one.action) for one in self.steps if one.room), (
+            f"{self.verb}: rows need no room"
+        )
 
     @property
     def can_roll_back(self) -> bool:

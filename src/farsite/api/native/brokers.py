@@ -18,10 +18,11 @@ from farsite.api.filters import link_next, page_in_memory
 from farsite.api.wire import ROOT, Here, ObjectName, Wire, asks
 from farsite.model.access import Role
 from farsite.model.errors import Invalid, NotFound
-from farsite.model.ids import VnfInstanceId
+from farsite.model.ids import ProjectId, VnfInstanceId
 from farsite.model.query import Ask
 from farsite.store import brokers, tokens
 from farsite.store.brokers import JobRow
+from farsite.store.database import Connection
 from farsite.vnfs.broker.jobs import answer_from_json, answer_to_json, job_from_json, not_understood
 from farsite.vnfs.software import ImageFile
 
@@ -52,10 +53,11 @@ class NewBroker(Wire):
 
 
 class Next(Wire):
-    """What a broker asks: how many jobs it has room for, which it has already, and how long it waits."""
+    """What a broker asks: how many jobs it has room for, which it has already, and how long it waits. One
+    without room asks for none every ten seconds or so, to be heard: what waits for it is waited for then."""
 
     version: Annotated[int, Field(ge=1)] = 1
-    at_most: Annotated[int, Field(ge=1, le=1000)] = 1
+    at_most: Annotated[int, Field(ge=0, le=1000)] = 1
     waits_s: Annotated[float, Field(ge=0, le=30)] = 20.0
     known: Annotated[list[str], Field(max_length=10_000)] = Field(default_factory=list)
 
@@ -123,7 +125,9 @@ async def next_jobs(broker: str, body: Next, context: Here, caller: Asker) -> li
         found = await database.read(
             brokers.waiting_for, project_id, broker, but=body.known, at_most=body.at_most
         )
-        if found or context.clock.monotonic_s() >= ends or context.serving_ends.is_set():
+        if found or body.at_most == 0 or context.clock.monotonic_s() >= ends or context.serving_ends.is_set():
+            if found:
+                await database.run(brokers.give, [one.id for one in found], context.clock.now())
             jobs = [_opened(context, one) for one in found]
             return [one for one in jobs if await _is_understood(context, broker, body.version, one)]
         await asyncio.sleep(_LOOK_S)
@@ -140,7 +144,14 @@ async def answer(broker: str, job: str, body: dict[str, JsonValue], context: Her
         raise Invalid(f"The answer is to job {given.job_id}, and its path names {job}.")
     vnf_id = await context.database.run(brokers.vnf_of_job, caller.project_id, broker, job)
     sealed = context.devices.keys.encrypt(vnf_id, {"answer": json.dumps(answer_to_json(given))})
-    await context.database.run(brokers.put_answer, job, sealed)
+    await context.database.run(_take_answer, caller.project_id, broker, job, sealed, context.clock.now())
+
+
+def _take_answer(
+    connection: Connection, project_id: ProjectId, broker: str, job: str, sealed: bytes, at: datetime
+) -> None:
+    brokers.put_answer(connection, job, sealed)
+    brokers.heard(connection, project_id, broker, at)
 
 
 @router.get("/{broker}/jobs/{job}/image", response_class=Response)

@@ -9,21 +9,28 @@ from farsite.vnfs.opening import DeviceAccess, open_device
 from farsite.vnfs.registry import Adapters
 from farsite.vnfs.shell_software import ShellSoftware
 from farsite.vnfs.software import ImageContent, upgrades
+from farsite.vnfs.transports.kept_sessions import KeptSessions
 from farsite.vnfs.transports.local import LocalShell
 
 
 async def perform(
-    job: Job, adapters: Adapters, *, allow_local: bool = False, content: ImageContent | None = None
+    job: Job,
+    adapters: Adapters,
+    sessions: KeptSessions,
+    *,
+    allow_local: bool = False,
+    content: ImageContent | None = None,
 ) -> Answer:
     """Make the call; every refusal, fault and silence of the device is an answer too. `content` is that of
-    the image that the job speaks of."""
+    the image that the job speaks of. `sessions` are those of the jobs before it; jobs of one device come one
+    after another."""
     try:
         if job.version > VERSION:
             raise NotSupported(
                 f"This broker understands jobs up to version {VERSION}, and this one is of version "
                 f"{job.version}. Upgrade the broker."
             )
-        adapter = _opened(job, adapters, allow_local=allow_local)
+        adapter = _opened(job, adapters, sessions, allow_local=allow_local)
         try:
             return await _called(adapter, job, content)
         finally:
@@ -32,7 +39,7 @@ async def perform(
         return Answer(job_id=job.id, fault=fault_of(error))
 
 
-def _opened(job: Job, adapters: Adapters, *, allow_local: bool) -> Adapter:
+def _opened(job: Job, adapters: Adapters, sessions: KeptSessions, *, allow_local: bool) -> Adapter:
     access, folder = job.access, adapters.get(job.adapter)
     if access.host:
         return open_device(
@@ -48,6 +55,8 @@ def _opened(job: Job, adapters: Adapters, *, allow_local: bool) -> Adapter:
             device=job.name,
             parameters=job.parameters,
             keep_in=job.keep_in,
+            # Whether a function is well after a change includes that it still lets us in.
+            opens_shell=sessions.shells(job.device, afresh=job.verb is JobVerb.HEALTH),
         )
     if not allow_local:
         raise Invalid(

@@ -16,11 +16,14 @@ from farsite.vnfs.broker.jobs import VERSION, Answer, Fault, Job, answer_to_json
 from farsite.vnfs.broker.keeping import Kept
 from farsite.vnfs.broker.performing import perform
 from farsite.vnfs.registry import Adapters
+from farsite.vnfs.transports.kept_sessions import KeptSessions
 
 log = structlog.get_logger()
 
 _WAITS_S = 20.0
 """How long Farsite holds a question for jobs when there are none."""
+_IS_HEARD_EVERY_S = 10.0
+"""How often one that is wholly at work says so."""
 _FIRST_PAUSE_S = 0.2
 _LAST_PAUSE_S = 5.0
 
@@ -50,6 +53,7 @@ class Broker:
         self._settings = settings
         self._kept = Kept(settings.state_dir)
         self._adapters = Adapters(settings.adapter_dirs)
+        self._sessions = KeptSessions()
         self._devices: dict[str, asyncio.Lock] = {}
         self._working: set[asyncio.Task[None]] = set()
         trust = ssl.create_default_context(cafile=settings.ca_file or None)
@@ -76,9 +80,12 @@ class Broker:
         pause_s = _FIRST_PAUSE_S
         try:
             while True:
-                if len(self._working) >= self._settings.most_at_once:
-                    await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
-                    continue
+                if self._room == 0:
+                    done, _ = await asyncio.wait(
+                        self._working, timeout=_IS_HEARD_EVERY_S, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    if done:
+                        continue
                 try:
                     jobs = await self._ask()
                     pause_s = _FIRST_PAUSE_S
@@ -95,22 +102,27 @@ class Broker:
             for task in tuple(self._working):
                 task.cancel()
             await asyncio.gather(*self._working, return_exceptions=True)
+            await self._sessions.close()
             await self._http.aclose()
 
     async def _ask(self) -> list[Job]:
-        room = self._settings.most_at_once - len(self._working)
         answer = await self._http.post(
             f"{self._at}/next",
             json={
                 "version": VERSION,
-                "at_most": room,
-                "waits_s": _WAITS_S,
+                "at_most": self._room,
+                "waits_s": _WAITS_S if self._room else 0.0,
                 # What an answer of Farsite's that was lost had in it is told again.
                 "known": self._kept.known(),
             },
         )
         _check(answer)
         return [job_from_json(one) for one in answer.json()]
+
+    @property
+    def _room(self) -> int:
+        """For how many jobs more there is room."""
+        return max(0, self._settings.most_at_once - len(self._working))
 
     def _begin(self, job: Job) -> None:
         self._spawn(self._work(job))
@@ -126,6 +138,7 @@ class Broker:
                 answer = await perform(
                     job,
                     self._adapters,
+                    self._sessions,
                     allow_local=self._settings.allow_local,
                     content=_Content(self._http, f"{self._at}/{job.id}/image"),
                 )

@@ -218,7 +218,9 @@ class SshShell:
             ) from error
         finally:
             if process.returncode is None:
-                process.kill()
+                # Our ends of its pipes are in the hands of the shared connection's process too, until the
+                # device is done; to wait for the client alone would wait for that.
+                process._transport.close()  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportAttributeAccessIssue]
                 with contextlib.suppress(ProcessLookupError):
                     await process.wait()
         if len(output) > _MOST_OUTPUT:
