@@ -223,7 +223,8 @@ def _candidate(
         availability=vim.availability,
         age_s=(now - inventory.read_at).total_seconds() if inventory else 0,
         position=_position(site),
-        risk_groups=frozenset(site.risk_groups) if site else frozenset(),
+        # An empty name is left where a list was emptied, and is nothing that sites could share.
+        risk_groups=frozenset(site.risk_groups if site else ()) - {""},
     )
 
 
