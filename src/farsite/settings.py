@@ -104,6 +104,13 @@ class Settings:
     and 99.999 % (the rest is mostly the share of vCPUs that stays free). 0: nothing."""
     placement_availability_days: float = 7.0
     """Days of the past that the availability of a VIM is measured over."""
+    placement_sites_apart_km: float = 0.0
+    """Kilometres between two sites that one disaster does not bridge: what a descriptor keeps apart by site
+    (`nfvi_pop`) is placed so far apart at least, and not at all on sites without coordinates. 0: any other
+    site will do."""
+    placement_risk_groups_apart: bool = True
+    """Whether what a descriptor keeps apart by site (`nfvi_pop`) is also kept out of sites that share a risk
+    group."""
     vnf_requests: int = 6
     """Scalings and repairs together that a VNF may ask for with its own credentials within
     `vnf_requests_window_s`; more are refused with 429 and Retry-After."""

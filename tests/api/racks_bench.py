@@ -11,6 +11,8 @@ from service_bench import Service
 
 VNFD = "1d23a86f-0001-5e6a-bb28-3a524899d1c0"
 PRODUCT = "Farsite inspector in racks"
+ZONED_VNFD = "1d23a86f-0003-5e6a-bb28-3a524899d1c0"
+ZONED_PRODUCT = "Farsite inspector in zones"
 APART = b"""    - apart:
         type: tosca.policies.nfv.AntiAffinityRule
         properties: {scope: zone_group}
@@ -31,14 +33,23 @@ def onboarded(service: Service, kind: str, archive: bytes) -> None:
 
 def onboard_racked(service: Service) -> None:
     """A VNF whose workers stand in different racks."""
+    _onboard_apart(service, VNFD, PRODUCT, APART)
+
+
+def onboard_zoned(service: Service) -> None:
+    """A VNF whose workers stand in different zones."""
+    _onboard_apart(service, ZONED_VNFD, ZONED_PRODUCT, APART.replace(b"zone_group", b"zone"))
+
+
+def _onboard_apart(service: Service, vnfd: str, product: str, apart: bytes) -> None:
     onboarded(
         service,
         "packages",
         changed(
             "inspector",
-            (b"1d23a86f-9d31-5e6a-bb28-3a524899d1c0", VNFD.encode()),
-            (b"Farsite inspector", PRODUCT.encode()),
-            (b"    - instantiation_levels:", APART),
+            (b"1d23a86f-9d31-5e6a-bb28-3a524899d1c0", vnfd.encode()),
+            (b"Farsite inspector", product.encode()),
+            (b"    - instantiation_levels:", apart),
         ),
     )
 

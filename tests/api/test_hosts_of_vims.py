@@ -115,6 +115,29 @@ def test_a_host_goes_through_its_states_with_evidence_and_what_stands_there(
     assert service.ended(terminating.json()["id"])["state"] == "COMPLETED"
 
 
+def test_a_compute_service_that_does_not_report_is_an_alarm_until_it_does(service: Service, vim: str) -> None:
+    """What runs there goes on, so nothing is healed; that nothing can be changed there somebody must know."""
+    vnf_id = service.instantiated(vim=vim, name=f"web-{vim}")
+    resources = service.native("GET", f"/vnfs/{vnf_id}").json()["resources"]
+    (host,) = {one["host"] for one in resources if one["kind"] == "COMPUTE"}
+    vim_id = service.native("GET", f"/vims/{vim}").json()["id"]
+
+    def told() -> list[dict[str, Any]]:
+        asked = {"filter": f"(eq,managed_object_id,{vim_id}/{host})"}
+        return service.native("GET", "/alarms", params=asked).json()
+
+    inject(service, vim, "host_service_down", host)
+    (alarm,) = service.until(told, bool)
+    assert (alarm["fault_type"], alarm["perceived_severity"]) == ("compute-service-down", "MAJOR")
+    assert alarm["cleared_at"] is None
+    mended(service, vim)
+    (cleared,) = service.until(told, lambda seen: seen[0]["cleared_at"] is not None)
+    assert cleared["id"] == alarm["id"]
+    assert service.native("GET", f"/vnfs/{vnf_id}/healing").json()["decisions"] == []
+    terminating = service.native("POST", f"/vnfs/{vnf_id}/terminate", json={"type": "FORCEFUL"})
+    assert service.ended(terminating.json()["id"])["state"] == "COMPLETED"
+
+
 def test_hosts_are_filtered_and_paged(service: Service, vim: str) -> None:
     """A site may have thousands; an operator asks for those that are not well."""
     inject(service, vim, "host_down", HOSTS[1])

@@ -343,6 +343,58 @@ def test_an_event_alarm_of_aodh_names_the_server_and_the_host(service: Service) 
     assert posted(service, "aodh", over) == {"cleared": 1}
 
 
+def server_of(service: Service, vnf_id: str) -> dict[str, Any]:
+    """The one server of a web server, as it is recorded."""
+    found = service.native("GET", f"/vnfs/{vnf_id}").json()["resources"]
+    (server,) = [one for one in found if one["kind"] == "COMPUTE"]
+    return server
+
+
+def heals_of(service: Service, vnf_id: str) -> list[dict[str, Any]]:
+    answer = service.native("GET", "/operations", params={"filter": f"(eq,instance_id,{vnf_id})"})
+    assert answer.status_code == 200, answer.text
+    return [one for one in answer.json() if one["verb"] == "heal_vnf"]
+
+
+def test_aodhs_word_that_a_server_is_in_error_has_its_vnfc_healed(service: Service) -> None:
+    """Nova's notification becomes an event, an alarm in Aodh and a heal here, and nobody has to look. That
+    the server answers on its VIM is no reason against it: Nova says that it does not run."""
+    vnf_id = service.instantiated(vim="sim")
+    before = server_of(service, vnf_id)
+    assert posted(service, "aodh", a_notice(before["id"], "alarm", "ok")) == {"raised": 1}
+    (heal,) = service.until(lambda: heals_of(service, vnf_id), bool)
+    assert service.ended(heal["id"])["state"] == "COMPLETED"
+    after = server_of(service, vnf_id)
+    assert (after["vnfc_id"], after["incarnation"]) == (before["vnfc_id"], before["incarnation"] + 1)
+    (alarm,) = [one for one in alarms_of(service, vnf_id) if one["source"] == "aodh"]
+    assert alarm["faulty_resource"] == before["vnfc_id"]
+    assert alarm["cleared_at"] is not None, "healed"
+    told = service.native("GET", f"/vnfs/{vnf_id}/healing").json()["decisions"]
+    healed = [one["decision"] for one in told if one["decision"]["outcome"] == "HEAL"]
+    assert [one["vnfc_ids"] for one in healed] == [[before["vnfc_id"]]]
+
+
+def test_an_event_that_tells_of_no_death_starts_what_a_policy_says_and_else_nothing(service: Service) -> None:
+    """What a cloud's operator alarms on is the cloud's own: which of it calls for an action, the policy
+    says."""
+    spared, covered = (service.instantiated(vim="sim") for _ in range(2))
+    event = f"scheduled-retirement-{uuid4().hex[:8]}"
+    policy = {"scope": {"vnf": covered}, "triggers": [{"fault_types": [event], "hold_off_s": 0}]}
+    assert service.native("PUT", f"/healing-policies/{event}", json=policy).status_code == 200
+    for vnf_id in (spared, covered):
+        notice = a_notice(server_of(service, vnf_id)["id"], "alarm", "ok")
+        notice["reason_data"]["event"] |= {"event_type": event}
+        notice["reason_data"]["event"]["traits"][-1][2] = "active"
+        assert posted(service, "aodh", notice) == {"raised": 1}
+    (heal,) = service.until(lambda: heals_of(service, covered), bool)
+    assert service.ended(heal["id"])["state"] == "COMPLETED"
+    assert server_of(service, covered)["incarnation"] == 1
+    # They were told in this order and are looked at together.
+    assert heals_of(service, spared) == []
+    (alarm,) = alarms_of(service, spared)
+    assert (alarm["object_kind"], alarm["cleared_at"]) == ("vnf", None)
+
+
 def test_a_token_in_the_address_serves_a_source_that_can_send_no_header(service: Service) -> None:
     """Aodh's actions are addresses and nothing else."""
     token = _source_token(service)

@@ -1,7 +1,19 @@
 """What must not fail together stands in different racks, after whatever happens to it."""
 
 import pytest
-from racks_bench import HOSTS, PRODUCT, healed, inject, onboard_racked, onboarded, racks, scaled, workers
+from racks_bench import (
+    HOSTS,
+    PRODUCT,
+    ZONED_PRODUCT,
+    healed,
+    inject,
+    onboard_racked,
+    onboard_zoned,
+    onboarded,
+    racks,
+    scaled,
+    workers,
+)
 
 from next_package import changed
 from service_bench import Service
@@ -49,6 +61,28 @@ def test_workers_stand_in_different_racks_when_made_when_scaled_and_when_healed(
     assert refused["state"] == "ROLLED_BACK"
     assert "racks: zone nova has 3 rack(s)" in refused["error"]["detail"]
     assert racks(racked, vnf_id) == sorted(one["rack"] for one in after.values())
+
+
+def test_a_zone_that_is_lost_takes_one_worker_along_and_the_others_live(racked: Service) -> None:
+    """By what stands afterwards, and not by what was asked for; one that was added since counts too."""
+    onboard_zoned(racked)
+    racked.register("wings", world="file", capacity={**HOSTS, "hosts": 1, "zones": ["east", "west", "north"]})
+    body = {"package": ZONED_PRODUCT, "metadata": {"autoheal": "false"}}
+    vnf_id = racked.native("POST", "/vnfs", json=body).json()["id"]
+    answer = racked.native("POST", f"/vnfs/{vnf_id}/instantiate", json={"vim": "wings", "level_id": "pair"})
+    assert racked.ended(answer.json()["id"])["state"] == "COMPLETED"
+    assert scaled(racked, vnf_id)["state"] == "COMPLETED"
+    before = workers(racked, vnf_id)
+    assert len(before) == 3
+    victim = min(before)
+    inject(racked, "wings", "host_down", f"RegionOne-{before[victim]['zone']}-host-1")
+
+    def dead() -> set[str]:
+        standing = racked.native("GET", "/vims/wings/resources").json()
+        alive = {one["vnfc_id"] for one in standing if one["kind"] == "COMPUTE" and one["is_alive"]}
+        return set(before) - alive
+
+    assert racked.until(dead, bool) == {victim}
 
 
 def test_a_vim_that_tells_of_no_racks_is_refused_by_name(racked: Service) -> None:

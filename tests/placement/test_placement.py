@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 from hypothesis import example, given
@@ -12,10 +13,12 @@ from farsite.model.errors import NotEnough
 from farsite.model.ids import VimId
 from farsite.model.vim import VimState
 from farsite.model.vnfd import AffinityScope
+from farsite.placement.geography import distance_km
 from farsite.placement.greedy import place
 from farsite.placement.problem import (
     Candidate,
     Demand,
+    GeoRedundancy,
     Placement,
     Problem,
     RackRoom,
@@ -159,6 +162,72 @@ def test_affinity_and_anti_affinity_hold_between_functions(problem: Problem) -> 
                     assert (here.vim_id == there.vim_id) is not rule.is_anti
                 elif rule.is_anti:
                     assert here.vim_id != there.vim_id or not set(here.zones) & set(there.zones)
+
+
+_TOWNS = {"turin": (45.07, 7.69), "asti": (44.90, 8.21), "lyon": (45.76, 4.84), "suva": (-18.14, 178.44)}
+"""Degrees north and east."""
+
+
+def test_distances_are_those_of_an_atlas() -> None:
+    """By half a percent, also over the date line and to the other end of the world."""
+    found = {
+        (one, other): distance_km(_TOWNS[one], _TOWNS[other])
+        for one, other in (("turin", "asti"), ("turin", "lyon"), ("turin", "suva"))
+    }
+    assert found == {
+        ("turin", "asti"): pytest.approx(45, abs=1),
+        ("turin", "lyon"): pytest.approx(235, abs=2),
+        ("turin", "suva"): pytest.approx(16_900, rel=0.01),
+    }
+    assert distance_km((0.0, 179.0), (0.0, -179.0)) == pytest.approx(222.4, abs=1)
+    assert distance_km((90.0, 0.0), (-90.0, 123.0)) == pytest.approx(20_015, abs=10)
+
+
+@given(
+    problem=problems(),
+    towns=st.lists(st.none() | st.sampled_from(sorted(_TOWNS)), min_size=4, max_size=4),
+    groups=st.lists(st.frozensets(st.sampled_from(["river", "grid"])), min_size=4, max_size=4),
+    km=st.sampled_from([0.0, 100.0, 1000.0]),
+    is_by_risk_group=st.booleans(),
+)
+@example(
+    problem=Problem(
+        demands=(demand("vnf0"), demand("vnf1")), candidates=_TWINS, rules=(apart("vnf0", "vnf1"),)
+    ),
+    towns=["turin", None, "asti", None], groups=[frozenset()] * 4, km=100.0, is_by_risk_group=True,
+)  # fmt: skip
+@example(
+    problem=Problem(
+        demands=(demand("vnf0"), demand("vnf1")), candidates=_TWINS, rules=(apart("vnf0", "vnf1"),)
+    ),
+    towns=[None] * 4, groups=[frozenset({"river"})] * 4, km=0.0, is_by_risk_group=True,
+)  # fmt: skip
+def test_what_is_kept_apart_by_site_never_shares_a_disaster(
+    problem: Problem,
+    towns: list[str | None],
+    groups: list[frozenset[str]],
+    km: float,
+    is_by_risk_group: bool,
+) -> None:
+    """However the VIMs lie, and whatever else is asked: of two, one at least is left."""
+    candidates = tuple(
+        replace(one, position=_TOWNS[town] if town else None, risk_groups=shared)
+        for one, town, shared in zip(problem.candidates, towns, groups, strict=False)
+    )
+    policy = GeoRedundancy(km=km, is_by_risk_group=is_by_risk_group)
+    problem = replace(problem, candidates=candidates, geo_redundancy=policy)
+    if (placement := answer(problem)) is None:
+        return
+    by_id = {one.vim_id: one for one in candidates}
+    for rule in (one for one in problem.rules if one.is_anti and one.scope is AffinityScope.NFVI_POP):
+        for name, other in combinations(sorted(rule.members), 2):
+            here, there = by_id[placement.of(name).vim_id], by_id[placement.of(other).vim_id]
+            assert here.site != there.site
+            assert not is_by_risk_group or not here.risk_groups & there.risk_groups
+            if km:
+                assert here.position
+                assert there.position
+                assert distance_km(here.position, there.position) >= km
 
 
 @given(problems())

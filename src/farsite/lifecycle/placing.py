@@ -10,10 +10,20 @@ from farsite.lifecycle.world import Op
 from farsite.model.deployment import WantedVnfc
 from farsite.model.errors import Invalid
 from farsite.model.ids import ProjectId, VimId, VnfcId, VnfInstanceId
-from farsite.model.vim import Rack, Vim, VimState, Zone, endpoint_of
+from farsite.model.vim import Rack, Site, Vim, VimState, Zone, endpoint_of
 from farsite.model.vnf import Place as Asked
 from farsite.model.vnfd import AffinityScope, DeploymentFlavour
-from farsite.placement.problem import Candidate, Demand, Placement, Problem, RackRoom, Room, Rule, Unit
+from farsite.placement.problem import (
+    Candidate,
+    Demand,
+    GeoRedundancy,
+    Placement,
+    Problem,
+    RackRoom,
+    Room,
+    Rule,
+    Unit,
+)
 from farsite.store import capacity, operations, vims
 from farsite.store.capacity import NOTHING, Amount, Hold, Holding
 from farsite.store.database import Connection
@@ -154,6 +164,10 @@ def decide(
             demands=demands,
             candidates=candidates,
             rules=rules,
+            geo_redundancy=GeoRedundancy(
+                km=op.world.settings.placement_sites_apart_km,
+                is_by_risk_group=op.world.settings.placement_risk_groups_apart,
+            ),
             availability_weight=op.world.settings.placement_availability_weight,
         )
     )
@@ -169,12 +183,13 @@ def _candidates(
     now: datetime,
 ) -> tuple[Candidate, ...]:
     known = [(vim, vims.inventory_of(connection, vim.id)) for vim in vims.of_project(connection, project_id)]
+    sites = vims.sites_of(connection, project_id)
     pools = {pool_of(vim, zone) for vim, inventory in known if inventory for zone in inventory.zones}
     claimed = capacity.claimed(connection, pools, but_not=replacing or "")
     nothing: Mapping[str, Amount] = {}
     of_vim, going = leaving or (VimId(""), nothing)
     return tuple(
-        _candidate(vim, inventory, claimed, going if vim.id == of_vim else nothing, now)
+        _candidate(vim, sites.get(vim.site), inventory, claimed, going if vim.id == of_vim else nothing, now)
         for vim, inventory in known
     )
 
@@ -187,6 +202,7 @@ def pool_of(vim: Vim, zone: Zone) -> str:
 
 def _candidate(
     vim: Vim,
+    site: Site | None,
     inventory: Inventory | None,
     claimed: Mapping[tuple[str, str], Amount],
     going: Mapping[str, Amount],
@@ -206,7 +222,16 @@ def _candidate(
         rooms=tuple(_room(zone, held(zone)) for zone in inventory.zones) if inventory else (),
         availability=vim.availability,
         age_s=(now - inventory.read_at).total_seconds() if inventory else 0,
+        position=_position(site),
+        # An empty name is left where a list was emptied, and is nothing that sites could share.
+        risk_groups=frozenset(site.risk_groups if site else ()) - {""},
     )
+
+
+def _position(site: Site | None) -> tuple[float, float] | None:
+    if site is None or site.latitude is None or site.longitude is None:
+        return None
+    return site.latitude, site.longitude
 
 
 def holding(

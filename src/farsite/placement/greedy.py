@@ -12,6 +12,7 @@ from farsite.model.errors import NotEnough
 from farsite.model.ids import VimId
 from farsite.model.vim import VimState
 from farsite.model.vnfd import AffinityScope
+from farsite.placement.geography import shared_fate
 from farsite.placement.problem import (
     Assignment,
     Candidate,
@@ -115,8 +116,7 @@ def _fit(
     demand: Demand, candidate: Candidate, rooms: Rooms, problem: Problem, placed: Mapping[str, _Fit]
 ) -> _Fit | Refusal:
     """Put one demand on one VIM, or say which constraint forbids it."""
-    rules = problem.rules
-    refusal = _plain_refusal(demand, candidate) or _rule_refusal(demand, candidate, rules, placed)
+    refusal = _plain_refusal(demand, candidate) or _rule_refusal(demand, candidate, problem, placed)
     if refusal is not None:
         return refusal
     offered = [
@@ -128,7 +128,7 @@ def _fit(
         wanted = "/".join(part for part in (demand.region, demand.zone) if part) or "any zone"
         known = ", ".join(f"{room.region}/{room.zone}" for room in rooms[candidate.vim_id]) or "none"
         return Refusal("zone", f"has no {wanted}; its zones: {known}")
-    barred = _barred(demand, candidate, rules, placed)
+    barred = _barred(demand, candidate, problem.rules, placed)
     if "" in barred.racks:
         reason = "what it must be kept apart from stands on the site, in a rack that is not known"
         return Refusal("racks", reason)
@@ -174,17 +174,21 @@ def _plain_refusal(demand: Demand, candidate: Candidate) -> Refusal | None:
 
 
 def _rule_refusal(
-    demand: Demand, candidate: Candidate, rules: tuple[Rule, ...], placed: Mapping[str, _Fit]
+    demand: Demand, candidate: Candidate, problem: Problem, placed: Mapping[str, _Fit]
 ) -> Refusal | None:
-    for rule in rules:
+    for rule in problem.rules:
         if demand.id not in rule.members:
             continue
         for other in sorted(rule.members - {demand.id}):
             if other not in placed:
                 continue
-            is_same = _same_place(rule.scope, candidate, placed[other].candidate)
+            beside = placed[other].candidate
+            is_same = _same_place(rule.scope, candidate, beside)
             if rule.is_anti and is_same is True:
                 return Refusal("anti-affinity", f"{other} is there already (scope {rule.scope})")
+            is_by_site = rule.is_anti and rule.scope is AffinityScope.NFVI_POP
+            if is_by_site and (why := shared_fate(candidate, beside, problem.geo_redundancy)):
+                return Refusal("geo-redundancy", f"{why}, where {other} is")
             if not rule.is_anti and is_same is False:
                 return Refusal("affinity", f"{other} is elsewhere (scope {rule.scope})")
     return None

@@ -90,6 +90,10 @@ class Candidate:
     """Share of the last days in which it served, as measured; None: not known."""
     age_s: float = 0
     """How old the figures of `rooms` are."""
+    position: tuple[float, float] | None = None
+    """Degrees north and east of its site; None: nobody said."""
+    risk_groups: frozenset[str] = frozenset()
+    """Names of what its site shares its fate with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +106,23 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GeoRedundancy:
+    """What it takes for two sites not to be lost together, where functions are to be kept apart by site."""
+
+    km: float = 0.0
+    """Kilometres that are far enough; 0: any other site is."""
+    is_by_risk_group: bool = True
+    """Whether sites that share a risk group count as one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """All that is decided together."""
 
     demands: tuple[Demand, ...]
     candidates: tuple[Candidate, ...]
     rules: tuple[Rule, ...] = ()
+    geo_redundancy: GeoRedundancy = GeoRedundancy()
     availability_weight: float = 0.0
     """How much of the score measured availability makes between 90 % and 99.999 %."""
     stale_after_s: float = 60
