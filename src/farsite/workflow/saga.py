@@ -114,11 +114,18 @@ class Saga(Generic[World]):
     rolls_back_by_itself: bool = False
     """Whether a failed step is followed by undoing without anybody being asked: where what was before is
     surely as good."""
+    tailored: Callable[[Operation], "Saga[World]"] | None = None
+    """The story of one operation, where that depends on its parameters, and on nothing else; `steps` is then
+    an example of it."""
 
     def __post_init__(self) -> None:
         names = [one.name for one in self.steps]
         assert len(set(names)) == len(names), f"{self.verb}: two steps share an action"
         assert not is_outside(self.steps[0].action), f"{self.verb}: the first step must be a database step"
+
+    def of(self, operation: Operation) -> "Saga[World]":
+        """The story of this operation; the same whoever walks it."""
+        return self if self.tailored is None else self.tailored(operation)
 
     @property
     def can_roll_back(self) -> bool:
