@@ -81,9 +81,8 @@ class Appliance:
         return self
 
     def lay_beside(self, version: str) -> "Appliance":
-        """As an upgrade of long ago left it: another version lies there, and which one is to run is said."""
+        """Have another version lie there, as somebody put it by hand."""
         self._lay(version)
-        (self.software / "chosen").write_text("1.0\n")
         return self
 
     def _lay(self, version: str) -> None:
