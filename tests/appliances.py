@@ -74,14 +74,22 @@ class Appliance:
 
     def lay_out(self, text: str = "as ever\n") -> "Appliance":
         """As whoever built the function left it: version 1.0 at work."""
-        first = self.software / "versions" / "1.0" / "bin"
-        first.mkdir(parents=True)
-        (first / "appliance").write_text(_PROGRAM.format(version="1.0"))
-        (first / "appliance").chmod(0o755)
+        self._lay("1.0")
         (self.software / "current").symlink_to("versions/1.0")
         (self.software / "at-work").write_text("1.0\n")
         self.file.write_text(text)
         return self
+
+    def lay_beside(self, version: str) -> "Appliance":
+        """Have another version lie there, as somebody put it by hand."""
+        self._lay(version)
+        return self
+
+    def _lay(self, version: str) -> None:
+        program = self.software / "versions" / version / "bin" / "appliance"
+        program.parent.mkdir(parents=True)
+        program.write_text(_PROGRAM.format(version=version))
+        program.chmod(0o755)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from farsite.lifecycle import upgrade_group
 from farsite.lifecycle.verbs import VERBS
 from farsite.workflow import engine, runner, saga
 from farsite.workflow.engine import REPLAYED_VERSIONS, WORKFLOW_VERSION
@@ -33,6 +34,10 @@ DECIDING: tuple[Callable[..., object], ...] = (
     WALK._rest,  # pyright: ignore[reportPrivateUsage]
     WALK._enter,  # pyright: ignore[reportPrivateUsage]
     saga.is_outside,
+    saga.Saga.of,
+    upgrade_group._tailored,  # pyright: ignore[reportPrivateUsage]
+    upgrade_group._steps,  # pyright: ignore[reportPrivateUsage]
+    upgrade_group._of,  # pyright: ignore[reportPrivateUsage]
 )
 
 
@@ -63,6 +68,12 @@ def fingerprint(verbs: Mapping[str, Saga[Any]], sources: tuple[str, ...]) -> str
 
 def sources() -> tuple[str, ...]:
     return tuple(inspect.getsource(one) for one in DECIDING)
+
+
+def test_a_verb_whose_story_depends_on_its_parameters_is_in_the_fingerprint() -> None:
+    """Its registered steps are an example only; what makes the others of it is code."""
+    tailors = {one.tailored for one in VERBS.values() if one.tailored is not None}
+    assert tailors <= set(DECIDING)
 
 
 def recorded() -> dict[str, str]:

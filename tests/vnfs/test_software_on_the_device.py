@@ -186,6 +186,20 @@ async def test_a_version_that_does_not_start_is_replaced_by_the_one_of_before_at
     assert await adapter.outcome("1") is Outcome.REVERTED
 
 
+async def test_a_version_that_was_laid_there_by_hand_can_be_gone_back_from(appliance: Appliance) -> None:
+    """Nothing was ever installed there, so that nothing said which version was to run."""
+    appliance.lay_beside("2.0").file.write_text("refuses-2.0\n")
+    adapter = opened(appliance)
+    against = (await adapter.software()).against
+    with pytest.raises(VnfFault, match="version and configuration of before run again"):
+        await adapter.upgrade("2.0", against, change_id="1", confirm_within_s=60)
+    appliance.file.write_text("well\n")
+    against = (await adapter.software()).against
+    await adapter.upgrade("2.0", against, change_id="2", confirm_within_s=60)
+    await adapter.revert("2")
+    assert (await adapter.software()).running == appliance.running == "1.0"
+
+
 async def test_a_version_that_cannot_read_the_configuration_is_never_activated(appliance: Appliance) -> None:
     """Its own check says so while the old one serves."""
     appliance.file.write_text("cannot-read-2.0\n")

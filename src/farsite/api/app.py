@@ -17,6 +17,7 @@ from farsite.api.native import (
     configurations,
     control_plane,
     first_contact,
+    group_upgrades,
     healing,
     health,
     hosts,
@@ -89,6 +90,7 @@ def make_app(context: Context) -> FastAPI:
         vim_audit,
         healing,
         upgrades,
+        group_upgrades,
         vnf_credentials,
     ):
         app.include_router(part.router)

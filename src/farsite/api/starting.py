@@ -5,7 +5,7 @@ hears of a wrong state or size at once and no operation is recorded for it.
 """
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -31,12 +31,16 @@ from farsite.lifecycle.placing import check_place
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_ns import TerminateNs
 from farsite.lifecycle.terminate_vnf import TerminateVnf, check_grace
+from farsite.lifecycle.upgrade_group import UpgradeGroup
+from farsite.lifecycle.upgrade_group import check as check_member
+from farsite.lifecycle.upgrade_group import start as start_group
 from farsite.lifecycle.upgrade_vnf import UpgradeVnf
 from farsite.lifecycle.upgrade_vnf import check as check_upgrade
 from farsite.lifecycle.verbs import VERBS
 from farsite.model.access import VNF_SIGNATURE, Caller
 from farsite.model.configuration import Configuration
 from farsite.model.errors import Conflict, Invalid, NotFound, TooOften
+from farsite.model.group_upgrade import GroupMember, GroupPlan, read_stages
 from farsite.model.ids import VnfInstanceId
 from farsite.model.ns import NsInstance
 from farsite.model.nsd import NsFlavour
@@ -224,6 +228,48 @@ def upgrade_vnf(context: Context, caller: Caller, key: str, want: UpgradeVnf) ->
         vnf = instances.get_vnf(connection, caller.project_id, key)
         check_upgrade(connection, vnf, want, context.devices.adapters)
         return _start(connection, context, caller, "upgrade_vnf", vnf.id, want)
+
+
+def upgrade_group(
+    context: Context,
+    caller: Caller,
+    keys: Sequence[str],
+    each: UpgradeVnf,
+    *,
+    stages: Sequence[str],
+    pause_s: float,
+    rolls_back: bool,
+) -> Operation:
+    """Upgrade several VNFs in stages, in the order in which they are named.
+
+    Raises:
+        Unusable: no such VNF instance, or nobody has said how it is managed.
+        NotSupported: the adapter of one cannot upgrade.
+        Conflict: one is not instantiated, is in another group that is being upgraded, or another kind of
+            operation works on it; or a process of an older release is alive.
+        Invalid: nobody is named, or somebody twice; the stages do not grow; or as for one alone.
+    """
+    with context.database.transaction() as connection:
+        members: list[GroupMember] = []
+        for key in keys:
+            with named_in_the_body():
+                vnf = instances.get_vnf(connection, caller.project_id, key)
+                check_member(connection, vnf, each, context.devices.adapters)
+            members.append(GroupMember(vnf_id=vnf.id, name=vnf.name or vnf.id))
+        plan = GroupPlan(
+            members=tuple(members),
+            stages=read_stages(stages, len(members)),
+            pause_s=pause_s,
+            rolls_back=rolls_back,
+        )
+        return start_group(
+            connection,
+            context.begin,
+            UpgradeGroup(plan=plan, each=each),
+            project_id=caller.project_id,
+            clock=context.clock,
+            requested_by=caller.signature,
+        )
 
 
 def terminate_vnf(context: Context, caller: Caller, key: str, want: TerminateVnf) -> Operation:

@@ -1,5 +1,6 @@
 """`farsite op`: operations."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, cast
 
 from cyclopts import App, Parameter
@@ -8,7 +9,7 @@ from farsite.cli import printing
 from farsite.cli.exit_codes import Exit, of_state
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.cli.waiting import Timeout, Wait, accepted, until_ended
-from farsite.client import Client, Operation
+from farsite.client import Client, GroupUpgradeMember, Operation
 
 app = App(name="op", help="Operations: what runs, why it waits, how to go on.", help_epilogue="")
 
@@ -51,11 +52,12 @@ def show(operation: Key, /, *, output: Output = "table") -> int:
     """Show an operation with its steps. The exit code tells its state."""
     with Client() as client:
         found = client.operation(operation)
-        _show(found, output)
+        members = client.group_upgrade(operation)["members"] if found["kind"] == "group" else []
+        _show(found, members, output)
         return of_state(found["state"])
 
 
-def _show(operation: Operation, form: Form) -> None:
+def _show(operation: Operation, members: Sequence[GroupUpgradeMember], form: Form) -> None:
     steps = [
         f"{step['state']:<9} {printing.when(step['started_at'])}  {step['title']}"
         + (f" (attempt {step['attempt']})" if step["attempt"] > 1 else "")
@@ -74,11 +76,18 @@ def _show(operation: Operation, form: Form) -> None:
             ("by", "Farsite" if operation["is_automatic"] else operation["requested_by"]),
             ("part of", operation["parent_id"]),
             ("asked", operation["control"] or operation["cancel"]),
-            ("parts", "\n".join(operation["children"] or [])),
+            ("parts", "\n".join([] if members else operation["children"] or [])),
+            ("members", "\n".join(_member(one) for one in members)),
             ("steps", "\n".join(steps)),
         ],
         form,
     )
+
+
+def _member(one: GroupUpgradeMember) -> str:
+    runs = f" {one['running_version']} runs." if one["running_version"] else ""
+    part = f" ({one['operation_id']})" if one["operation_id"] else ""
+    return f"{one['state']:<14} stage {one['stage']}  {one['vnf']}{part}{runs}"
 
 
 @app.command

@@ -4,11 +4,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from farsite.cli import printing
+from farsite.cli import printing, stages
 from farsite.cli.exit_codes import Exit
 from farsite.cli.printing import Form, Output
-from farsite.cli.stages import Member, Rollout, read_stages, summary
-from farsite.cli.waiting import Timeout, Wait, accepted
+from farsite.cli.waiting import Timeout, accepted
 from farsite.client import Client
 from farsite.model.errors import Invalid
 
@@ -47,6 +46,13 @@ def upgrade(
     pause: Annotated[
         float, Parameter(help="Seconds between two stages; then all upgraded ones must be well.")
     ] = 30.0,
+    rollback: Annotated[
+        bool,
+        Parameter(
+            help="Once one of several fails, bring the version of before back on all; otherwise the "
+            "operation rests until somebody decides."
+        ),
+    ] = False,
     repair: Annotated[bool, Parameter(help="The function may be unwell before: this is to mend it.")] = False,
     cause: Annotated[str, Parameter(help="Why, for the history.")] = "",
     confirm_within: Annotated[
@@ -56,13 +62,21 @@ def upgrade(
     well_within: Annotated[
         float | None, Parameter(help="Seconds that the function may take to be well; none: half of that.")
     ] = None,
-    wait: Wait = False,
+    wait: Annotated[
+        bool | None,
+        Parameter(
+            name="--wait",
+            negative="--no-wait",
+            help="Wait until the operation has ended or rests; of several VNFs it is waited for anyway.",
+        ),
+    ] = None,
     timeout: Timeout = None,
     output: Form = "table",
 ) -> Exit:
     """Have another version of its software run inside a VNF, or the version and configuration of before.
 
-    Several VNFs are upgraded in stages, which are waited for; the first that fails stops the rest.
+    Several VNFs are upgraded in stages, by one operation that goes on without this command; the first that
+    fails stops the rest.
     """
     body: dict[str, object] = {
         "image": _image(image, sha256, package),
@@ -75,31 +89,15 @@ def upgrade(
     with Client() as client:
         if not more:
             operation = client.upgrade(vnf, body)
-            return accepted(client, operation, wait=wait, form=output, timeout_s=timeout)
-        members = [Member(name) for name in dict.fromkeys((vnf, *more))]
-        stages = read_stages(stage, len(members))
-        code = Rollout(client, body, members, stages, pause, printing.note).run()
-        printing.table(
-            [
-                {
-                    "vnf": one.name,
-                    "state": one.state,
-                    "running": one.running,
-                    "operation_id": one.operation_id,
-                    "said": one.said,
-                }
-                for one in members
-            ],
-            [
-                ("vnf", lambda one: one["vnf"]),
-                ("state", lambda one: one["state"]),
-                ("runs", lambda one: one["running"]),
-                ("operation", lambda one: one["operation_id"]),
-            ],
-            output,
-        )
-        printing.note(summary(members))
-        return code
+            return accepted(client, operation, wait=bool(wait), form=output, timeout_s=timeout)
+        group = body | {
+            "vnfs": list(dict.fromkeys((vnf, *more))),
+            "stages": stage.split(","),
+            "pause_s": pause,
+            "rolls_back": rollback,
+        }
+        operation = client.upgrade_group(group)
+        return stages.until_ended(client, operation, wait=wait is not False, form=output, timeout_s=timeout)
 
 
 @app.command

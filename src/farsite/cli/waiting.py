@@ -47,6 +47,25 @@ def until_ended(
 ) -> Exit:
     """Follow an operation to its end or rest, with a line per step, and show how it came out."""
     started = time.monotonic()
+    last = followed(client, operation_id, timeout_s=timeout_s)
+    if last is None:
+        return Exit.PENDING
+    if form == "table":
+        reason = f" {last['error']['detail']}" if last["error"] else ""
+        took = time.monotonic() - started
+        printing.write(
+            f"{last['type']} of {last['kind']} {last['instance_id']}: {last['state']} ({took:.1f} s).{reason}"
+        )
+        if last["state"] == RESTS:
+            show_commands(client, operation_id)
+    else:
+        printing.document(last, form)
+    return of_state(last["state"])
+
+
+def followed(client: Client, operation_id: str, *, timeout_s: float | None = None) -> Operation | None:
+    """Follow an operation to its end or rest, with a line per step; None: the time was too short, and that
+    was said."""
     last: Operation | None = None
     lines = _Lines()
     try:
@@ -58,23 +77,14 @@ def until_ended(
     except TimeoutError as late:
         lines.end()
         printing.note(f"{late} It goes on. See farsite op why {operation_id}.")
-        return Exit.PENDING
+        return None
     lines.end()
     assert last is not None, "following ends with the operation"
-    if form == "table":
-        reason = f" {last['error']['detail']}" if last["error"] else ""
-        took = time.monotonic() - started
-        printing.write(
-            f"{last['type']} of {last['kind']} {last['instance_id']}: {last['state']} ({took:.1f} s).{reason}"
-        )
-        if last["state"] == RESTS:
-            _show_commands(client, operation_id)
-    else:
-        printing.document(last, form)
-    return of_state(last["state"])
+    return last
 
 
-def _show_commands(client: Client, operation_id: str) -> None:
+def show_commands(client: Client, operation_id: str) -> None:
+    """What can be done with an operation that rests."""
     try:
         commands = client.why(operation_id)["commands"]
     except Problem:

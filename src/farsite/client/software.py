@@ -32,6 +32,26 @@ class Upgrade(TypedDict):
     said: str
 
 
+class GroupUpgradeMember(TypedDict):
+    vnf_id: str
+    vnf: str
+    stage: int
+    state: str
+    running_version: str
+    operation_id: str | None
+    said: str
+
+
+class GroupUpgrade(TypedDict):
+    operation_id: str
+    state: str
+    stage: int
+    stages: list[int]
+    pause_s: float
+    rolls_back: bool
+    members: list[GroupUpgradeMember]
+
+
 class FunctionProbe(TypedDict):
     name: str
     is_well: bool
@@ -59,6 +79,14 @@ class Software(Connection):
     def upgrades_of(self, vnf: str) -> list[Upgrade]:
         """What became of every upgrade, the newest first."""
         return cast("list[Upgrade]", list(self._list(f"/vnfs/{in_path(vnf)}/upgrades")))
+
+    def upgrade_group(self, body: Document) -> Operation:
+        path = f"{ROOT}/group-upgrades"
+        return cast("Operation", self.request("POST", path, body, timeout_s=ASKING_VIM_S).json())
+
+    def group_upgrade(self, operation_id: str) -> GroupUpgrade:
+        """Which stage it is at, and who is done, failed or left."""
+        return cast("GroupUpgrade", self._get(f"/group-upgrades/{in_path(operation_id)}"))
 
     def function_health(self, vnf: str) -> list[FunctionProbe]:
         return cast("list[FunctionProbe]", self._get(f"/vnfs/{in_path(vnf)}/function/health"))

@@ -16,6 +16,7 @@ from farsite.lifecycle.managing import Device
 from farsite.lifecycle.world import Op, World, device_of, room_for_change
 from farsite.model.configuration import Verb
 from farsite.model.errors import Conflict, Invalid, NotSupported, Unknown, VnfFault
+from farsite.model.ids import OperationId
 from farsite.model.operation import UPGRADE, InstanceKind
 from farsite.model.software import DeviceSoftware, SoftwareImage, Upgrade, UpgradeState
 from farsite.model.vnf import InstantiationState, VnfInstance
@@ -40,7 +41,8 @@ class UpgradeVnf:
 
     With both, the image must hold that version. `is_repair`: the function may be unwell before.
     `confirm_within_s`, how long the version may stand unconfirmed, None: as the adapter says.
-    `well_within_s`, how long it may take to be well, None: half of that.
+    `well_within_s`, how long it may take to be well, None: half of that. `undoes`: the operation that brought
+    the version which this one takes back, where a group goes back.
     """
 
     image: SoftwareImage | None = None
@@ -49,6 +51,7 @@ class UpgradeVnf:
     cause: str = ""
     confirm_within_s: float | None = None
     well_within_s: float | None = None
+    undoes: OperationId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from farsite.lifecycle.operate_vnf import OPERATE_VNF
 from farsite.lifecycle.scale_vnf import SCALE_VNF
 from farsite.lifecycle.terminate_ns import TERMINATE_NS
 from farsite.lifecycle.terminate_vnf import TERMINATE_VNF
+from farsite.lifecycle.upgrade_group import UPGRADE_GROUP
 from farsite.lifecycle.upgrade_vnf import UPGRADE_VNF
 from farsite.lifecycle.world import World
 from farsite.workflow.saga import Saga
@@ -28,5 +29,6 @@ VERBS: dict[str, Saga[World]] = {
         TERMINATE_VNF,
         INSTANTIATE_NS,
         TERMINATE_NS,
+        UPGRADE_GROUP,
     )
 }

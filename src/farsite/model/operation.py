@@ -91,6 +91,9 @@ class InstanceKind(StrEnum):
 
     VNF = "vnf"
     NS = "ns"
+    GROUP = "group"
+    """Several VNFs, by an operation that starts operations on each. The group has no record of its own: its
+    id is that of the operation."""
 
 
 class StepState(StrEnum):

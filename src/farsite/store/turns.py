@@ -98,7 +98,7 @@ def _check_may_wait(
     refusal = operations.busy(connection, operation, holder)
     if not line and operations.get(connection, None, holder).type not in INSIDE:
         raise refusal
-    if _has_strangers(connection, strangers):
+    if has_strangers(connection, strangers):
         raise Conflict(
             f"{refusal.detail} It could wait for its turn if no process of an older release worked on this "
             f"database (farsite node list).",
@@ -232,8 +232,8 @@ def _show(
     operations.put_steps(connection, {(operation.id, _SEQUENCE): (operation.project_id, shown)})
 
 
-def _has_strangers(connection: sa.Connection, strangers: Collection[str]) -> bool:
-    """Whether a process lives that knows no line: it would end an operation without handing on, and take
-    those in line for lost ones."""
+def has_strangers(connection: sa.Connection, strangers: Collection[str]) -> bool:
+    """Whether a process lives whose own workflow version is one of these. One that knows no line would end an
+    operation without handing on, and take those in line for lost ones."""
     query = sa.select(nodes.c.workflow_versions).where(nodes.c.state != NodeState.GONE.value)
     return any(versions and versions[0] in strangers for versions in connection.execute(query).scalars())

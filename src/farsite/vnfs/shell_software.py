@@ -271,10 +271,12 @@ class ShellSoftware(ShellAdapter):
         chosen = self._command(of.chosen)
         numbered = [(str(index), place) for index, place in enumerate(places, start=1)]
         check = self._command(of.check) if of.check else ":"
+        # Where a version was laid there by hand, nothing says yet which one runs; going back reads it.
+        named = f"[ -s {shlex.quote(chosen)} ] || (\n{self._command(of.running)}\n) >{shlex.quote(chosen)}"
         return packed(
             {
                 "fetch": self._state_script(of),
-                "check": f"VERSION=$(cat 0)\n{check}\n",
+                "check": f"{named}\nVERSION=$(cat 0)\n{check}\n",
                 "activate": f"VERSION=$(cat {shlex.quote(chosen)}) || exit 1\n{self._command(of.activate)}\n",
                 "files": f"0 0644 {chosen}\n"
                 + "".join(f"{number} {place.mode} {self._path(place)}\n" for number, place in numbered),

@@ -21,8 +21,9 @@ import structlog
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, StepOptions
 from dbos import error as dbos_errors
 
+from farsite.model.errors import Conflict
 from farsite.model.ids import OperationId
-from farsite.model.operation import Operation
+from farsite.model.operation import InstanceKind, Operation
 from farsite.settings import Settings
 from farsite.store import operations, turns
 from farsite.store.database import Database, make_engine
@@ -32,13 +33,15 @@ from farsite.workflow.saga import Sagas
 
 log = structlog.get_logger()
 
-WORKFLOW_VERSION = "4"
+WORKFLOW_VERSION = "5"
 """Raised with every change of a workflow body that a recorded history could not be replayed on."""
-REPLAYED_VERSIONS: tuple[str, ...] = ("1", "2", "3")
+REPLAYED_VERSIONS: tuple[str, ...] = ("1", "2", "3", "4")
 """Older versions whose recorded histories this program's workflow body replays: it branches, by what is
 recorded, where it differs from theirs. Work of any other version is left to processes that run it."""
 _BEFORE_TURNS = ("1", "2", "3")
 """Versions of processes that know of no operations in line (`store.turns`)."""
+_BEFORE_GROUPS = (*_BEFORE_TURNS, "4")
+"""Versions of processes that know of no operations on a group, and cannot list them."""
 
 _QUEUE = "operations"
 _WORKFLOW = "operation"
@@ -142,8 +145,14 @@ class Engine:
         recorded. One that waits for its turn is enqueued when that comes.
 
         Raises:
-            Conflict: another operation works on the instance, or as many wait for it as may.
+            Conflict: another operation works on the instance, or as many wait for it as may; or it is on a
+                group, and a process of a release that knows none is alive.
         """
+        if operation.kind is InstanceKind.GROUP and turns.has_strangers(connection, _BEFORE_GROUPS):
+            raise Conflict(
+                "Groups are upgraded once no process of an older release works on this database any more "
+                "(farsite node list)."
+            )
         begun = turns.begin(connection, operation, strangers=_BEFORE_TURNS)
         if not begun.is_waiting:
             self._enqueue(connection, begun)

@@ -86,7 +86,7 @@ class Runner:
         with self.controls.listening(operation_id) as ear:
             # A cancel asked for before anybody worked on the operation is heard at the first step.
             ear.hear(Asked(operation_id=operation_id, control=None, cancel=operation.cancel))
-            walk = _Walk(self, saga, operation, checkpoint, ear, is_fresh=is_fresh)
+            walk = _Walk(self, saga.of(operation), operation, checkpoint, ear, is_fresh=is_fresh)
             state = await walk.to_its_end()
             await self.progress.written()
         log.info("operation.ended", operation_id=operation_id, verb=saga.verb, state=state.value)

@@ -129,6 +129,9 @@ class Saga(Generic[World]):
     rolls_back_by_itself: bool = False
     """Whether a failed step is followed by undoing without anybody being asked: where what was before is
     surely as good."""
+    tailored: Callable[[Operation], "Saga[World]"] | None = None
+    """The story of one operation, where that depends on its parameters, and on nothing else; `steps` is then
+    an example of it."""
 
     def __post_init__(self) -> None:
         names = [one.name for one in self.steps]
@@ -137,6 +140,10 @@ class Saga(Generic[World]):
         assert all(is_outside(one.action) for one in self.steps if one.room), (
             f"{self.verb}: rows need no room"
         )
+
+    def of(self, operation: Operation) -> "Saga[World]":
+        """The story of this operation; the same whoever walks it."""
+        return self if self.tailored is None else self.tailored(operation)
 
     @property
     def can_roll_back(self) -> bool:

@@ -103,15 +103,7 @@ async def upgrade(
 ) -> OperationView:
     """Have another version run inside the VNF, or the version and configuration of before: one with which the
     function is not well is taken back."""
-    image = await asyncio.to_thread(_image, context, caller, body.image) if body.image else None
-    want = UpgradeVnf(
-        image=image,
-        version=body.version,
-        is_repair=body.is_repair,
-        cause=body.cause,
-        confirm_within_s=body.confirm_within_s,
-        well_within_s=body.well_within_s,
-    )
+    want = await asyncio.to_thread(wanted, context, caller, body)
     return accepted(await asyncio.to_thread(starting.upgrade_vnf, context, caller, vnf, want), response)
 
 
@@ -137,6 +129,18 @@ def list_upgrades(
     )
     link_next(request, response, page)
     return list(page.items)
+
+
+def wanted(context: Context, caller: Caller, body: UpgradeWire) -> UpgradeVnf:
+    """What is asked for, with the image measured. Raises: as `_image`."""
+    return UpgradeVnf(
+        image=_image(context, caller, body.image) if body.image else None,
+        version=body.version,
+        is_repair=body.is_repair,
+        cause=body.cause,
+        confirm_within_s=body.confirm_within_s,
+        well_within_s=body.well_within_s,
+    )
 
 
 def _image(context: Context, caller: Caller, body: ImageWire) -> SoftwareImage:
