@@ -114,8 +114,9 @@ def adapters() -> str:
     folders = [read(path.parent) for path in sorted(ADAPTERS.glob(f"*/{FILE}"))]
     rows = [
         f"| `{one.name}` | {one.product} | {one.versions} | {', '.join(one.tried)} | "
-        f"{BY[one.method]} | {', '.join(sorted(one.services))} | "
-        f"{', '.join(sorted(one.verbs))} | {one.atomicity} | {state_of(one.name, ADAPTERS / one.name)} |"
+        f"{BY[one.method]} | {'no' if one.method == 'function' else 'yes'} | "
+        f"{', '.join(sorted(one.services))} | {', '.join(sorted(one.verbs))} | {one.atomicity} | "
+        f"{state_of(one.name, ADAPTERS / one.name)} |"
         for one in (folder.about for folder in folders)
     ]
     details = [
@@ -133,9 +134,14 @@ def adapters() -> str:
         "also a test (`tests/vnfs/test_conformance.py`).\n"
         "*Emulated*: the adapter has met only what was built from the vendor's documents.\n"
         "*Stale*: it was changed since that day, and `make evidence` was not run.\n"
-        "`farsite adapter verify` tries any of them on a device of yours.",
-        "| adapter | product | for | tried | by | services | verbs | a change is | state |\n"
-        "|---|---|---|---|---|---|---|---|---|",
+        "`farsite adapter verify` tries any of them on a device of yours.\n\n"
+        "*Brokered* is what a broker can manage in Farsite's place: whatever has an address, and is known\n"
+        "there by a host key or certificate. Functions of Farsite's own have neither. They answer on the\n"
+        "loopback inside their VNFC alone, so no network leads to them and nobody has to log in. Their VIM\n"
+        "opens a stream to there, and whoever may ask a VIM for that may also end what runs on it: no right\n"
+        "for a broker's token, so Farsite manages them itself (`--vnfc`).\n",
+        "| adapter | product | for | tried | by | brokered | services | verbs | a change is | state |\n"
+        "|---|---|---|---|---|---|---|---|---|---|",
         rows + details,
     )
 

@@ -136,6 +136,10 @@ def test_what_the_function_finds_wrong_is_refused_in_its_words_and_what_ran_runs
 
 def test_a_way_that_a_function_of_ours_has_not_is_refused_with_the_one_it_has(chain: Chain) -> None:
     """Keys that nobody asks for would look like a protection."""
+    through = {**chain.management, "way": "broker", "broker": "edge"}
+    refused = chain.ask("PUT", "/management", 400, json=through)["detail"]
+    assert 'the broker "edge"' in refused
+    assert "--adapter builtin --vnfc VNFC" in refused
     for access in ({"host": "192.0.2.1", "private_key": "secret:key"}, {}):
         body = {**chain.management, "access": access}
         assert "name the vnfc" in chain.ask("PUT", "/management", 400, json=body)["detail"]

@@ -33,6 +33,7 @@ from farsite.model.catalogue import RULES_MAX, TAGS_MAX, Statement, read_licence
 from farsite.model.configuration import Configuration, Service, Verb
 from farsite.model.errors import Invalid, NotSupported
 from farsite.vnfs.adapter import About, Atomicity, ErrorCode, Evidence, Wanted
+from farsite.vnfs.playbook_ways import refuse_other_ways
 from farsite.vnfs.yang import Rules
 
 FILE = "adapter.yaml"
@@ -514,6 +515,7 @@ def read(directory: Path) -> Folder:
     _try_patterns(directory / FILE, dictionary)
     # Kept, so that what is run is what was read, and not what lies there by then.
     kept = {path.name: path.read_bytes() for path in files} if dictionary.playbook is not None else {}
+    refuse_other_ways({name: content for name, content in kept.items() if name != FILE}, str(directory))
     return Folder(dictionary, templates, str(directory), kept)
 
 

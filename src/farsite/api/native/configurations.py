@@ -163,7 +163,7 @@ def manage(vnf: str, body: ManagementWire, context: Here, caller: Asker) -> Mana
     with starting.named_in_the_body():
         folder = context.devices.adapters.get(body.adapter)
     folder.parameters(body.parameters)
-    _check(body, folder.dictionary.access.method)
+    _check(body, folder.dictionary.access.method, vnf)
     with context.database.transaction() as connection:
         found = instances.get_vnf(connection, caller.project_id, vnf)
         context.catalogue.check_adapter(connection, caller.project_id, folder)
@@ -381,13 +381,20 @@ async def metrics(vnf: str, context: Here, caller: Asker) -> list[SampleView]:
     return [SampleView(name=one.name, value=one.value, labels=dict(one.labels)) for one in samples]
 
 
-def _check(body: ManagementWire, method: str) -> None:
+def _check(body: ManagementWire, method: str, vnf: str) -> None:
     access = body.access
     if method == "function":
-        if body.way is not Way.DIRECT or not access.vnfc or access.host:
+        if body.way is Way.BROKER or body.broker:
             raise Invalid(
-                f"Adapter {body.adapter} reaches a function through its VIM: name the vnfc, no host and no "
-                f"broker."
+                f'VNF "{vnf}" cannot be managed through the broker "{body.broker}": adapter {body.adapter} '
+                f"is for functions of Farsite's own, which answer on the loopback inside their VNFC alone. "
+                f"Only the VIM opens a stream to there, and gives it to Farsite alone. Leave the "
+                f"broker out and name the VNFC: "
+                f"farsite vnf config manage {vnf} --adapter {body.adapter} --vnfc VNFC"
+            )
+        if not access.vnfc or access.host:
+            raise Invalid(
+                f"Adapter {body.adapter} reaches a function through its VIM: name the vnfc, and no host."
             )
         if access.private_key or access.password or access.host_keys:
             raise Invalid(f"Nobody logs in with adapter {body.adapter}: leave keys and password out.")

@@ -41,6 +41,13 @@ async def perform(
 
 def _opened(job: Job, adapters: Adapters, sessions: KeptSessions, *, allow_local: bool) -> Adapter:
     access, folder = job.access, adapters.get(job.adapter)
+    if folder.dictionary.access.method == "function":
+        # Whatever host a job names, nothing there could be known for the function by.
+        raise NotSupported(
+            f"{job.name} is a function of Farsite's own (adapter {job.adapter}), which answers on the "
+            f"loopback inside its VNFC alone; only its VIM leads there, and no broker. Nothing was done. "
+            f"Have Farsite manage it directly, by its VNFC and without a broker."
+        )
     if access.host:
         return open_device(
             folder,
@@ -64,11 +71,10 @@ def _opened(job: Job, adapters: Adapters, sessions: KeptSessions, *, allow_local
             f"Start it with --allow-local, or name the device's address."
         )
     if folder.dictionary.access.method != "shell":
-        over = {"rest": "HTTPS", "netconf": "NETCONF", "ansible": "SSH, by Ansible"}.get(
-            folder.dictionary.access.method, "its VIM"
-        )
+        over = {"rest": "HTTPS", "netconf": "NETCONF", "ansible": "SSH, by Ansible"}
         raise Invalid(
-            f"{job.name} is managed over {over} (adapter {job.adapter}). Name the device's address."
+            f"{job.name} is managed over {over[folder.dictionary.access.method]} (adapter {job.adapter}). "
+            f"Name the device's address."
         )
     return ShellSoftware(
         folder, LocalShell(), device=job.name, parameters=job.parameters, keep_in=job.keep_in
