@@ -7,6 +7,7 @@ import pytest
 from farsite.vnfs.broker.jobs import Job, JobAccess, JobVerb
 from farsite.vnfs.broker.performing import perform
 from farsite.vnfs.registry import Adapters
+from farsite.vnfs.transports.kept_sessions import KeptSessions
 
 
 @pytest.mark.asyncio
@@ -22,7 +23,7 @@ async def test_a_function_of_our_own_is_no_job_for_a_broker(host: str) -> None:
         access=JobAccess(host=host),
         deadline_at=datetime.now(UTC) + timedelta(minutes=1),
     )
-    answer = await perform(job, Adapters(), allow_local=True)
+    answer = await perform(job, Adapters(), KeptSessions(), allow_local=True)
 
     assert answer.fault is not None
     assert answer.fault.kind == "NotSupported"
