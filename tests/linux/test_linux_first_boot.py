@@ -90,7 +90,7 @@ def alike(count: int) -> list[str]:
     for number in range(1_000_000):
         name = f"vnfc-{number}"
         key = Vdu(vnfc=vnfc(name, "host:shell"), deployment="", vnf_id="").key
-        there = found.setdefault(int(key, 16) % len(users._FIRST), [])  # pyright: ignore[reportPrivateUsage]
+        there = found.setdefault(int(key, 16) % len(users.FIRST), [])
         there.append(name)
         if len(there) == count:
             return there
@@ -274,10 +274,10 @@ async def test_no_two_vdus_of_a_host_have_the_same_users(sites: Lab) -> None:
     await sites.ready("north", deployment(names[0], shell(names[0], incarnation=0)))
     await sites.ready("south", deployment(names[1], shell(names[1])))
     assert [await users_of(name) for name in names] == [first, second, third]
-    held = {link.name for link in users._CLAIMS.iterdir()}  # pyright: ignore[reportPrivateUsage]
+    held = {link.name for link in users.CLAIMS.iterdir()}
     assert {str(one) for one in found} <= held
     remove(sites.run_dir)
-    left = {link.name for link in users._CLAIMS.iterdir()}  # pyright: ignore[reportPrivateUsage]
+    left = {link.name for link in users.CLAIMS.iterdir()}
     assert not {str(one) for one in found} & left
 
 

@@ -41,8 +41,8 @@ def access_to(device: Device) -> SshAccess:
 
 
 @asynccontextmanager
-async def kept(**how: float) -> AsyncIterator[KeptSessions]:
-    sessions = KeptSessions(**how)  # type: ignore[arg-type]
+async def kept(*, kept_s: float = 5.0, most: int = 128) -> AsyncIterator[KeptSessions]:
+    sessions = KeptSessions(kept_s=kept_s, most=most)
     try:
         yield sessions
     finally:

@@ -27,6 +27,7 @@ def _untagged(loader: _Loader, _tag: str, node: yaml.Node) -> str:
     return str(loader.construct_scalar(node)) if isinstance(node, yaml.ScalarNode) else ""
 
 
+# The stubs of PyYAML leave open what the function gets.
 _Loader.add_multi_constructor("!", _untagged)  # pyright: ignore[reportUnknownMemberType]
 
 

@@ -219,7 +219,8 @@ class SshShell:
         finally:
             if process.returncode is None:
                 # Our ends of its pipes are in the hands of the shared connection's process too, until the
-                # device is done; to wait for the client alone would wait for that.
+                # device is done; to wait for the client alone would wait for that. asyncio closes them in no
+                # other way.
                 process._transport.close()  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportAttributeAccessIssue]
                 with contextlib.suppress(ProcessLookupError):
                     await process.wait()

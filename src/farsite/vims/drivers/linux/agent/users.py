@@ -16,8 +16,8 @@ from pathlib import Path
 from farsite.model.errors import VimFault
 from farsite.vims.drivers.linux.agent import namespaces
 
-_FIRST = range(0x8_0000, 0x7000_0000, namespaces.USERS)
-_CLAIMS = Path("/run/farsite/users")
+FIRST = range(0x8_0000, 0x7000_0000, namespaces.USERS)
+CLAIMS = Path("/run/farsite/users")
 
 
 def claim(key: str, directory: Path) -> int:
@@ -31,7 +31,7 @@ def claim(key: str, directory: Path) -> int:
     with _claims():
         had = _first_of(directory)
         start = int(key, 16)
-        for first in (had,) if had else (_FIRST[(start + n) % len(_FIRST)] for n in range(len(_FIRST))):
+        for first in (had,) if had else (FIRST[(start + n) % len(FIRST)] for n in range(len(FIRST))):
             holder = _holder(first)
             if holder is None or holder == directory:
                 _hold(first, directory)
@@ -48,18 +48,18 @@ def has_own(directory: Path) -> bool:
 
 def release(directory: Path) -> None:
     """Give back the users of the VDU whose directory this is, or of all whose directories lie below it."""
-    if not os.access(_CLAIMS, os.W_OK):
+    if not os.access(CLAIMS, os.W_OK):
         return
     with _claims():
-        for link in _CLAIMS.iterdir():
+        for link in CLAIMS.iterdir():
             if link.readlink().is_relative_to(directory):
                 link.unlink()
 
 
 @contextlib.contextmanager
 def _claims() -> Generator[None]:
-    _CLAIMS.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = os.open(_CLAIMS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    CLAIMS.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = os.open(CLAIMS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         yield
@@ -70,14 +70,14 @@ def _claims() -> Generator[None]:
 def _holder(first: int) -> Path | None:
     """The directory that users are claimed for; None: nobody has them."""
     try:
-        directory = (_CLAIMS / str(first)).readlink()
+        directory = (CLAIMS / str(first)).readlink()
     except FileNotFoundError:
         return None
     return directory if directory.is_dir() else None
 
 
 def _hold(first: int, directory: Path) -> None:
-    link = _CLAIMS / str(first)
+    link = CLAIMS / str(first)
     link.unlink(missing_ok=True)
     link.symlink_to(directory)
 
@@ -86,7 +86,7 @@ def _first_of(directory: Path) -> int:
     """The first of the ids that the directory belongs to one of; 0: it belongs to none of a VDU's."""
     owner = directory.stat().st_uid
     first = owner - owner % namespaces.USERS
-    return first if first in _FIRST else 0
+    return first if first in FIRST else 0
 
 
 def give(pid: int, first: int) -> None:
@@ -140,7 +140,7 @@ def _try() -> None:
         os.close(ready[1])
         if not os.read(ready[0], 1):
             raise OSError("no user namespace can be made")
-        namespaces.map_users(child, _FIRST[-1])
+        namespaces.map_users(child, FIRST[-1])
     finally:
         for descriptor in (ready[0], *done):
             os.close(descriptor)
