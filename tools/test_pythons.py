@@ -1,9 +1,9 @@
 """`make test`: the suite under every supported Python that is installed.
 
 The oldest, which is the system's own on Debian 12, runs everything but what only `--every-step` runs; the
-newest all but the slow tests and those of faults, of several processes, of deliveries, of schedules, of
-commands, of the OpenStack driver and of products; those in between the fast ones that wait for nothing. These
-two on the embedded store only: two cores have their limits.
+newest all but the slow tests and those of faults, of several processes, of deliveries, of schedules, of the
+laboratory, of commands, of the OpenStack driver and of products; those in between the fast ones that wait for
+nothing, less those of drivers. These two on the embedded store only: two cores have their limits.
 Each Python has an environment of its own in `.build/venv-3.X`. The first run that fails ends the matter, so
 that the last line, pytest's own summary, always tells how the whole ended. Whatever processes a run leaves
 behind are named, ended, and count as a failure. What fails beside others is repeated once by itself; if it
@@ -30,24 +30,22 @@ UV = BUILD / "uv" / "bin" / "uv"
 SUPPORTED = (11, 12, 13, 14)
 # The modules an interpreter built from source lacks when a library was missing.
 NEEDED = "import ctypes, ensurepip, lzma, sqlite3, ssl, zlib"
-# Most tests wait for something most of the time: more than the two cores we count on. Those that start
-# processes by the dozen have limits of time, which they miss when too many of them run at once.
+# Most tests wait for something most of the time: more than the two cores we count on.
 WORKERS = "4"
-WORKERS_FOR_SLOW = "3"
 EMBEDDED = ["-k", "not postgresql", "--hypothesis-profile", "quick"]
 # The OpenStack laboratory takes minutes to start; `make test-openstack` has it.
 # tests/faults by name too: only so is its count of kills, told at the end, heard of where workers run it.
-EVERYTHING = ["-n", WORKERS_FOR_SLOW, "-m", "not openstack", "tests", "tests/faults"]
+EVERYTHING = ["-m", "not openstack", "tests", "tests/faults"]
 # What waits for processes and clocks says little about an interpreter that the oldest does not say, nor do
 # thousands of schedules of the same decisions.
-WAITING = ("faults", "nodes", "notifications", "house", "simulation")
+WAITING = ("faults", "nodes", "notifications", "house", "simulation", "lab")
 ALL_BUT_SLOW = [
     *("-m", "not slow and not openstack", *EMBEDDED),
     *(f"--ignore=tests/{one}" for one in (*WAITING, "cli", "vims_openstack", "vnfs")),
 ]
 FAST = [
     *("-m", "not (slow or linux or openstack)", *EMBEDDED),
-    *(f"--ignore=tests/{one}" for one in (*WAITING, "api", "cli", "vims_openstack", "vnfs")),
+    *(f"--ignore=tests/{one}" for one in (*WAITING, "api", "cli", "conformance", "vims_openstack", "vnfs")),
 ]
 MARK = "FARSITE_TEST_RUN"
 GRACE_S = 5.0

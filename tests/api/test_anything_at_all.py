@@ -15,7 +15,7 @@ from schemathesis import GenerationMode
 
 from service_bench import Service
 
-EXAMPLES = int(os.environ.get("FARSITE_FUZZ_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("FARSITE_FUZZ_EXAMPLES", "2"))
 """Per route and mode; the description has about sixty operations."""
 SEED = int(os.environ.get("FARSITE_FUZZ_SEED", "20261120"))
 

@@ -30,7 +30,7 @@ pytestmark = [
         for step in one.step_names()
     ],
 )
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(7)
 async def test_a_cancel_at_a_step_leads_to_rest_and_a_retry_completes(
     lab: Lab, name: str, step: str, mode: CancelMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,7 +48,7 @@ TROUBLES = {
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 @pytest.mark.parametrize("name", SCENARIOS)
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(5)
 async def test_an_operation_outlasts_its_vims_trouble(lab: Lab, name: str, trouble: str) -> None:
     """Nobody has to ask for anything: silence is waited out within the deadline."""
     scenario, chosen = SCENARIOS[name], TROUBLES[trouble]

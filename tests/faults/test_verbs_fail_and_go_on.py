@@ -127,7 +127,7 @@ async def each_way(lab: Lab, name: str, step: str) -> None:
 
 @on_sqlite
 @pytest.mark.parametrize(("name", "step"), STEPS)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 async def test_a_failed_step_can_be_retried_rolled_back_and_failed(lab: Lab, name: str, step: str) -> None:
     """The consumer chooses; whichever way, nothing is doubled and nothing is left behind."""
     await each_way(lab, name, step)
@@ -188,7 +188,7 @@ async def test_every_undo_done_twice_is_quiet(lab: Lab, name: str, monkeypatch: 
     ],
 )
 @pytest.mark.parametrize("control", [Control.ROLLBACK, Control.RETRY])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 async def test_a_failed_undo_rests_and_is_done_again(
     lab: Lab, name: str, step: str, control: Control
 ) -> None:
@@ -212,7 +212,7 @@ async def test_a_failed_undo_rests_and_is_done_again(
 @on_sqlite
 @pytest.mark.parametrize(("name", "step"), STEPS)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 async def test_an_unknown_outcome_is_looked_at_again_and_not_believed(
     lab: Lab, name: str, step: str, after: bool
 ) -> None:

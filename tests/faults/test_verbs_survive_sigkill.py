@@ -87,7 +87,7 @@ tries both."""
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "step", "when"), AT_STEPS)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 def test_a_kill_at_a_step_is_survived(grounds: Grounds, name: str, step: str, when: str) -> None:
     """The promise of the design: whatever dies in between, an accepted operation ends."""
     operation_id = new_id()
@@ -99,6 +99,7 @@ def test_a_kill_at_a_step_is_survived(grounds: Grounds, name: str, step: str, wh
 @pytest.mark.slow
 @pytest.mark.parametrize("grounds", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("name", ON_POSTGRESQL)
+@pytest.mark.sampled(2)
 def test_an_operation_that_is_killed_at_every_step_ends(grounds: Grounds, name: str) -> None:
     """A machine that keeps failing delays an operation; it does not break it."""
     operation_id = new_id()
@@ -151,7 +152,7 @@ def _rolled_back(grounds: Grounds, name: str, undone: Sequence[tuple[str, str]])
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "step", "when"), AT_UNDOS)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 def test_a_kill_at_an_undo_is_survived(grounds: Grounds, name: str, step: str, when: str) -> None:
     """A rollback goes on by itself too, and ends with the world as it was."""
     _rolled_back(grounds, name, [(step, when)])
@@ -160,6 +161,7 @@ def test_a_kill_at_an_undo_is_survived(grounds: Grounds, name: str, step: str, w
 @pytest.mark.slow
 @pytest.mark.parametrize("grounds", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("name", [name for name in UNDONE if name in ON_POSTGRESQL])
+@pytest.mark.sampled(2)
 def test_a_rollback_that_is_killed_at_every_undo_ends(grounds: Grounds, name: str) -> None:
     """As for the way forward."""
     _rolled_back(grounds, name, points(SCENARIOS[name].undo_names()))
@@ -180,7 +182,7 @@ def test_a_rollback_that_is_killed_at_every_undo_ends(grounds: Grounds, name: st
     ],
     indirect=["grounds"],
 )
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 def test_a_kill_inside_a_call_of_the_driver_is_survived(
     grounds: Grounds, name: str, method: str, when: str
 ) -> None:

@@ -74,6 +74,7 @@ async def tidy_up(lab: Lab, instance_id: str) -> None:
     await check_against_driver(lab)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", [name for name, one in SCENARIOS.items() if one.is_killed_everywhere])
 def test_an_operation_on_linux_sites_that_is_killed_at_every_step_ends(sites: Settings, name: str) -> None:
     """What holds on a simulated VIM holds where processes and namespaces are real."""

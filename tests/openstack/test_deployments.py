@@ -131,6 +131,7 @@ async def test_two_processes_that_deploy_at_once_make_one_stack(
         assert (await settled(other)).state is DeploymentState.ABSENT
 
 
+@pytest.mark.slow
 async def test_a_server_deleted_by_hand_is_told_and_replaced(
     project: Project, driver: OpenStackDriver
 ) -> None:
@@ -149,6 +150,7 @@ async def test_a_server_deleted_by_hand_is_told_and_replaced(
     await removed(driver)
 
 
+@pytest.mark.slow
 async def test_a_stack_deleted_by_hand_is_absent_and_made_anew(
     project: Project, driver: OpenStackDriver
 ) -> None:
@@ -196,6 +198,7 @@ async def test_anti_affinity_is_kept_and_a_full_group_is_refused_in_novas_words(
     await removed(driver)
 
 
+@pytest.mark.slow
 async def test_a_vnfc_is_stopped_and_started_and_stays_the_same_server(
     project: Project, driver: OpenStackDriver
 ) -> None:

@@ -62,6 +62,7 @@ def test_a_token_that_is_revoked_during_an_operation_is_replaced(
     assert cloud.left() == []
 
 
+@pytest.mark.slow
 def test_ten_instantiations_outlast_a_keystone_that_is_gone_for_half_a_minute(
     bench: Guests, name: str, project: Project, front: SiteFront
 ) -> None:

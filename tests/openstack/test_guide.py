@@ -11,6 +11,7 @@ import standard_client
 from guide_pages import GUIDE, Reader, Step, is_as_printed, pages, read_page
 
 FIRST = "first-vnf.md"
+LONG = frozenset({"services.md", "troubleshooting.md"})
 REGISTERED = "<!-- registered -->"
 """Where the first page has the VIMs registered and the package onboarded: other pages begin there."""
 
@@ -45,7 +46,14 @@ def test_a_newcomer_gets_from_a_clouds_yaml_to_a_vnf_on_two_sites(reader: Reader
     reader.follow(read_page(FIRST))
 
 
-@pytest.mark.parametrize("page", [name for name in pages() if name != FIRST])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in LONG else [])
+        for name in pages()
+        if name != FIRST
+    ],
+)
 def test_every_command_of_the_guide_does_what_its_page_says(reader: Reader, page: str) -> None:
     """A guide that was right once misleads for ever: what it prints is what happens."""
     reader.follow(read_page(FIRST, until=REGISTERED))
