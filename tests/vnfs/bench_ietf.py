@@ -23,6 +23,17 @@ from ssh_device import Device
 INTERFACES = "urn:ietf:params:xml:ns:yang:ietf-interfaces"
 SYSTEM = "urn:ietf:params:xml:ns:yang:ietf-system"
 TYPES = "urn:ietf:params:xml:ns:yang:iana-if-type"
+ROUTING = "urn:ietf:params:xml:ns:yang:ietf-routing"
+MODELS = Path("/usr/share/yuma")
+# The package's code for ietf-interfaces wants that module as it was before NMDA; routing is that of RFC 8349.
+MODULES = (
+    "ietf-interfaces",
+    "ietf-ip",
+    "ietf-system",
+    "ietf-routing@2018-03-13",
+    "ietf-ipv4-unicast-routing@2018-03-13",
+    "ietf-ipv6-unicast-routing@2018-03-13",
+)
 # The package's code for ietf-interfaces asks a program of the device's integrator for an interface's address,
 # which no package has, and dies without it.
 ASKED = """#!/bin/sh
@@ -54,6 +65,11 @@ class NetconfDevice:
         programs.mkdir(exist_ok=True)
         (programs / "get-interface-ipv4").write_text(ASKED)
         (programs / "get-interface-ipv4").chmod(0o755)
+        routing = self.directory / "models"
+        if not routing.exists():
+            routing.mkdir()
+            for model in (MODELS / "nmda-modules/ietf").glob("ietf-*rout*.yang"):
+                (routing / model.name).symlink_to(model)
         self.socket.unlink(missing_ok=True)
         startup = self.directory / "startup-cfg.xml"
         if not startup.exists():
@@ -61,7 +77,8 @@ class NetconfDevice:
         with (self.directory / "said").open("a") as said:
             self.server = await asyncio.create_subprocess_exec(
                 *("ip", "netns", "exec", self.router, "unshare", "-m", "-u", "sh", "-c", ALONE, "sh"),
-                *(f"--module={name}" for name in ("ietf-interfaces", "ietf-ip", "ietf-system")),
+                *(f"--module={name}" for name in MODULES),
+                f"--modpath={routing}:{MODELS / 'modules'}",
                 *(f"--ncxserver-sockname={self.socket}", f"--port={self.ssh.port}"),
                 *(
                     "--superuser=root",
@@ -188,6 +205,9 @@ async def cut(adapter: Adapter) -> None:
     client.cut()
 
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINC6Q5Zq2zhgM0nVgRTbkFnnvYyBPdFYy8Y6r9sQq6JD alice@example.org"
+
+
 def inside(**more: object) -> dict[str, object]:
     return {"name": "eth1", "description": "inside", "addresses": ["192.0.2.1/24"], **more}
 
@@ -195,6 +215,11 @@ def inside(**more: object) -> dict[str, object]:
 def good() -> Configuration:
     return document(
         interfaces=[inside()],
+        routes=[
+            {"prefix": "198.51.100.0/24", "next_hop": "192.0.2.254"},
+            {"prefix": "2001:0db8:9::/48", "is_blackhole": True},
+        ],
+        users=[{"name": "alice", "role": "operator", "password": "secret:alice", "ssh_keys": [KEY]}],
         system={"host_name": "edge-1", "dns_servers": ["192.0.2.53", "2001:0db8::53"]},
     )
 
@@ -206,6 +231,14 @@ def other() -> Configuration:
                 description="<inside> & more", addresses=["192.0.2.9/24", "2001:0db8:1::1/64"], mtu_bytes=1400
             ),
             {"name": "eth2", "is_enabled": False},
+        ],
+        routes=[
+            {"prefix": "198.51.100.0/24", "is_blackhole": True},
+            {"prefix": "203.0.113.0/24", "next_hop": "192.0.2.253", "interface": "eth1"},
+        ],
+        users=[
+            {"name": "alice", "password": "secret:bob"},
+            {"name": "bob", "role": "operator", "ssh_keys": [KEY]},
         ],
         system={
             "host_name": "edge-2",
@@ -238,4 +271,5 @@ async def ietf(directory: Path) -> AsyncIterator[Subject]:
             other=other(),
             wrong=document(interfaces=[inside(mtu_bytes=40), {"name": "eth2"}]),
             meddle=meddle,
+            secrets={"alice": "correct horse <battery> & staple", "bob": "Tr0ub4dor&3"},
         )

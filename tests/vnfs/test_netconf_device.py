@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from bench_ietf import INTERFACES, SYSTEM, NetconfDevice, interface, netconf_device
+from bench_ietf import INTERFACES, KEY, ROUTING, SYSTEM, NetconfDevice, interface, netconf_device
 from bench_parts import SHIPPED, applied, document, done, until
 from benches import BENCHES
 
@@ -313,6 +313,90 @@ async def test_what_no_document_speaks_of_stays_as_it_is(
     assert "192.0.2.77" not in running
 
 
+async def test_routes_of_others_stay_when_ours_come_and_go(
+    device: NetconfDevice, adapter: NetconfAdapter
+) -> None:
+    """The route by which the device is reached is as a rule not ours."""
+    theirs = (
+        f'<routing xmlns="{ROUTING}"><control-plane-protocols><control-plane-protocol>'
+        f'<type xmlns:rt="{ROUTING}">rt:static</type><name>theirs</name><static-routes>'
+        '<ipv4 xmlns="urn:ietf:params:xml:ns:yang:ietf-ipv4-unicast-routing"><route>'
+        "<destination-prefix>0.0.0.0/0</destination-prefix>"
+        "<next-hop><next-hop-address>192.0.2.99</next-hop-address></next-hop>"
+        "</route></ipv4></static-routes></control-plane-protocol></control-plane-protocols></routing>"
+    )
+    first = {"prefix": "203.0.113.0/24", "next_hop": "192.0.2.98"}
+    async with device.administrator() as other:
+        await other.edit(theirs)
+        await other.commit()
+        await kept(adapter, document(routes=[first, {"prefix": "2001:db8:77::/48", "is_blackhole": True}]))
+        both = await other.config()
+        change_id = new_id()
+        await applied(adapter, document(routes=[{**first, "next_hop": "192.0.2.97"}]), change_id)
+        changed = await other.config()
+        await adapter.revert(change_id)
+        reverted = await other.config()
+        await kept(adapter, document(routes=[]))
+        alone = await other.config()
+
+    assert all(one in both for one in ("192.0.2.99", "192.0.2.98", "2001:db8:77::/48", ">blackhole<"))
+    assert "192.0.2.97" in changed
+    assert "192.0.2.98" not in changed
+    assert "2001:db8:77::/48" not in changed
+    assert "192.0.2.98" in reverted
+    assert "2001:db8:77::/48" in reverted
+    assert "192.0.2.99" in alone
+    assert ">farsite<" not in alone
+    assert "192.0.2.98" not in alone
+
+
+async def test_an_account_that_no_document_ever_named_stays(
+    device: NetconfDevice, adapter: NetconfAdapter
+) -> None:
+    """Ours go when the document says so: an account that is left is a door that nobody watches."""
+    secrets = {"carol": "open sesame"}
+    carol = {"name": "carol", "role": "operator", "password": "secret:carol", "ssh_keys": [KEY]}
+    async with device.administrator() as other:
+        await other.edit(
+            f'<system xmlns="{SYSTEM}"><authentication><user><name>theirs</name><password>$1$ab$'
+            "0123456789012345678901</password></user></authentication></system>"
+            '<nacm xmlns="urn:ietf:params:xml:ns:yang:ietf-netconf-acm"><groups><group><name>wheel</name>'
+            "<user-name>theirs</user-name></group></groups></nacm>"
+        )
+        await other.commit()
+        change_id = new_id()
+        await applied(adapter, document(users=[carol, {"name": "dave"}]), change_id, secrets=secrets)
+        await adapter.confirm(change_id)
+        with_ours = await other.config()
+        shown = (await adapter.fetch()).texts
+        same = await adapter.plan(
+            Wanted(document=document(users=[carol, {"name": "dave"}]), secrets=secrets), await adapter.fetch()
+        )
+        other_password = await adapter.plan(
+            Wanted(document=document(users=[carol, {"name": "dave"}]), secrets={"carol": "sesame"}),
+            await adapter.fetch(),
+        )
+        await kept(adapter, document(users=[{"name": "dave", "role": "admin"}]))
+        without = await other.config()
+        await kept(adapter, document(users=[]))
+        none = await other.config()
+
+    assert "<name>carol</name>" in with_ours
+    assert KEY.split()[1] in with_ours
+    assert "open sesame" not in with_ours
+    assert "$6$" in with_ours
+    assert "$6$" not in shown["users"]
+    assert not same.changes
+    assert [one.place for one in other_password.differences if not one.is_empty] == ["users"]
+    assert "<name>carol</name>" not in without
+    assert "<name>farsite-role-operator</name>" not in without
+    assert "<name>farsite-role-admin</name>" in without
+    assert "<name>dave</name>" not in none
+    assert "farsite-role" not in none
+    assert "<user-name>theirs</user-name>" in none
+    assert "$1$ab$0123456789012345678901" in none
+
+
 # What it refuses, and what it says and does not do.
 
 
@@ -371,12 +455,28 @@ async def test_what_is_in_no_ietf_model_is_refused_by_name(adapter: NetconfAdapt
             await adapter.plan(Wanted(document=document(system=system)), running)
 
 
+async def test_a_distance_and_a_key_that_is_none_are_refused_by_name(adapter: NetconfAdapter) -> None:
+    """Left out silently, one leads traffic astray and the other locks somebody out."""
+    running = await adapter.fetch()
+    far = document(routes=[{"prefix": "198.51.100.0/24", "next_hop": "192.0.2.1", "distance": 250}])
+    with pytest.raises(NotSupported, match=r"routes\.distance \(198\.51\.100\.0/24\)"):
+        await adapter.plan(Wanted(document=far), running)
+    for key in ("ssh-ed25519", "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIE==", 'from="10.0.0.1" ssh-ed25519 AAAA'):
+        with pytest.raises(Invalid, match="no public key"):
+            await adapter.plan(Wanted(document=document(users=[{"name": "eve", "ssh_keys": [key]}])), running)
+
+
 async def test_native_text_says_what_is_wrong_with_it(adapter: NetconfAdapter) -> None:
     """The device would speak of a line that nobody has written."""
     running = await adapter.fetch()
-    for native, words in (("<interfaces", "no XML"), ("<system/>", "its root has to be <interfaces")):
+    group = '<nacm xmlns="urn:ietf:params:xml:ns:yang:ietf-netconf-acm"><groups><group><name>wheel</name>'
+    for place, native, words in (
+        ("interfaces", "<interfaces", "no XML"),
+        ("interfaces", "<system/>", "its root has to be <interfaces"),
+        ("roles", f"{group}</group></groups></nacm>", "groups/group farsite-role-"),
+    ):
         with pytest.raises(Invalid, match=words):
-            await adapter.plan(Wanted(document=document(native={"interfaces": native})), running)
+            await adapter.plan(Wanted(document=document(native={place: native})), running)
 
 
 # Sessions that break, and commits that take their time.

@@ -7,7 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from farsite.vnfs.netconf import BASE
-from farsite.vnfs.yang import Node, Rules, canonical, edits, facts, laid_over, parse, selected, text
+from farsite.vnfs.yang import (
+    Node,
+    Rules,
+    are_alike,
+    canonical,
+    edits,
+    facts,
+    laid_over,
+    looked_at,
+    parse,
+    selected,
+    text,
+)
+from farsite.vnfs.yang_secrets import hidden, with_hashes
 
 NAMESPACE = "urn:example:shop"
 RULES = Rules(
@@ -167,6 +180,103 @@ def test_names_of_identities_keep_their_namespace() -> None:
     one = parse(f'<shop xmlns="{NAMESPACE}" xmlns:k="urn:kinds"><kind>k:oak</kind></shop>')[0]
 
     assert 'xmlns:k="urn:kinds">k:oak<' in text(one)
+
+
+def test_an_identity_is_the_same_with_any_prefix() -> None:
+    """netconfd 2.13 takes `static` and `rt:static` for two entries, and would keep both."""
+    rules = Rules(lists={"shelf": "kind name"}, owned=frozenset({("shelf", "note")}))
+    was = shop(
+        f'<shelf><kind xmlns:x="{NAMESPACE}">x:oak</kind><name>a</name><note>old</note></shelf>'
+        '<shelf><kind xmlns:o="urn:other">o:oak</kind><name>a</name><note>theirs</note></shelf>'
+    )
+    will = laid_over(was, shop("<shelf><kind>oak</kind><name>a</name></shelf>"), rules)
+    (edit,) = edits(was, will, rules)
+
+    assert "x:oak" in told(edit)
+    assert "theirs" in told(will)
+    assert "old" not in told(will)
+    assert are_alike(shop("<kind>oak</kind>"), shop(f'<kind xmlns:x="{NAMESPACE}">x:oak</kind>'))
+    assert not are_alike(shop("<kind>oak</kind>"), shop('<kind xmlns:x="urn:other">x:oak</kind>'))
+
+
+def test_an_entry_is_named_the_other_way_than_the_device_tells_its_identity() -> None:
+    """netconfd 2.13 tells `static` for the key `rt:static`, and finds the entry by the key it has."""
+    rules = Rules(lists={"shelf": "kind"}, owned=frozenset({("shelf",)}), identities={"kind": "own"})
+    own = f'<kind xmlns:own="{NAMESPACE}">own:oak</kind>'
+    others = '<kind xmlns:o="urn:other">o:oak</kind>'
+    change, there = "<shelf>%s<note>new</note></shelf>", "<shelf>%s<note>old</note></shelf>"
+
+    def run(xml: str) -> Node:
+        found = canonical(shop(xml), rules)
+        assert found is not None
+        return found
+
+    for shown, named in (("<kind>oak</kind>", own), (own, "<kind>oak</kind>"), (others, others)):
+        was = run(there % shown)
+        (changed,) = edits(was, laid_over(was, shop(change % shown), rules), rules)
+        (removed,) = edits(was, laid_over(was, shop(""), rules), rules)
+        assert told(changed) == told(shop(change % named))
+        assert [told(one) for one in removed.children[0].children] == [told(shop(named).children[0])]
+    assert run(there % own) == run(there % "<kind>oak</kind>"), "the same, however it is told"
+    assert told(run(there % own)) == told(run(there % "<kind>oak</kind>"))
+
+
+def test_an_entry_that_is_replaced_is_sent_whole() -> None:
+    """netconfd 2.13 does not confirm a change that took a value from a leaf-list and gave it another."""
+    rules = Rules(
+        lists={"shelf": "name", "tag": "."},
+        owned=frozenset({("shelf", "tag")}),
+        replaced=frozenset({"shelf"}),
+    )
+    same = "<shelf><name>b</name><tag>3</tag></shelf>"
+    was = shop(f"<shelf><name>a</name><tag>1</tag><tag>2</tag></shelf>{same}")
+    will = laid_over(was, shop(f"<shelf><name>a</name><tag>2</tag><tag>3</tag></shelf>{same}"), rules)
+    (edit,) = edits(was, will, rules)
+
+    assert [one.operation for one in edit.children] == ["replace"]
+    assert edit.children[0].children == will.children[0].children
+
+
+def test_entries_that_are_looked_at_by_name_are_the_only_ones() -> None:
+    """What shares a list with ours is neither shown nor a reason to plan again."""
+    rules = Rules(lists={"shelf": "name"}, only={("shelf",): "ours-.*"}, owned=frozenset({("shelf",)}))
+    was = looked_at(shop("<shelf><name>ours-1</name></shelf><shelf><name>theirs</name></shelf>"), rules)
+    will = laid_over(was, shop(""), rules)
+
+    assert "theirs" not in told(was)
+    assert told(edits(was, will, rules)[0]).count("remove") == 1
+
+
+def test_an_entry_with_its_keys_alone_goes_away_with_what_it_held() -> None:
+    """The shell of what was ours would stand there for ever."""
+    rules = Rules(lists={"shelf": "name"}, pruned=frozenset({"shelf", "shop"}))
+    was = canonical(shop("<shelf><name>a</name><note>1</note></shelf>"), rules)
+    will = canonical(shop("<shelf><name>a</name></shelf>"), rules)
+    (edit,) = edits(was, will, rules)
+
+    assert will is None
+    assert edit.operation == ""
+    assert told(edit).count('nc:operation="remove"') == 1
+
+
+def test_a_password_that_stays_changes_nothing_and_nobody_reads_its_hash() -> None:
+    """A new hash with every look would be drift for ever; one that is shown can be tried out."""
+    rules = Rules(lists={"shelf": "name"}, hashed=frozenset({("shelf", "note")}))
+    stated = shop("<shelf><name>a</name><note>$0$open sesame</note></shelf>")
+    first = with_hashes(stated, None, rules)
+    again = with_hashes(stated, first, rules)
+    other = with_hashes(shop("<shelf><name>a</name><note>$0$sesame</note></shelf>"), first, rules)
+    shown, shown_other = hidden(first, rules), hidden(other, rules)
+
+    assert "open sesame" not in told(first)
+    assert "$6$" in told(first)
+    assert again == first
+    assert other != first
+    assert "$6$" not in told(shown)
+    assert told(shown) != told(shown_other)
+    known = first.children[0].children[1].text
+    literal = with_hashes(shop(f"<shelf><name>a</name><note>$0${known}</note></shelf>"), None, rules)
+    assert literal == first
 
 
 def test_a_filter_selects_the_same_of_what_devices_answer() -> None:

@@ -14,6 +14,8 @@ The folder may come from a third party, so it is bounded and read by a strict mo
 executed here but playbooks, by Ansible.
 """
 
+import base64
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
@@ -73,8 +75,14 @@ class Subtree(_Strict):
     owned_if_stated: tuple[str, ...] = ()
     filled: tuple[str, ...] = ()
     ordered: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
     pruned: tuple[str, ...] = ()
     defaults: Mapping[str, str] = {}
+    only: Mapping[str, str] = {}
+    hashed: tuple[str, ...] = ()
+    identities: Mapping[str, str] = {}
+    owned_by: Mapping[str, str] = {}
+    """Lists of which a document owns those entries whose first key is a value in the place of this name."""
 
     @property
     def rules(self) -> Rules:
@@ -85,8 +93,12 @@ class Subtree(_Strict):
             owned_if_stated=frozenset(tuple(one.split("/")) for one in self.owned_if_stated),
             filled=frozenset(tuple(one.split("/")) for one in self.filled),
             ordered=frozenset(self.ordered),
+            replaced=frozenset(self.replaced),
             pruned=frozenset(self.pruned),
             defaults=self.defaults,
+            only={tuple(path.split("/")): pattern for path, pattern in self.only.items()},
+            hashed=frozenset(tuple(one.split("/")) for one in self.hashed),
+            identities=self.identities,
         )
 
 
@@ -280,6 +292,10 @@ class Dictionary(_Strict):
             lacking = [one.name for one in self.places if one.data is None or not one.template]
             if lacking:
                 raise ValueError(f"method netconf needs data and a template for the place {lacking[0]}")
+            names = {one.name for one in self.places}
+            named = {other for one in self.places if one.data for other in one.data.owned_by.values()}
+            if named - names:
+                raise ValueError(f"owned_by names the place {min(named - names)}, which there is not")
             return self
         method, is_by_playbook = self.access.method, self.access.method == "ansible"
         if is_by_playbook and self.playbook is None:
@@ -330,6 +346,24 @@ def plain(value: str) -> str:
     return str(ip_interface(value)) if "/" in value else str(ip_address(value))
 
 
+def key_fingerprint(line: str) -> str:
+    """Of a public key as OpenSSH writes it: `SHA256:...`. The filter `fingerprint` of templates.
+
+    Raises:
+        Invalid: it is no such key.
+    """
+    try:
+        kind, data, *_ = line.split()
+        content = base64.b64decode(data, validate=True)
+        if content[4 : 4 + int.from_bytes(content[:4])] != kind.encode():
+            raise ValueError
+    except ValueError as error:
+        raise Invalid(
+            f'"{line[:40]}" is no public key of OpenSSH: TYPE DATA COMMENT, as in id_ed25519.pub.'
+        ) from error
+    return "SHA256:" + base64.b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+
+
 @cache
 def _shared() -> Mapping[str, str]:
     """Templates that every folder may include, as `farsite/NAME`."""
@@ -361,6 +395,7 @@ class Folder:
         )
         # Jinja leaves the types of both open.
         self._environment.filters["plain"] = plain  # pyright: ignore[reportUnknownMemberType]
+        self._environment.filters["fingerprint"] = key_fingerprint  # pyright: ignore[reportUnknownMemberType]
         self._environment.globals["cannot"] = self._cannot  # pyright: ignore[reportUnknownMemberType]
 
     @cached_property
@@ -541,6 +576,7 @@ def _try_patterns(path: Path, dictionary: Dictionary) -> None:
         *(one.fault for one in dictionary.health),
         *(one.pattern for one in dictionary.metrics),
         *dictionary.secrets,
+        *(pattern for one in dictionary.places if one.data for pattern in one.data.only.values()),
         *([dictionary.software.version] if dictionary.software else []),
     ]
     for pattern in patterns:

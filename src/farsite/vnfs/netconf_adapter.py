@@ -21,7 +21,7 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from farsite.model.errors import Conflict, Invalid, NotSupported, VnfFault
@@ -30,7 +30,21 @@ from farsite.vnfs.dictionary import Folder, Place, Subtree
 from farsite.vnfs.netconf import BASE, Netconf
 from farsite.vnfs.netconf_operations import Datastores, data_of
 from farsite.vnfs.texts import diff, digest, masked
-from farsite.vnfs.yang import Node, canonical, edits, facts, laid_over, parse, selected, text
+from farsite.vnfs.yang import (
+    VALUE,
+    Node,
+    Rules,
+    are_alike,
+    canonical,
+    edits,
+    facts,
+    laid_over,
+    looked_at,
+    parse,
+    selected,
+    text,
+)
+from farsite.vnfs.yang_secrets import hidden, with_hashes
 
 _VALUE = re.compile(r"farsite (intent|pending|confirmed) (\S+)(?: (\d+))?")
 _COMMIT_S = "commit_within"
@@ -55,8 +69,9 @@ class _Found:
     """POSIX time at which an unconfirmed change is over, if its commit took no time."""
 
     @property
-    def texts(self) -> Mapping[str, str]:
-        return {name: text(tree) for name, tree in self.trees.items() if tree is not None}
+    def digest(self) -> str:
+        """Of all that runs, also of what is not shown."""
+        return digest({name: text(tree) for name, tree in self.trees.items() if tree is not None})
 
     def became_of(self, change_id: str) -> Outcome:
         return self.outcome if self.change_id == change_id else Outcome.NONE
@@ -107,22 +122,32 @@ class NetconfAdapter:
         modules = self._device.modules
         named = dict.fromkeys(one.module for one in self._subtrees.values() if one.module in modules)
         version = ", ".join(f"{name} {modules[name]}" for name in named)
-        return Running(texts=found.texts, version=version, digest=digest(found.texts))
+        shown = {name: self._shown(name, tree) for name, tree in found.trees.items() if tree is not None}
+        return Running(texts=shown, version=version, digest=found.digest)
 
     async def plan(self, wanted: Wanted, running: Running) -> Plan:
         """What would change, place by place; see `Adapter.plan`."""
         await self._device.open()
         self._device.refuse_what_cannot_undo()
-        trees = {name: parse(one)[0] for name, one in running.texts.items()}
-        will = self._will(wanted, trees)
+        trees: _Trees = {name: parse(one)[0] for name, one in running.texts.items()}
+        shown = running.texts
+        if any(self._subtrees[one.name].rules.hashed for one in self._folder.places_of(wanted.document)):
+            # What is shown holds no hashes, and without them nobody knows whether a password changes.
+            found = await self._read()
+            if found.digest == running.digest:
+                trees = found.trees
+                shown = {name: self._shown(name, tree) for name, tree in trees.items()}
+        will = await self._will(wanted, trees)
         # Without `test-only` the device judges when the change is made; refused then, nothing is left of it.
-        for edit in self._edits(trees, will) if self._device.has("validate:1.1") else ():
+        tried = self._edits(trees, will) if self._device.has("validate:1.1") else ()
+        for edit in tried:
             await self._device.edit(
                 (edit,), "finds the configuration wrong; nothing was changed", wanted.secrets, is_trial=True
             )
         differences = tuple(
             Difference(
-                place=name, diff=masked(diff(name, running.texts.get(name, ""), text(tree)), wanted.secrets)
+                place=name,
+                diff=masked(diff(name, shown.get(name, ""), self._shown(name, tree)), wanted.secrets),
             )
             for name, tree in will.items()
         )
@@ -144,13 +169,13 @@ class NetconfAdapter:
             )
         async with self._device.locked():
             found = await self._read()
-            if digest(found.texts) != plan.against:
+            if found.digest != plan.against:
                 raise Conflict(
                     f"What {self._name} runs was changed by somebody else since the plan was made. Plan "
                     f"again.",
                     about={"code": ErrorCode.CONFLICT},
                 )
-            will = self._will(wanted, found.trees)
+            will = await self._will(wanted, found.trees)
             await self._commit_unconfirmed(
                 self._edits(found.trees, will), change_id, confirm_within_s, wanted
             )
@@ -241,7 +266,7 @@ class NetconfAdapter:
         trees: dict[str, Node | None] = {}
         for name, one in self._subtrees.items():
             tree = _root(data, one.filter)
-            trees[name] = None if tree is None else canonical(tree, one.rules)
+            trees[name] = None if tree is None else canonical(looked_at(tree, one.rules), one.rules)
         values = dict(_values(_root(data, marks.filter)))
         begun, _ = values.get("intent", ("", ""))
         change_id, deadline = values.get("pending") or values.get("confirmed") or ("", "")
@@ -252,8 +277,24 @@ class NetconfAdapter:
         outcome = Outcome.PENDING if "pending" in values else Outcome.CONFIRMED
         return _Found(trees=trees, change_id=begun, outcome=outcome, deadline_s=float(deadline or 0))
 
-    def _will(self, wanted: Wanted, trees: _Trees) -> _Trees:
+    def _rules(self, place: Subtree, trees: _Trees) -> Rules:
+        """Of a place, with the entries that a document owns because another place names them."""
+        entries = {
+            tuple(path.split("/")): frozenset(_listed(trees.get(by), self._subtrees[by].rules))
+            for path, by in place.owned_by.items()
+        }
+        return replace(place.rules, entries=entries)
+
+    def _shown(self, name: str, tree: Node | None) -> str:
+        """The text of a place, without what nobody may read."""
+        return text(hidden(tree, self._subtrees[name].rules))
+
+    async def _will(self, wanted: Wanted, trees: _Trees) -> _Trees:
         """What every place that the document speaks of is to be."""
+        # Hashing takes milliseconds a password.
+        return await asyncio.to_thread(self._made, wanted, trees)
+
+    def _made(self, wanted: Wanted, trees: _Trees) -> _Trees:
         self._folder.refuse_what_it_has_not(wanted.document)
         modules = self._device.modules
         document, will = wanted.document, dict[str, Node | None]()
@@ -268,12 +309,13 @@ class NetconfAdapter:
                     f"{self._name} does not announce the module {place.module}, in which {name} would be "
                     f"stated."
                 )
-            tree = trees.get(name)
+            tree, rules = trees.get(name), self._rules(place, trees)
             for root in self._stated(name, made.get(name, ""), f"the template of {name}"):
-                tree = laid_over(tree, root, place.rules)
+                tree = laid_over(tree, root, rules)
             for root in self._stated(name, native, f"native.{name}"):
-                tree = laid_over(tree, root, place.rules.merging)
-            will[name] = None if tree is None else canonical(tree, place.rules)
+                tree = laid_over(tree, root, rules.merging)
+            tree = None if tree is None else with_hashes(tree, trees.get(name), rules)
+            will[name] = None if tree is None else canonical(tree, rules)
         return will
 
     def _stated(self, name: str, xml: str, where: str) -> tuple[Node, ...]:
@@ -281,8 +323,11 @@ class NetconfAdapter:
             roots = parse(xml)
         except ValueError as error:
             raise Invalid(f"{where} is no XML: {error}.") from error
-        root = parse(self._subtrees[name].filter)[0]
+        root, rules = parse(self._subtrees[name].filter)[0], self._subtrees[name].rules
         for one in roots:
+            if looked_at(one, rules) != one:
+                only = ", ".join(f"{'/'.join(path)} {pattern}" for path, pattern in rules.only.items())
+                raise Invalid(f"{where}: entries there can only have these names: {only}.")
             if (one.namespace, one.name) != (root.namespace, root.name):
                 raise Invalid(
                     f'{where}: its root has to be <{root.name} xmlns="{root.namespace}">, and is '
@@ -337,7 +382,11 @@ class NetconfAdapter:
     async def _see_that_it_runs(self, will: _Trees, change_id: str, wanted: Wanted) -> None:
         """Devices have said "ok" to a commit that did nothing."""
         found = await self._read()
-        left = [diff(name, text(found.trees.get(name)), text(tree)) for name, tree in will.items()]
+        left = [
+            diff(name, self._shown(name, found.trees.get(name)), self._shown(name, tree)) or f"{name}: hashes"
+            for name, tree in will.items()
+            if not are_alike(found.trees.get(name), tree)
+        ]
         is_there = found.became_of(change_id) is Outcome.PENDING
         if is_there and not any(left):
             return
@@ -398,6 +447,14 @@ class NetconfAdapter:
 def _subtree(place: Place) -> Subtree:
     assert place.data is not None
     return place.data
+
+
+def _listed(node: Node | None, rules: Rules) -> Iterator[str]:
+    """The entries of all leaf-lists of a place."""
+    for child in node.children if node is not None else ():
+        if rules.lists.get(child.name) == VALUE and child.text:
+            yield child.text
+        yield from _listed(child, rules)
 
 
 def _root(data: tuple[Node, ...], chosen: str) -> Node | None:

@@ -9,7 +9,6 @@ nothing half done.
 import hashlib
 import io
 import re
-import secrets
 import shlex
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -30,14 +29,12 @@ from farsite.vnfs.adapter import (
 )
 from farsite.vnfs.dictionary import Folder, Place
 from farsite.vnfs.shell import Ran, Shell
-from farsite.vnfs.texts import diff, masked
+from farsite.vnfs.texts import diff, hidden, masked
 
 GUARD = resources.files("farsite.vnfs").joinpath("guard.sh").read_bytes()
 _GUARD_DIGEST = hashlib.sha256(GUARD).hexdigest()
 _LACKS_GUARD = 91
 _MARK = "=== "
-# Of this process alone, so that nobody can try passwords against what a plan shows.
-_HIDING = secrets.token_bytes(16)
 
 
 class ShellAdapter:
@@ -337,9 +334,8 @@ def sections(output: str) -> dict[str, str]:
 def _hidden(text: str, patterns: Sequence[str]) -> str:
     def digest(found: re.Match[str]) -> str:
         start, end = found.span("secret")
-        short = hashlib.blake2b(found["secret"].encode(), key=_HIDING, digest_size=4).hexdigest()
         whole, before = found[0], found.start()
-        return f"{whole[: start - before]}<secret {short}>{whole[end - before :]}"
+        return f"{whole[: start - before]}{hidden(found['secret'])}{whole[end - before :]}"
 
     for pattern in patterns:
         text = re.sub(pattern, digest, text, flags=re.MULTILINE)

@@ -2,9 +2,12 @@
 
 import difflib
 import hashlib
+import secrets
 from collections.abc import Mapping
 
 _CONTEXT = 3
+_HIDING = secrets.token_bytes(16)
+"""Of this process alone, so that nobody can try passwords against what a plan shows."""
 
 
 def diff(name: str, before: str, after: str) -> str:
@@ -26,6 +29,11 @@ def masked(text: str, values: Mapping[str, str]) -> str:
         if value:
             text = text.replace(value, f"secret:{name}")
     return text
+
+
+def hidden(value: str) -> str:
+    """A digest in place of a secret: who reads it sees that one changed, not what it is."""
+    return f"<secret {hashlib.blake2b(value.encode(), key=_HIDING, digest_size=4).hexdigest()}>"
 
 
 def digest(texts: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ owns) is said by the adapter (`Rules`).
 Source: RFC 7950 (YANG 1.1), 7 and 9; RFC 6241, 7.2 (`operation`).
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from xml.parsers import expat
@@ -23,7 +24,8 @@ VALUE = "."
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A container, an entry of a list, or a leaf (with text). `prefixes` are those that its text uses
-    (identities): names of namespaces. `operation`: of an edit, or of what a document states."""
+    (identities): names of namespaces. `operation`: of an edit, or of what a document states. `told`: how a
+    device wrote an identity that stands here without a prefix."""
 
     namespace: str
     name: str
@@ -31,6 +33,7 @@ class Node:
     children: tuple["Node", ...] = ()
     prefixes: Mapping[str, str] = field(default_factory=dict[str, str])
     operation: str = ""
+    told: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +44,13 @@ class Rules:
     spaces, `VALUE` marks a leaf-list. `owned`: in an entry or container that a document states, these
     are its alone: what it does not state goes away. `owned_if_stated`: the same, for a document that states
     any. `filled`: stated only where the device has nothing. `ordered`: lists whose order means something.
-    `pruned`: containers that mean nothing when they are empty. `defaults`: what leaves are that are not
-    there; devices differ in whether they tell them.
+    `replaced`: lists whose entries are written anew when they change. `pruned`: containers that mean
+    nothing when they are empty, and lists whose entries mean nothing with their keys alone. `defaults`:
+    what leaves are that are not there; devices differ in whether they tell them. `only`: of these lists
+    only entries are looked at whose first key the pattern matches. `entries`: lists of which a document
+    owns the entries with these first keys, beside those that it states. `hashed`: leaves in which the
+    device keeps a hash of a password (`yang_secrets`). `identities`: keys that are identities of the leaf's
+    own module, with that module's prefix.
     """
 
     lists: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -50,13 +58,34 @@ class Rules:
     owned_if_stated: frozenset[Path] = frozenset()
     filled: frozenset[Path] = frozenset()
     ordered: frozenset[str] = frozenset()
+    replaced: frozenset[str] = frozenset()
     pruned: frozenset[str] = frozenset()
     defaults: Mapping[str, str] = field(default_factory=dict[str, str])
+    only: Mapping[Path, str] = field(default_factory=dict[Path, str])
+    entries: Mapping[Path, frozenset[str]] = field(default_factory=dict[Path, frozenset[str]])
+    hashed: frozenset[Path] = frozenset()
+    identities: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def merging(self) -> "Rules":
         """The same for what owns nothing."""
-        return replace(self, owned=frozenset(), owned_if_stated=frozenset(), filled=frozenset())
+        nothing: frozenset[Path] = frozenset()
+        return replace(self, owned=nothing, owned_if_stated=nothing, filled=nothing, entries={})
+
+    def named(self, entry: Node) -> tuple[Node, ...]:
+        """The keys of an entry that is there, as the device has to be told which one is meant.
+
+        netconfd 2.13 tells an identity with a prefix that it has without one, and the other way round, and
+        takes the two for different keys. So it is told each the other way; to others both are one.
+        """
+        keys = self.keys(entry)
+        return tuple(self._other_way(one) for one in entry.children if one.name in keys)
+
+    def _other_way(self, leaf: Node) -> Node:
+        prefix = self.identities.get(leaf.name)
+        if prefix is None or not leaf.told or ":" in leaf.told:
+            return leaf
+        return replace(leaf, text=f"{prefix}:{leaf.text}", prefixes={prefix: leaf.namespace})
 
     def keys(self, node: Node) -> tuple[str, ...]:
         """Names of the leaves that tell an entry of a list from others."""
@@ -67,8 +96,28 @@ class Rules:
         """What tells a node apart among its siblings."""
         if self.lists.get(node.name) == VALUE and not node.children:
             return (node.namespace, node.name, node.text)
-        told = {one.name: one.text for one in node.children}
+        told = {one.name: meant(one) for one in node.children}
         return (node.namespace, node.name, *(told.get(key, "") for key in self.keys(node)))
+
+
+def meant(leaf: Node) -> str:
+    """A leaf's value whatever prefix an identity is written with: `static`, `{urn:other}ospf`."""
+    prefix, _, local = leaf.text.partition(":")
+    namespace = leaf.prefixes.get(prefix)
+    if namespace is None:
+        return leaf.text
+    return local if namespace == leaf.namespace else f"{{{namespace}}}{local}"
+
+
+def are_alike(one: Node | None, other: Node | None) -> bool:
+    """Whether two trees hold the same, whatever prefixes they are written with."""
+    if one is None or other is None:
+        return one is other
+    return (
+        (one.namespace, one.name, meant(one)) == (other.namespace, other.name, meant(other))
+        and len(one.children) == len(other.children)
+        and all(map(are_alike, one.children, other.children))
+    )
 
 
 def parse(xml: str) -> tuple[Node, ...]:
@@ -167,12 +216,14 @@ def _lines(node: Node, within: str, depth: int = 0) -> Iterator[str]:
 
 def canonical(node: Node, rules: Rules) -> Node | None:
     """The same data in the one order in which they are shown, without what means nothing."""
+    if node.name in rules.identities and not node.told and not meant(node).startswith("{"):
+        return replace(node, text=meant(node), prefixes={}, told=node.text)
     children = [one for child in node.children if (one := canonical(child, rules)) is not None]
-    if not children and not node.text and node.name in rules.pruned:
+    keys = rules.keys(node)
+    if not node.text and node.name in rules.pruned and all(one.name in keys for one in children):
         return None
     if not children and rules.defaults.get(node.name) == node.text:
         return None
-    keys = rules.keys(node)
 
     def place(child: Node) -> tuple[object, ...]:
         first = keys.index(child.name) if child.name in keys else len(keys)
@@ -190,7 +241,9 @@ def laid_over(was: Node | None, stated: Node, rules: Rules, at: Path = ()) -> No
         fresh = [one for child in stated.children if (one := laid_over(None, child, rules)) is not None]
         return replace(stated, children=tuple(fresh), operation="")
     if not stated.children and not was.children:
-        return was if at in rules.filled else replace(stated, operation="")
+        # Devices have been seen to take an entry whose key has another prefix for another entry.
+        is_as_it_is = at in rules.filled or meant(was) == meant(stated)
+        return was if is_as_it_is else replace(stated, operation="")
     told = {rules.identity(one): one for one in stated.children}
     names = {one.name for one in stated.children}
     kept: list[Node] = []
@@ -200,14 +253,31 @@ def laid_over(was: Node | None, stated: Node, rules: Rules, at: Path = ()) -> No
         if mine is not None:
             one = laid_over(child, mine, rules, below)
             kept += [one] if one is not None else []
-        elif not (at in rules.owned | rules.owned_if_stated or _goes(below, child.name, names, rules)):
+        elif not (at in rules.owned | rules.owned_if_stated or _goes(below, child, names, rules)):
             kept.append(child)
     kept += [one for child in told.values() if (one := laid_over(None, child, rules)) is not None]
     return replace(was, children=tuple(_in_order(kept, stated, rules)))
 
 
-def _goes(below: Path, name: str, stated: set[str], rules: Rules) -> bool:
-    return below in rules.owned or (below in rules.owned_if_stated and name in stated)
+def _goes(below: Path, child: Node, stated: set[str], rules: Rules) -> bool:
+    if below in rules.owned or (below in rules.owned_if_stated and child.name in stated):
+        return True
+    return first_key(child, rules) in rules.entries.get(below, ())
+
+
+def first_key(entry: Node, rules: Rules) -> str:
+    """What tells an entry of a list from others, or the first of several such leaves."""
+    return (*rules.identity(entry)[2:], "")[0]
+
+
+def looked_at(node: Node, rules: Rules, at: Path = ()) -> Node:
+    """A tree without the entries that are nobody's business (`Rules.only`)."""
+    kept = [
+        looked_at(child, rules, (*at, child.name))
+        for child in node.children
+        if re.fullmatch(rules.only.get((*at, child.name), ".*"), first_key(child, rules), re.DOTALL)
+    ]
+    return replace(node, children=tuple(kept))
 
 
 def _in_order(children: list[Node], stated: Node, rules: Rules) -> list[Node]:
@@ -262,6 +332,8 @@ def _edit(was: Node | None, will: Node | None, rules: Rules) -> Node | None:
         return will
     if not was.children and not will.children:
         return will if (was.text, was.prefixes) != (will.text, will.prefixes) else None
+    if will.name in rules.replaced:
+        return replace(will, operation="replace")
     before, after = _by_identity(was, will, rules), _by_identity(will, was, rules)
     changed = [
         edit for name, one in after.items() if (edit := _edit(before.get(name), one, rules)) is not None
@@ -270,18 +342,17 @@ def _edit(was: Node | None, will: Node | None, rules: Rules) -> Node | None:
     if not changed and not gone:
         return None
     keys = rules.keys(will)
-    told = [one for one in will.children if one.name in keys]
-    return replace(will, children=(*told, *(one for one in changed if one.name not in keys), *gone))
+    return replace(
+        will, children=(*rules.named(was), *(one for one in changed if one.name not in keys), *gone)
+    )
 
 
 def _removed(node: Node, rules: Rules) -> Node:
-    if node.name in rules.pruned:
+    if node.name in rules.pruned and not rules.keys(node):
         # Its presence may mean something to the device.
         return replace(node, children=tuple(_removed(one, rules) for one in node.children))
-    keys = rules.keys(node)
-    told = tuple(one for one in node.children if one.name in keys)
     value = node.text if rules.lists.get(node.name) == VALUE else ""
-    return replace(node, text=value, children=told, operation="remove")
+    return replace(node, text=value, children=rules.named(node), operation="remove")
 
 
 def _by_identity(node: Node, other: Node, rules: Rules) -> dict[tuple[str, ...], Node]:

@@ -19,7 +19,7 @@ from ncclient.xml_ import to_ele
 from farsite.vnfs.netconf import BASE
 
 Silence = TimeoutExpiredError
-ENDED: tuple[type[Exception], ...] = (TransportError, OperationError, OSError)
+ENDED: tuple[type[Exception], ...] = (TransportError, SessionError, OperationError, OSError)
 """What ncclient raises when a session is at its end, beside `ValueError`: what came is no NETCONF."""
 _NOTHING = f'<get xmlns="{BASE}"><filter type="subtree"/></get>'
 _FIRST_S = 0.5
