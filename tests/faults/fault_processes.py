@@ -101,6 +101,7 @@ def life(
 
 
 KILLED = "killed"
+DYING_S = 5.0
 
 
 def _live(
@@ -119,7 +120,11 @@ def _live(
         try:
             lab = Lab(settings, sabotage)
             await lab.start(kill)
-            pipe.send(("done", await work(lab, *arguments)))
+            done = await work(lab, *arguments)
+            if kill is not None:
+                # After the last step the end can be seen a moment before we die of it.
+                await asyncio.sleep(DYING_S)
+            pipe.send(("done", done))
         except BaseException:
             pipe.send(("failed", traceback.format_exc()))
         # No stop and no orderly end of the loop: the next life finds everything as after a crash.

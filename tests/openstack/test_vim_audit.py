@@ -50,6 +50,8 @@ def test_every_process_that_can_be_seen_is_known_with_its_host(
     bench.register_account(name, administrator_of(project2))
     started = existing(laboratory.directory).processes.names()
     here = {one.removeprefix(f"{site2.name}-") for one in started if one.startswith(f"{site2.name}-")}
+    if "heat" in here:  # until 2024 one process is engine and API
+        here.add("heat-engine")
     expected = {one for one in TOLD_OF if one in here}
     assert {"nova-conductor", "nova-scheduler", "heat-engine"} <= expected
     plane = bench.until(
