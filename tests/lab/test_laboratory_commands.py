@@ -104,13 +104,15 @@ def test_a_report_keeps_what_it_says_of_releases_that_were_not_run(
     """Each release takes its quarter of an hour; a page must not forget the one for the other."""
     monkeypatch.setattr(runner, "versions", lambda release: f"everything of {release}")
     page = tmp_path / "page.md"
+    written = "\n## What failed, and what became of it\n\n- zed: nothing\n"
+    page.write_text(f"# Tests\n{written}")
     for release, passed in (("zed", 5), ("2026.2", 7), ("zed", 6)):
         report = runner.Report(release)
         report.counts["passed"] = passed
         runner.write_report(page, [report])
     rows = [line.split(" | ") for line in page.read_text().splitlines() if line.startswith(("| 2", "| z"))]
     assert [(row[0], row[3]) for row in rows] == [("| 2026.2", "7"), ("| zed", "6")]
-    assert page.read_text().endswith("- 2026.2: everything of 2026.2\n- zed: everything of zed\n")
+    assert page.read_text().endswith("- 2026.2: everything of 2026.2\n- zed: everything of zed\n" + written)
 
 
 def test_a_laboratory_that_runs_already_is_not_disturbed(tmp_path: Path) -> None:
