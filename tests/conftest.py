@@ -28,6 +28,9 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("farsite"), max_examples=10)
 hypothesis.settings.load_profile("farsite")
 
+# Few of these depend on the store: those that run on SQLite too run on PostgreSQL by every third.
+ON_EITHER_STORE = ("tests/api/", "tests/faults/", "tests/notifications/", "tests/vnfs/")
+
 _skips = pytest.StashKey[set[Skip]]()
 _WORKER_KEY = "farsite_skips"
 
@@ -38,6 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail on a skip that tests/skips.txt does not list, on a machine where nothing is missing",
     )
+    parser.addoption("--one-in", type=int, default=1, metavar="N", help="run every N-th test only")
     parser.addoption(
         "--every-step",
         action="store_true",
@@ -59,15 +63,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out, of tests marked `sampled`, what only `--every-step` runs. Who names tests gets those."""
     if config.getoption("--every-step") or any("::" in one for one in config.args):
         return
+    if (one_in := config.getoption("--one-in")) > 1:
+        config.hook.pytest_deselected(items=[one for at, one in enumerate(items) if at % one_in])
+        items[:] = items[::one_in]
+        return
     seen: Counter[str] = Counter()
     left_out: list[pytest.Item] = []
+    known = {item.nodeid for item in items}
     for item in items:
-        name, _, case = item.nodeid.partition("[")
+        name = item.nodeid.partition("[")[0]
         if mark := item.get_closest_marker("sampled"):
             every = mark.args[0]
-        elif name.startswith("tests/api/") and "postgresql" in case:
-            # Few of these depend on the store, and all of them run on the other one.
-            name, every = "tests/api on PostgreSQL", 3
+        elif name.startswith(ON_EITHER_STORE) and _on_sqlite(item.nodeid) in known - {item.nodeid}:
+            name, every = "on PostgreSQL", 3
         else:
             continue
         if seen[name] % every:
@@ -77,6 +85,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         gone = {id(one) for one in left_out}
         items[:] = [one for one in items if id(one) not in gone]
+
+
+def _on_sqlite(case: str) -> str:
+    return case.replace("postgresql", "sqlite")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -1,9 +1,10 @@
 """`make test`: the suite under every supported Python that is installed.
 
 The oldest, which is the system's own on Debian 12, runs everything but what only `--every-step` runs; the
-newest all but the slow tests and those of faults, of several processes, of deliveries, of schedules, of the
-laboratory, of commands, of the OpenStack driver and of products; those in between the fast ones that wait for
-nothing, less those of drivers. These two on the embedded store only: two cores have their limits.
+newest a third of all but the slow tests and those of faults, of several processes, of deliveries, of
+schedules, of the laboratory, of commands, of the OpenStack driver and of products; those in between the fast
+ones that wait for nothing, less those of drivers. These two on the embedded store only: two cores have their
+limits.
 Each Python has an environment of its own in `.build/venv-3.X`. The first run that fails ends the matter, so
 that the last line, pytest's own summary, always tells how the whole ended. Whatever processes a run leaves
 behind are named, ended, and count as a failure. What fails beside others is repeated once by itself; if it
@@ -40,7 +41,7 @@ EVERYTHING = ["-m", "not openstack", "tests", "tests/faults"]
 # thousands of schedules of the same decisions.
 WAITING = ("faults", "nodes", "notifications", "house", "simulation", "lab")
 ALL_BUT_SLOW = [
-    *("-m", "not slow and not openstack", *EMBEDDED),
+    *("--one-in", "3", "-m", "not slow and not openstack", *EMBEDDED),
     *(f"--ignore=tests/{one}" for one in (*WAITING, "cli", "vims_openstack", "vnfs")),
 ]
 FAST = [
@@ -261,7 +262,7 @@ def main() -> int:
     )
     fetch_postgres()
     oldest, newest = pythons[0], pythons[-1]
-    plan = [(newest, ALL_BUT_SLOW, "all but slow")] if newest is not oldest else []
+    plan = [(newest, ALL_BUT_SLOW, "a third")] if newest is not oldest else []
     plan += [(python, FAST, "fast tests") for python in pythons[1:-1]]
     plan.append((oldest, EVERYTHING, "everything"))
     runs: list[Run] = []

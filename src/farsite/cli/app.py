@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 refused or wrong usage; 2 changes pending; 3 failed or rol
 and needs an operator.
 """
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -55,9 +56,13 @@ app.command("farsite.cli.serve:serve", name="serve", help="Run the orchestrator 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["serve"]:
+        # Nothing of what is loaded goes away again; the service collects from when it has started.
+        gc.disable()
     try:
         result: object = app(
-            list(sys.argv[1:] if arguments is None else arguments),
+            words,
             exit_on_error=False,
             print_error=True,
         )

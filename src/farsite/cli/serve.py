@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -133,6 +134,9 @@ async def _run(farsite: Farsite, app: Callable[..., Any], listener: socket.socke
         )
     )
     await farsite.start()
+    # `main` put it off until now; what the start has made stays, and is not looked at again.
+    gc.freeze()
+    gc.enable()
     host, port = listener.getsockname()[:2]
     _write_address(farsite.settings, f"http://{f'[{host}]' if ':' in host else host}:{port}")
     loop = asyncio.get_running_loop()
