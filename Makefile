@@ -25,7 +25,7 @@ test-mixed: setup  ## Kill an old and a new process of a mixed cluster at every 
 	@.venv/bin/pytest -q tests/faults/test_mixed_cluster.py --every-step
 
 test-every-step: setup  ## What make test takes samples of, whole: faults at every step, both stores (an hour or two)
-	@FARSITE_FUZZ_EXAMPLES=20 .venv/bin/pytest -q -n 3 --every-step -m "not openstack" tests/faults tests/api tests/notifications tests/linux tests/store tests/vnfs
+	@FARSITE_FUZZ_EXAMPLES=20 .venv/bin/pytest -q -n 3 --every-step -m "not openstack" tests/faults tests/api tests/notifications tests/linux tests/store tests/vnfs tests/simulation
 
 bench: setup  ## Measure what DESIGN promises, and say by how much a figure is missed
 	@.venv/bin/python -m bench

@@ -31,9 +31,11 @@ def test_no_schedule_breaks_an_invariant() -> None:
 
 
 @pytest.mark.slow
-def test_none_of_three_thousand_schedules_breaks_an_invariant() -> None:
+@pytest.mark.parametrize("first", range(200, 3200, 500))
+@pytest.mark.sampled(6)
+def test_none_of_three_thousand_schedules_breaks_an_invariant(first: int) -> None:
     """What happens once in a thousand nights happens every night somewhere."""
-    assert faults_of(range(200, 3200)) == []
+    assert faults_of(range(first, first + 500)) == []
 
 
 def test_schedules_are_worth_the_name() -> None:

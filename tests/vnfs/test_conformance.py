@@ -31,7 +31,7 @@ async def subject(
 @pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(5)
 async def test_an_adapter_keeps_what_every_adapter_must(subject: Subject, check) -> None:
     """An operator relies on one behaviour for all vendors, above all where a mistake must undo itself."""
     checked = await verify(subject, check)
