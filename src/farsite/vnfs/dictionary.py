@@ -393,7 +393,7 @@ class Folder:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        # Jinja leaves the types of both open.
+        # Jinja leaves the types of filters and globals open, hence what is silenced below.
         self._environment.filters["plain"] = plain  # pyright: ignore[reportUnknownMemberType]
         self._environment.filters["fingerprint"] = key_fingerprint  # pyright: ignore[reportUnknownMemberType]
         self._environment.globals["cannot"] = self._cannot  # pyright: ignore[reportUnknownMemberType]
