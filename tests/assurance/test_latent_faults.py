@@ -53,6 +53,14 @@ def failures_on(host: str, count: int, *, vnfs: int = 10, at: datetime = NOW) ->
 POPULATION = {f"host-{number}": 30 for number in range(10)}
 
 
+def test_a_host_beside_which_nothing_stands_is_never_suspected() -> None:
+    """There is nothing to compare it with, and an alarm that names a chance must know one."""
+    failed = failures_on("host-1", 9)
+    assert suspects(failed, {"host-1": 10}, since=NOW - WINDOW) == []
+    assert suspects(failed, {"host-1": 10, "host-2": 0}, since=NOW - WINDOW) == []
+    assert suspects(failed, {"host-1": 10, "host-2": 30}, since=NOW - WINDOW) != []
+
+
 def test_one_vnf_that_fails_all_over_a_host_is_not_the_hosts_fault() -> None:
     """A bad release of one function stands where the scheduler packed it; to drain the host moves it on."""
     since = NOW - WINDOW

@@ -104,6 +104,9 @@ def suspects(
     found: list[Suspicion] = []
     for host, size in population.items():
         failed = counts[host]
+        if size == all_stood:
+            # Where nothing stands elsewhere nobody knows what is usual.
+            continue
         if failed < FAILURES_LEAST or len(set(by_host.get(host, {}).values())) < VNFS_LEAST:
             continue
         # The base rate is that of all others, with one failure among one more added: none seen is not never.
