@@ -6,14 +6,15 @@ Returns 0 when everything asked for was measured, whether or not it reached its 
 import argparse
 import datetime as dt
 import functools
+import json
 import os
 import platform
 import re
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from bench import (
@@ -102,7 +103,13 @@ def main() -> int:
     parser.add_argument(
         "--seeds", type=int, metavar="N", help="how many schedules of faults histories runs (3)"
     )
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
+    parser.add_argument(
+        "--markdown",
+        type=Path,
+        metavar="FILE",
+        help="also write the table there; figures are kept beside it (.json), so that parts which were "
+        "measured at another time stay in it",
+    )
     for kind in ("freezes", "cuts"):
         parser.add_argument(f"--{kind}", type=int, metavar="N", help=f"the same for {kind}")
     parser.add_argument(
@@ -137,6 +144,8 @@ def main() -> int:
         "peers": functools.partial(peers.measure, minutes=given.minutes),
         "histories": functools.partial(fault_schedules.measure, seeds=given.seeds),
     }
+    # Parts take hours together, and one on its own is measured anew after a change.
+    table = Measured(given.markdown) if given.markdown else None
     measured: dict[str, list[Figure]] = {}
     is_whole = True
     for name in names:
@@ -152,8 +161,9 @@ def main() -> int:
             figures.append(Figure(what=name, value=None, unit="", note=" ".join(str(reason).split())))
             print(f"    {reason}", file=sys.stderr, flush=True)
         print(f"    {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-        if given.markdown:
-            write(given.markdown, _page(measured, is_of_faults=is_of_faults))
+        if table is not None:
+            table.keep(name, figures)
+            write(table.page, _page(table, is_of_faults=is_of_faults))
     figures = [one for found in measured.values() for one in found]
     print(f"\n{machine()}\n\n{as_text(figures)}")
     missed = sum(figure.is_missed for figure in figures)
@@ -187,11 +197,38 @@ def _with_load(figure: Figure) -> Figure:
     return replace(figure, note=f"{figure.note}; {load}" if figure.note else load)
 
 
-def _page(measured: Mapping[str, Sequence[Figure]], *, is_of_faults: bool) -> str:
+class Measured:
+    """What a page shows: the figures of every part as it was measured last, kept beside the page as JSON."""
+
+    def __init__(self, page: Path) -> None:
+        self.page = page
+        self._file = page.with_suffix(".json")
+        known = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self.where: dict[str, str] = {part: found["where"] for part, found in known.items()}
+        self.figures: dict[str, list[Figure]] = {
+            part: [Figure(**one) for one in found["figures"]] for part, found in known.items()
+        }
+
+    def keep(self, part: str, figures: Sequence[Figure]) -> None:
+        """A part was measured: it stands for what was known of it."""
+        self.where[part], self.figures[part] = machine(), list(figures)
+        kept = {
+            name: {"where": self.where[name], "figures": [asdict(one) for one in self.figures[name]]}
+            for name in PARTS
+            if name in self.figures
+        }
+        self._file.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def _page(table: Measured, *, is_of_faults: bool) -> str:
     """What was measured so far as Markdown."""
-    figures = as_markdown([one for found in measured.values() for one in found])
-    table = f"{fault_management.as_table(measured)}\nAll figures of these parts:\n\n" if is_of_faults else ""
-    return f"{machine()}\n\n{table}{figures}"
+    parts = [name for name in PARTS if name in table.figures]
+    when = "".join(f"| `{part}` | {table.where[part]} |\n" for part in parts)
+    figures = as_markdown([one for part in parts for one in table.figures[part]])
+    promised = (
+        f"{fault_management.as_table(table.figures)}\nAll figures of these parts:\n\n" if is_of_faults else ""
+    )
+    return f"| part | when and on what |\n|---|---|\n{when}\n{promised}{figures}"
 
 
 def machine() -> str:
