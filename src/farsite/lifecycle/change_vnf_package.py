@@ -23,7 +23,7 @@ from farsite.model.operation import InstanceKind
 from farsite.model.package import VnfPackage
 from farsite.model.vnf import ExternalLink, InstantiationState, VnfInstance
 from farsite.model.vnfd import DeploymentFlavour
-from farsite.store import instances, packages
+from farsite.store import capacity, instances, packages
 from farsite.store.database import Connection
 from farsite.store.encoding import decode, encode
 from farsite.workflow.saga import Saga, step
@@ -137,9 +137,10 @@ def decide(connection: Connection, op: Op) -> object:
         networks=prefixes_of(after, flavour),
         held={(one.id, port.name): port for one in before.vnfcs for port in one.ports},
     )
-    assert after.vim_id is not None
+    vim_id = after.vim_id
+    assert vim_id is not None
     newest = booting.placed(
-        connection, op, after, newest, flavour=flavour, vim_id=after.vim_id, region=before.region
+        connection, op, after, newest, flavour=flavour, vim_id=vim_id, region=before.region
     )
     swaps = [Swap(old=older.id, new=newer) for older, newer in zip(before.vnfcs, newest, strict=True)]
     after = replace(after, deployment=with_artefacts(
@@ -147,6 +148,8 @@ def decide(connection: Connection, op: Op) -> object:
         after, package, flavour, images_dir=op.world.settings.images_dir,
         parameters=before.template.parameters if before.template else {},
     ))  # fmt: skip
+    most = sizing.held_per_zone(replace(before, vnfcs=tuple(map(_larger, before.vnfcs, newest))))
+    capacity.claim(connection, [placing.holding(connection, vnf.project_id, vnf.id, vim_id, most)])
     return encode(
         Decision(
             before=before,
@@ -233,11 +236,29 @@ def _check_room(
     placing.decide(connection, op, (demand,))
 
 
+def _larger(older: WantedVnfc, newer: WantedVnfc) -> WantedVnfc:
+    """What a VNFC holds until the change is over: each batch may be replaced and brought back at any time."""
+    return replace(
+        older,
+        vcpus=max(older.vcpus, newer.vcpus),
+        memory_mib=max(older.memory_mib, newer.memory_mib),
+        disk_gib=max(older.disk_gib, newer.disk_gib),
+    )
+
+
+def _hold(connection: Connection, vnf: VnfInstance, deployment: Deployment) -> None:
+    """From now on the VNF holds what it stands with and no more."""
+    assert vnf.vim_id is not None
+    held = sizing.held_per_zone(deployment)
+    capacity.claim(connection, [placing.unchecked(vnf.project_id, vnf.id, vnf.vim_id, held)])
+
+
 def forget(connection: Connection, op: Op) -> None:
-    """Give back the addresses that only the other package needs."""
+    """Give back the addresses and the room that only the other package needs."""
     decision = op.result_of(decide, Decision)
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     addressing.take_over(connection, vnf, decision.ports, decision.before.vnfcs)
+    _hold(connection, vnf, decision.before)
 
 
 async def replace_all(op: Op) -> None:
@@ -283,6 +304,7 @@ def record(connection: Connection, op: Op) -> None:
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     assert vnf.deployment is not None
     addressing.take_over(connection, vnf, decision.ports, vnf.deployment.vnfcs)
+    _hold(connection, vnf, vnf.deployment)
     instances.save_vnf(
         connection,
         replace(

@@ -9,12 +9,12 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from farsite.lifecycle import chaining, deploying, placing, sizing
+from farsite.lifecycle import chaining, deploying
 from farsite.lifecycle.world import Op
 from farsite.model.deployment import Deployment, ImageFile, WantedVnfc
 from farsite.model.errors import FarsiteError, Unknown, VnfFault
 from farsite.model.ids import VimId, VnfcId
-from farsite.store import capacity, instances, operations
+from farsite.store import instances, operations
 from farsite.store.database import Connection
 from farsite.vnfs import management
 from farsite.workflow.saga import Cancelled
@@ -126,8 +126,6 @@ def _record_wish(
             region=vnf.deployment.region,
         )
         instances.save_vnf(connection, replace(vnf, deployment=deployment))
-        held = sizing.held_per_zone(deployment)
-        capacity.claim(connection, [placing.unchecked(vnf.project_id, vnf.id, vnf.vim_id, held)])
         return deployment.revision
 
     operations.once(connection, op.operation, f"{name} wish#{op.attempt}", do)
