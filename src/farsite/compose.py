@@ -64,6 +64,9 @@ from farsite.workflow.takeover import Listener, Takeover
 
 log = structlog.get_logger()
 
+_TELL_FIRST_S = 0.3
+"""For so long at most causes and healing of what was raised wait until consumers have been told of it."""
+
 
 class Farsite:
     """One process of the orchestrator.
@@ -179,6 +182,7 @@ class Farsite:
         self._opening: asyncio.Task[None] | None = None
         self._living: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._noting: set[asyncio.Task[None]] = set()
         self._is_started = False
         self.is_stopping = False
@@ -213,6 +217,12 @@ class Farsite:
 
     def _look_at_alarms(self) -> None:
         """An alarm was raised: what caused it, and what is done about it."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_when_told(), name="look-at-alarms")
+
+    async def _look_when_told(self) -> None:
+        # Looking takes processor time that telling of a hundred alarms would have to wait for.
+        await self.notifier.until_told(_TELL_FIRST_S)
         self.correlator.kick()
         self.healer.kick()
 
@@ -287,7 +297,7 @@ class Farsite:
     async def stop(self) -> None:
         """Stop in the reverse order. What was deployed stays; what runs is taken up by others, or later."""
         self.is_stopping = True
-        for task in (self._opening, self._draining):
+        for task in (self._opening, self._draining, self._looking):
             if task is not None:
                 task.cancel()
         await self.catalogue.stop()

@@ -1,6 +1,8 @@
 """What tests of notifications do again and again: subscribe, raise alarms, look at what was told."""
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,6 +57,20 @@ class Telling:
         for one in raised:
             with self.database.transaction() as connection:
                 alarms.raise_(connection, one)
+
+    def raise_together(self, raised: Sequence[Alarm]) -> None:
+        """All in one transaction."""
+        with self.database.transaction() as connection:
+            alarms.raise_all(connection, raised)
+
+    def told_within_s(self, within_s: float) -> float:
+        """How long the notifier waits until what was recorded is told, if it may wait so long."""
+        farsite = self.service.farsite
+        assert farsite._loop is not None
+        began = time.monotonic()
+        waiting = farsite.notifier.until_told(within_s)
+        asyncio.run_coroutine_threadsafe(waiting, farsite._loop).result(within_s + 30)
+        return time.monotonic() - began
 
     def change(self, alarm: Alarm, detail: str) -> None:
         self.raise_(replace(alarm, fault_details=(detail,), event_at=SystemClock().now()))

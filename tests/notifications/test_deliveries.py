@@ -11,6 +11,7 @@ from telling_bench import Telling, an_alarm
 
 from consumer_bench import GARBAGE, HANGS, OK, Answer, Behaviour, Consumer, Request, consumer, only_posts
 from farsite.model.ids import new_id
+from farsite.notifications import delivery
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +81,38 @@ def test_a_bad_consumer_delays_no_other(telling: Telling, sink: Consumer, name: 
         # delay some, a bad consumer would delay every one.
         assert sorted(told)[len(told) // 2] < 1.0, told
         telling.end(*subscriptions)
+
+
+def test_causes_and_healing_wait_until_consumers_were_told(
+    telling: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host takes a hundred functions with it. Who looks for causes first has consumers wait for that."""
+    # A machine that is busy with other tests is no consumer that takes nothing.
+    monkeypatch.setattr(delivery, "_MOVES_WITHIN_S", 20.0)
+    together = telling.service.settings.notify_parallel
+    with consumer(only_posts(lambda request: Answer(delay_s=0.02))) as sink:
+        subscription = telling.subscribe_fm(sink)
+        telling.raise_(an_alarm(new_id()))
+        sink.until(bool)
+        telling.raise_together([an_alarm(new_id(), f"p/{number}") for number in range(100)])
+        assert telling.told_within_s(30.0) < 30.0
+        assert len(sink.notifications) > 100 - together
+        sink.until(lambda seen: len(seen) > 100)
+        telling.end(subscription)
+
+
+@pytest.mark.parametrize("name", ["answers 500", "hangs", "is gone"])
+def test_causes_and_healing_wait_for_no_consumer_that_takes_nothing(telling: Telling, name: str) -> None:
+    """Else one that is broken would delay every healing."""
+    with consumer(only_posts(BAD[name]) if name in BAD else None) as bad:
+        subscription = telling.subscribe_fm(bad)
+        telling.raise_(an_alarm(new_id()))
+        telling.service.until(lambda: telling.recorded(subscription), bool)
+        if name == "is gone":
+            bad.close()
+        telling.raise_together([an_alarm(new_id(), f"p/{number}") for number in range(100)])
+        assert telling.told_within_s(60.0) < 10.0
+        telling.end(subscription)
 
 
 def test_a_consumer_that_comes_back_gets_what_it_missed(telling: Telling, sink: Consumer) -> None:

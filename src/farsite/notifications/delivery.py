@@ -45,6 +45,7 @@ _PAGE = 100
 _FIRST_PAUSE_S = 0.1
 _REST_AFTER = 3
 _POSITION_S = 2.0
+_MOVES_WITHIN_S = 0.1
 """How often a position is recorded that moved over entries which nobody wanted."""
 
 
@@ -93,6 +94,8 @@ class Deliverer:
         self._record_now = record_now
 
         self._position = standing.position
+        self._queued_until = standing.position
+        """Everything told until then is queued, as far as it is wanted."""
         self._number = standing.number
         self._taken_up = 0
         """Number of the last notification that was taken up from the record."""
@@ -106,6 +109,8 @@ class Deliverer:
         self._calls: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_stopping = False
+        self._moved_at = float("-inf")
+        """When something was last queued or taken."""
 
         self._failures = 0
         self._is_resting = False
@@ -139,6 +144,13 @@ class Deliverer:
         await self._caller.close()
         telemetry.NOTIFICATIONS_PENDING.dec(self._held)
         self._held = 0
+
+    def is_telling(self, until: int) -> bool:
+        """Whether something that was told until that sequence may still have to be sent, to a consumer that
+        takes what it is sent: one that takes nothing for some moments is telling nobody."""
+        if self._queued_until < until:
+            return self._held < HELD_MOST
+        return bool(self._ready) and time.monotonic() - self._moved_at < _MOVES_WITHIN_S
 
     # -- What is to be recorded --------------------------------------------------------------------------
 
@@ -234,6 +246,7 @@ class Deliverer:
             for note, told in numbered:
                 await self._make_room()
                 self._add(note, told, found.get(told.sequence))
+        self._queued_until = self._position
 
     async def _recorded(self) -> None:
         """Return when everything numbered so far is written down, however long that takes."""
@@ -271,6 +284,7 @@ class Deliverer:
         )
         self._change(note)
         self._held += 1
+        self._moved_at = time.monotonic()
         telemetry.NOTIFICATIONS_PENDING.inc()
         queue = self._objects.get(note.object_id)
         if queue is None:
@@ -348,7 +362,7 @@ class Deliverer:
         now = self._clock.now()
         if item.note.told_at is None and item.recorded_at is not None:
             telemetry.NOTIFICATION_DELAY.observe(max((now - item.recorded_at).total_seconds(), 0.0))
-        self._lives_at = time.monotonic()
+        self._lives_at = self._moved_at = time.monotonic()
         self._failures, self._rest_until, self._away_since, self._trouble = 0, 0.0, None, ""
         if self._is_resting:
             # It is back: what waited because of it need not wait any longer.

@@ -35,6 +35,7 @@ ALARM_LIST_REBUILT = "alarm-list-rebuilt"
 _LOOK_S = 2.0
 _LEASE_MARGIN_S = 0.2
 _RECORD_S = 0.01
+_TOLD_LOOK_S = 0.005
 """How long deliveries are gathered before they are recorded together. Nobody waits for it."""
 
 
@@ -113,6 +114,17 @@ class Notifier:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
                 self._loop.call_soon_threadsafe(self._kicked.set)
+
+    async def until_told(self, within_s: float) -> None:
+        """Return when what was recorded a moment ago has been sent to all consumers that take what they are
+        sent, or after so many seconds at most. One that is away, hangs or is slow is not waited for."""
+        ends_at = time.monotonic() + within_s
+        until = await self._database.at_once(outbox.last_sequence)
+        # An event would be set and cleared with every call of every consumer.
+        while any(one.is_telling(until) for one in self._deliverers.values()):
+            if time.monotonic() >= ends_at:
+                return
+            await asyncio.sleep(_TOLD_LOOK_S)
 
     async def tell_rebuilt(self) -> None:
         """Have consumers read the alarm list anew if an earlier life of this process did not end in peace:
