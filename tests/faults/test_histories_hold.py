@@ -10,7 +10,7 @@ from histories import Entry, History, Kind, of
 from histories.bounds import BUSY
 from histories.checkers import wrongs
 from histories.ground import ground
-from histories.schedule import Schedule
+from histories.schedule import STORM, STORM_BATCH, STORM_BATCHES, Schedule
 from postgres_server import PostgresServer
 
 SEED = int(os.environ.get("FARSITE_HISTORY_SEED", "1"))
@@ -48,3 +48,19 @@ def test_a_run_under_faults_keeps_every_invariant(
         (Kind.ASKED, "request", 20),
     ):
         assert seen[kind, what] >= least, f"a run in which nothing happens proves nothing: {seen}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_a_storm_from_outside_costs_no_more_than_it_may_and_delays_nothing_of_ours(
+    store: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """What dies while sources tell of thousands of other things is known, told and healed as ever."""
+    server = request.getfixturevalue("postgres_server") if store == "postgresql" else None
+    path = tmp_path / "history.jsonl"
+    entries = history_of(server, path, ("vnfc-dead", "alarm-storm", "vnfc-dead", "alarm-storm", "vim-silent"))
+    assert wrongs(entries, BUSY) == [], f"seed {SEED}, history {path}"
+    recorded = [one for one in of(entries, Kind.BELIEVED, "alarm") if one["type"] == STORM]
+    assert len(recorded) == 2 * STORM_BATCHES * STORM_BATCH
+    usage = of(entries, Kind.SEEN, "usage")
+    assert {"memory_mib", "threads", "files", "disk_mib"} <= usage[-1].values.keys()

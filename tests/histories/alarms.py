@@ -294,6 +294,15 @@ def _nothing(scene: Scene, alarm: Standing) -> bool:
     return False
 
 
+def _told_from_outside(scene: Scene, alarm: Standing) -> bool:
+    """Somebody told us so just then."""
+    slack_s = scene.bounds.slack_s
+    return any(
+        began - slack_s <= alarm.raised <= ended + slack_s
+        for _, began, ended in faults(scene.entries, "alarm-storm")
+    )
+
+
 _EXPLAINS: Mapping[str, Explains] = {
     **dict.fromkeys((*OF_VNFCS, VNF_DOWN, VIM_UNREACHABLE, NODE_LOST), _own),
     **dict.fromkeys(PLACES, _place),
@@ -302,6 +311,7 @@ _EXPLAINS: Mapping[str, Explains] = {
     "heal-budget-spent": _heals,
     "latent-fault-suspected": _latent,
     "loop-lag": _slow,
+    "storm": _told_from_outside,
 }
 """What explains an alarm of each type; one of another type is explained by nothing that is injected."""
 

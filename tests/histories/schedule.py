@@ -7,6 +7,8 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 from cluster_bench import Process
 from histories import Kind
@@ -15,6 +17,9 @@ from histories.recorder import journal
 from histories.standing import Life, Site
 
 LAB = "lab"
+STORM = "storm"
+"""Type of the alarms of a storm."""
+STORM_BATCHES, STORM_BATCH, STORM_SOURCES = 40, 100, 16
 
 
 class Schedule:
@@ -40,6 +45,7 @@ class Schedule:
             "service-killed": self._kill_service,
             "service-frozen": self._freeze_service,
             "asked": self._ask_for_something,
+            "alarm-storm": self._storm,
         }
         if len(self._ground.names) > 1:
             found["database-stopped"] = self._stop_database
@@ -173,6 +179,34 @@ class Schedule:
         }
         verb = self._dice.choice(sorted(wishes))
         self._ground.ask(verb, vnf, *wishes[verb])
+
+    # -- from outside
+
+    def _storm(self) -> None:
+        """Sources tell of thousands of objects at once; each repeats what was refused until it is taken."""
+        number = self._dice.randrange(10**6)
+        self._begins("alarm-storm", STORM, "F-50")
+        with ThreadPoolExecutor(STORM_SOURCES) as sources:
+            list(sources.map(lambda batch: self._told_by_a_source(number, batch), range(STORM_BATCHES)))
+        self._ends("alarm-storm", STORM)
+
+    def _told_by_a_source(self, storm: int, batch: int) -> None:
+        now = datetime.now(UTC).isoformat()
+        told = [
+            {
+                "time": now,
+                "object": f"shelf-{storm}-{batch}-{one}",
+                "location": f"elsewhere/{batch}",
+                "type": "EQUIPMENT_ALARM",
+                "severity": "MINOR",
+                "problem": STORM,
+                "kind": "shelf",
+            }
+            for one in range(STORM_BATCH)
+        ]
+        while (answer := self._ground.running.ask("POST", "/intake/webhook", json=told)).status_code == 503:
+            time.sleep(0.2)
+        assert answer.status_code == 200, answer.text
 
     # -- writing down
 
