@@ -210,8 +210,12 @@ class Measured:
         }
 
     def keep(self, part: str, figures: Sequence[Figure]) -> None:
-        """A part was measured: it stands for what was known of it."""
-        self.where[part], self.figures[part] = machine(), list(figures)
+        """A part was measured, or some of its figures, which stand for what was known of the same."""
+        fresh = {one.what for one in figures}
+        before = [
+            one for one in self.figures.get(part, ()) if one.what not in fresh and one.value is not None
+        ]
+        self.where[part], self.figures[part] = machine(), [*before, *figures]
         kept = {
             name: {"where": self.where[name], "figures": [asdict(one) for one in self.figures[name]]}
             for name in PARTS
@@ -225,9 +229,9 @@ def _page(table: Measured, *, is_of_faults: bool) -> str:
     parts = [name for name in PARTS if name in table.figures]
     when = "".join(f"| `{part}` | {table.where[part]} |\n" for part in parts)
     figures = as_markdown([one for part in parts for one in table.figures[part]])
-    promised = (
-        f"{fault_management.as_table(table.figures)}\nAll figures of these parts:\n\n" if is_of_faults else ""
-    )
+    promised = ""
+    if is_of_faults:
+        promised = f"{fault_management.as_table(table.figures)}\nAll figures of these parts:\n\n"
     return f"| part | when and on what |\n|---|---|\n{when}\n{promised}{figures}"
 
 

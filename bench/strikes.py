@@ -36,6 +36,7 @@ GRACE_S = 3.2
 """A process that has not kept its lease for so long declares nobody gone."""
 _LOOK_S = 0.004
 _LONG_S = 90.0
+_SILENT_S = 30.0
 _SPARE_S = 10.0
 """A batch ends when its operations have so little left to wait for."""
 _FENCED = 75
@@ -499,8 +500,7 @@ class Field:
         states = self.running.states(self.begun)
         lost = [one for one in self.begun if states.get(one) != "COMPLETED"]
         doubled = sum(len(self.running.doubled(vim_id)) for vim_id in self.vim_ids)
-        with suppress(AssertionError):
-            until(lambda: not any(map(self._is_incomplete, self.consumers)), "all is told", 30.0, look_s=0.5)
+        self._await_notifications()
         self.book.write(
             Batch(
                 kind=self.kind,
@@ -516,6 +516,16 @@ class Field:
             print(f"    LOST: {[(one, states.get(one)) for one in lost]}", file=sys.stderr, flush=True)
         print(f"    {len(self.begun)} operations ended, {took_s:.1f} s later", file=sys.stderr, flush=True)
         self.begun = []
+
+    def _await_notifications(self) -> None:
+        """Until all is told. What is lost never comes, and what comes late is not lost: as long as anything
+        comes it is waited for."""
+        came, since = -1, time.monotonic()
+        while any(map(self._is_incomplete, self.consumers)) and time.monotonic() - since < _SILENT_S:
+            now = sum(len(one.requests) for one in self.consumers)
+            if now != came:
+                came, since = now, time.monotonic()
+            time.sleep(0.5)
 
     def _not_told(self, one: Consumer) -> int:
         """How many operations' ends a consumer has not been told of."""
@@ -573,12 +583,13 @@ def cable_cut(host: str, port: int) -> Iterator[None]:
     table = f"farsite_cut_{os.getpid()}"
     rules = (
         f"table ip {table} {{ chain cut {{ type filter hook output priority 0; "
-        f"ip daddr {host} tcp dport {port} drop; ip saddr {host} tcp sport {port} drop; }} }}"
+        f"ip daddr {host} tcp dport {port} drop; ip saddr {host} tcp sport {port} drop; }}; }}"
     )
     try:
         subprocess.run(["nft", rules], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise NotMeasured(f"a cable is cut by nftables as root: {error}") from error
+        said = getattr(error, "stderr", "") or error
+        raise NotMeasured(f"a cable is cut by nftables as root: {said}") from error
     try:
         yield
     finally:

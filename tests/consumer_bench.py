@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -29,7 +30,7 @@ class Request:
     wall: float
     client_certificate: Mapping[str, object] | None = None
 
-    @property
+    @cached_property
     def json(self) -> dict[str, Any]:
         return json.loads(self.body)
 

@@ -256,6 +256,8 @@ def _end(planned: Sequence[Router], running: Sequence[subprocess.Popen[bytes]]) 
                     os.kill(int(entry.name), signal.SIGKILL)
     for process in running:
         process.wait(30)
+    # The kernel ends a namespace when it comes to that, and its cable with it, which the next would meet.
+    _batch((f"link del {one.interface}" for one in planned), is_lenient=True)
     _batch((f"netns del {one.namespace}" for one in planned), is_lenient=True)
 
 
