@@ -11,6 +11,10 @@ NAMES = ("rabbit", "epmd")
 USER = "os"
 PROGRAM = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 SALT = b"oslb"
+TOPIC = "notifications"
+"""What Nova and Heat publish their notifications under; Nova's versioned ones under another that ends so."""
+KEPT = 1000
+"""Notifications in each of their queues, which nobody in the laboratory empties."""
 # Else they spin for a while before they sleep, which on two cores is taken from others.
 QUIET_SCHEDULERS = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
 LOOPBACK_ONLY = "-kernel inet_dist_use_interface {127,0,0,1}"
@@ -19,6 +23,11 @@ LOOPBACK_ONLY = "-kernel inet_dist_use_interface {127,0,0,1}"
 def url(layout: Layout, site: Site) -> str:
     """As oslo.messaging takes it."""
     return f"rabbit://{USER}:{SERVICE_PASSWORD}@{layout.host}:{layout.bus_port}/{site.name}"
+
+
+def address(layout: Layout, site: Site) -> str:
+    """As a registration takes it, without user and password."""
+    return f"amqp://{layout.host}:{layout.bus_port}/{site.name}"
 
 
 def start(layout: Layout, processes: Processes, environment: dict[str, str]) -> None:
@@ -79,4 +88,15 @@ def _definitions() -> dict[str, object]:
         ],
         "vhosts": [{"name": host} for host in hosts],
         "permissions": [{"user": USER, "vhost": host} | everything for host in hosts],
+        "policies": [
+            {
+                "vhost": host,
+                "name": "few notifications",
+                "pattern": rf"{TOPIC}\.",
+                "apply-to": "queues",
+                "priority": 0,
+                "definition": {"max-length": KEPT},
+            }
+            for host in hosts
+        ],
     }

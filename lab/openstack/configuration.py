@@ -29,6 +29,7 @@ FILTERS = (
     "DifferentHostFilter",
 )
 SILENT: Options = {"driver": "noop"}
+NOTIFYING: Options = {"driver": "messagingv2", "topics": bus.TOPIC}
 POOL: Options = {"max_pool_size": 5, "max_overflow": 20, "connection_recycle_time": 600}
 RABBIT: Options = {"heartbeat_in_pthread": "false", "rabbit_qos_prefetch_count": 50}
 
@@ -229,8 +230,8 @@ class Configuration:
             "os_vif_ovs": {"isolate_vif": "false"},
             "oslo_concurrency": self._lock_path("nova"),
             "oslo_messaging_rabbit": RABBIT,
-            "oslo_messaging_notifications": SILENT,
-            "notifications": {"notification_format": "unversioned"},
+            "oslo_messaging_notifications": NOTIFYING,
+            "notifications": {"notification_format": "both", "notify_on_state_change": "vm_state"},
             "upgrade_levels": {},
         }
 
@@ -329,7 +330,7 @@ class Configuration:
             "ec2authtoken": {"auth_uri": site.auth_url},
             "paste_deploy": {"api_paste_config": INSIDE / "paste" / "heat-paste.ini"},
             "oslo_messaging_rabbit": RABBIT,
-            "oslo_messaging_notifications": SILENT,
+            "oslo_messaging_notifications": NOTIFYING,
         }
 
     def cinder(self) -> Sections:

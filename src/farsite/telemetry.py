@@ -43,6 +43,11 @@ VIM_STATE = Gauge(
 EVENTS_TAKEN = Counter(
     "farsite_vim_events_total", "Events taken in from VIMs, by kind.", ["vim", "kind"], registry=REGISTRY
 )
+NOTICES_HEARD = Counter(
+    "farsite_vim_notices_total",
+    "Notifications on the message buses of VIMs that were a reason to look.",
+    registry=REGISTRY,
+)
 ALARMS_RAISED = Counter(
     "farsite_alarms_raised_total", "Alarms raised, by name of the catalogue.", ["alarm"], registry=REGISTRY
 )

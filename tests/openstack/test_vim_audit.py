@@ -113,3 +113,27 @@ def test_a_compute_host_that_dies_shows_as_redundancy_that_is_lost(
     bench.until(
         lambda: audited(bench, name), lambda seen: check(seen, "nova", "hosts per zone")["result"] == "PASSED"
     )
+
+
+def test_a_scheduler_that_is_frozen_behind_an_api_that_answers_is_told(
+    bench: Guests, name: str, site2: LabSite, breakable: Laboratory, project2: Project
+) -> None:
+    """Every request is answered as ever, and no server would be placed any more."""
+    bench.register_account(name, administrator_of(project2))
+    vim_id = bench.service.native("GET", f"/vims/{name}").json()["id"]
+
+    def told() -> list[Mapping[str, Any]]:
+        wanted = f"(eq,is_open,true);(eq,managed_object_id,{vim_id})"
+        found = bench.service.native("GET", "/alarms", params={"filter": wanted}).json()
+        return [one for one in found if "nova-scheduler" in one["specific_problem"]]
+
+    bench.until(lambda: audited(bench, name), lambda seen: bool(seen["score"]))
+    assert told() == []
+    breakable.processes.freeze(f"{site2.name}-nova-scheduler")
+    try:
+        (alarm,) = bench.until(told, bool)
+        assert alarm["fault_type"] == "control-service-down"
+        assert project2.admin.compute.get("/servers").status_code == 200
+    finally:
+        breakable.processes.thaw(f"{site2.name}-nova-scheduler")
+    bench.until(told, lambda seen: seen == [])

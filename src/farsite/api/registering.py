@@ -21,7 +21,10 @@ from farsite.store.database import Connection
 from farsite.vims.driver import KnowsItsAccount, TellsProviderNetworks, VimDriver, connection_to
 from farsite.vims.registry import load_driver
 
-SECRET = frozenset({"password", "application_credential_secret", "bearer_token", "client_secret", "token"})
+SECRET = frozenset(
+    {"password", "application_credential_secret", "bearer_token", "client_secret", "token"}
+    | {"message_bus_password"}
+)
 """Credentials that are never shown."""
 
 _PASSWORD_WAY = frozenset(
@@ -31,7 +34,8 @@ _PASSWORD_WAY = frozenset(
 _APPLICATION_WAY = frozenset(
     {"application_credential_id", "application_credential_name", "application_credential_secret"}
 )
-CREDENTIALS = _PASSWORD_WAY | _APPLICATION_WAY | {"ca_cert", "cert_verify"}
+_MESSAGE_BUS_WAY = frozenset({"message_bus_username", "message_bus_password"})
+CREDENTIALS = _PASSWORD_WAY | _APPLICATION_WAY | {"ca_cert", "cert_verify"} | _MESSAGE_BUS_WAY
 """What a VIM of type `openstack` may be given; another driver decides for itself."""
 
 MASK = "***"

@@ -9,6 +9,7 @@ Source: OPNFV Doctor, inspector guidelines (one map of hosts to servers, kept be
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
@@ -55,6 +56,9 @@ log = structlog.get_logger()
 _SAYS_NOTHING = frozenset({Verdict.UNKNOWN, Verdict.PARTITION_OF_US})
 """Verdicts that add nothing to what was concluded before."""
 Essence = frozenset[tuple[object, ...]]
+_BETWEEN_LOOKS_S = 0.1
+_SHARE_OF_TIME = 0.3
+"""Of a VIM that gives notice after notice, looks take up so much of the time at most."""
 _LOOKS_MISSED = 3
 """Looks that fail in a row before the hosts count as out of sight."""
 
@@ -89,20 +93,26 @@ class HostWatch:
         self._look_closer = look_closer
         self._on_alarm = on_alarm
         self._known: dict[VimId, Essence] = {}
+        self._noticed: dict[VimId, asyncio.Event] = {}
         self._dice = random.Random()  # noqa: S311 -- spreads readings over their period
 
     async def watch_for_ever(self, vim_id: VimId) -> None:
         """Look until cancelled. A VIM whose driver cannot tell of hosts is left alone."""
         self._known.pop(vim_id, None)
+        noticed = self._noticed[vim_id] = asyncio.Event()
         read_due_s, missed = self._first_reading_s(), 0
         while True:
             stands = True
+            began_s = self._clock.monotonic_s()
+            # What is said of our project is of something that stands there, or did a moment ago.
+            is_noticed = noticed.is_set()
+            noticed.clear()
             try:
                 driver = await self._drivers.of(vim_id)
                 if not isinstance(driver, ObservesHosts):
                     return
                 is_due = self._clock.monotonic_s() >= read_due_s
-                stands = await self._stands_anything(vim_id)
+                stands = is_noticed or await self._stands_anything(vim_id)
                 # What nothing of ours stands on is looked at as seldom as it is read.
                 if is_due or stands:
                     await self.look(vim_id, driver)
@@ -120,10 +130,23 @@ class HostWatch:
                     await self._lose_sight(vim_id, silence.detail)
             except Exception:
                 log.exception("hosts.failed", vim_id=vim_id)
-            if stands or not self._are_many:
-                await asyncio.sleep(self._settings.host_look_period_s)
-            else:
-                await asyncio.sleep(self._settings.inventory_period_s / 2)
+            period_s = self._settings.host_look_period_s
+            if self._are_many and not stands:
+                period_s = self._settings.inventory_period_s / 2
+            await self._pause(noticed, period_s, took_s=self._clock.monotonic_s() - began_s)
+
+    async def _pause(self, noticed: asyncio.Event, period_s: float, *, took_s: float) -> None:
+        """Until the next look: the period, less where the VIM has given notice since the last one began."""
+        at_least_s = min(max(_BETWEEN_LOOKS_S, took_s / _SHARE_OF_TIME), period_s)
+        await asyncio.sleep(at_least_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(period_s - at_least_s):
+                await noticed.wait()
+
+    def hasten(self, vim_id: VimId) -> None:
+        """Something has changed on a VIM, as it says: look before it is time."""
+        if vim_id in self._noticed:
+            self._noticed[vim_id].set()
 
     @property
     def _are_many(self) -> bool:

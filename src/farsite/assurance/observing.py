@@ -26,6 +26,7 @@ from farsite.model.clock import Clock
 from farsite.model.deployment import (
     DeploymentState,
     DeploymentStatus,
+    Notice,
     ResourceKind,
     VimEvent,
     VimEventKind,
@@ -37,7 +38,7 @@ from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.settings import Settings
 from farsite.store import alarms, control_planes, instances, operations, timeline, vims
 from farsite.store.database import Connection, Database, is_overtaken
-from farsite.vims.driver import TellsEvents
+from farsite.vims.driver import GivesNotice, TellsEvents
 from farsite.vims.registry import Drivers
 
 log = structlog.get_logger()
@@ -57,6 +58,7 @@ _FIRST_PAUSE_S = 0.2
 _LAST_PAUSE_S = 5.0
 _TOGETHER_MOST = 512
 _REPETITIONS = 5
+_SEEN_WITHIN_S = 0.5
 
 
 class Observer:
@@ -101,6 +103,7 @@ class Observer:
             asyncio.create_task(self._listen_for_ever(vim_id), name=f"events-{vim_id}"),
             asyncio.create_task(self._audit_for_ever(vim_id), name=f"audit-{vim_id}"),
             asyncio.create_task(self._hosts.watch_for_ever(vim_id), name=f"hosts-{vim_id}"),
+            asyncio.create_task(self._heed_for_ever(vim_id), name=f"notices-{vim_id}"),
         ]
 
     async def ignore(self, vim_id: VimId) -> None:
@@ -131,6 +134,34 @@ class Observer:
                 log.exception("events.failed", vim_id=vim_id)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LAST_PAUSE_S)
+
+    async def _heed_for_ever(self, vim_id: VimId) -> None:
+        """Look at once where the VIM says that something has changed, not when it is time."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                driver = await self._drivers.of(vim_id)
+                if not isinstance(driver, GivesNotice) or not driver.gives_notice:
+                    return
+                async with aclosing(driver.notices()) as notices:
+                    async for notice in notices:
+                        pause_s = _FIRST_PAUSE_S
+                        telemetry.NOTICES_HEARD.inc()
+                        self._heed(vim_id, notice)
+                        # Some services say what they have done before others can see it.
+                        asyncio.get_running_loop().call_later(_SEEN_WITHIN_S, self._heed, vim_id, notice)
+            except FarsiteError as silence:
+                log.info("notices.interrupted", vim_id=vim_id, reason=silence.detail)
+            except Exception:
+                log.exception("notices.failed", vim_id=vim_id)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LAST_PAUSE_S)
+
+    def _heed(self, vim_id: VimId, notice: Notice) -> None:
+        if notice.deployment:
+            self._watch.kick_for(vim_id, notice.deployment)
+        else:
+            self._hosts.hasten(vim_id)
 
     async def take_in(self, vim_id: VimId, *events: VimEvent) -> None:
         """Keep events in their order and conclude from them; the same ones again change nothing."""

@@ -106,6 +106,11 @@ class DeploymentWatch:
         """Something changed on the VIM: look now."""
         self._kicks.setdefault(vim_id, asyncio.Event()).set()
 
+    def kick_for(self, vim_id: VimId, name: str) -> None:
+        """A deployment is said to have changed: look now, if anybody waits for it."""
+        if any(one.name == name for one in self._waiters.get(vim_id, ())):
+            self.kick(vim_id)
+
     async def stop(self) -> None:
         for task in self._tasks.values():
             task.cancel()

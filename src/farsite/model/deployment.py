@@ -322,3 +322,14 @@ class VimEvent:
     chain_id: str = ""
     detail: str = ""
     details: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """That something has changed on a VIM, as one of its services said. It may be lost, late or doubled: a
+    reason to look, never the news itself."""
+
+    what: str
+    """In the words of the VIM, e.g. `compute.instance.delete.end`."""
+    deployment: str = ""
+    """The deployment that has changed; empty: a server or a host has."""

@@ -12,7 +12,7 @@ A driver announces its optional abilities in `Capabilities.features`; `ability()
 """
 
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from farsite.model.deployment import (
     DeploymentStatus,
     HopCounters,
     NetworkSpec,
+    Notice,
     Resource,
     VimEvent,
 )
@@ -161,6 +162,20 @@ class TellsEvents(Protocol):
     """
 
     def events(self, after: int) -> AsyncIterator[VimEvent]: ...
+
+
+@runtime_checkable
+class GivesNotice(Protocol):
+    """A driver whose VIM may say by itself that something has changed, so that we look before it is time."""
+
+    @property
+    def gives_notice(self) -> bool:
+        """Whether this VIM does."""
+        ...
+
+    def notices(self) -> AsyncGenerator[Notice]:
+        """What the VIM says, as it comes, until closed. Silence says nothing: whoever must know looks."""
+        ...
 
 
 @runtime_checkable

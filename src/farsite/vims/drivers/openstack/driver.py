@@ -5,18 +5,20 @@ one `Cloud`, which keeps the token and turns what the libraries raise into our t
 """
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from farsite.model.control_plane import ControlElement, Sight
-from farsite.model.deployment import Deployment, DeploymentStatus, NetworkSpec, Resource
+from farsite.model.deployment import Deployment, DeploymentStatus, NetworkSpec, Notice, Resource
 from farsite.model.healing import Fence, Rung
 from farsite.model.ids import VnfcId
 from farsite.model.provider_network import ProviderNetwork
 from farsite.model.vim import Capabilities, VimHealth, Zone
 from farsite.vims.driver import VimConnection
 from farsite.vims.drivers.openstack.abilities import Abilities
+from farsite.vims.drivers.openstack.bus import Bus
 from farsite.vims.drivers.openstack.capacity import Capacity
 from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.deployments import Deployments
@@ -44,10 +46,12 @@ class OpenStackDriver:
         self._networks = OwnNetworks(self._cloud)
         self._hosts = Hosts(self._cloud)
         self._repairs = ServerRepairs(self._cloud, self._deployments)
+        self._bus = Bus(self._cloud)
 
     async def validate(self) -> None:
-        """Check address, certificate, credentials, project, regions and services, in this order."""
+        """Check address, certificate, credentials, project, regions, services and bus, in this order."""
         await validate(self._cloud)
+        await self._bus.validate()
 
     async def account(self) -> Mapping[str, str]:
         """As whom, and for which project, this Keystone knows us."""
@@ -128,8 +132,20 @@ class OpenStackDriver:
         return sight
 
     async def control_plane(self) -> Sequence[ControlElement]:
-        """Every copy of every service that this account may see."""
-        return await self._hosts.control_plane()
+        """Every copy of every service that this account may see, and the message bus as we hear it."""
+        return [*await self._hosts.control_plane(), *self._bus.elements()]
+
+    @property
+    def gives_notice(self) -> bool:
+        """Whether the registration names a message bus."""
+        return self._bus.is_registered
+
+    async def notices(self) -> AsyncGenerator[Notice]:
+        """What services say there that concerns us. The next look asks for servers, whenever the last did."""
+        async with aclosing(self._bus.notices()) as notices:
+            async for notice in notices:
+                self._hosts.expect_changes()
+                yield notice
 
     async def close(self) -> None:
         """Let go of threads and connections. What was deployed stays."""

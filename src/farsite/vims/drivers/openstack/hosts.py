@@ -108,6 +108,10 @@ class Hosts:
             changed=frozenset(changed),
         )
 
+    def expect_changes(self) -> None:
+        """Some server is said to have changed: the next look asks for them, however long the last took."""
+        self._servers_due_at.clear()
+
     async def control_plane(self) -> Sequence[ControlElement]:
         """See `ObservesHosts.control_plane`."""
         regions = await self._cloud.regions()
