@@ -380,35 +380,29 @@ def test_what_grows_is_only_given_room_in_its_own_zone() -> None:
 
 
 @given(
-    problem=problems(),
+    vcpus=st.lists(st.integers(1, 6), min_size=2, max_size=4),
     shares=st.lists(st.none() | st.floats(0.0, 1.0), min_size=4, max_size=4),
     weight=st.floats(0.0, 2.0),
     better=st.floats(0.0, 1.0),
-    which=st.integers(0, 3),
 )
 def test_a_vim_that_was_more_available_is_never_chosen_less(
-    problem: Problem, shares: list[float | None], weight: float, better: float, which: int
+    vcpus: list[int], shares: list[float | None], weight: float, better: float
 ) -> None:
     """Else keeping a VIM well would drive functions away from it."""
+    # Each has room, so that the choice is between several.
     candidates = tuple(
-        replace(one, availability=share) for one, share in zip(problem.candidates, shares, strict=False)
+        vim(name, vcpus=room, availability=share)
+        for name, room, share in zip(NAMES, vcpus, shares, strict=False)
     )
-    one_demand = replace(
-        problem, demands=problem.demands[:1], rules=(), candidates=candidates, availability_weight=weight
+    problem = Problem(demands=(demand("fw"),), candidates=candidates, availability_weight=weight)
+    chosen = place(problem).of("fw").vim_id
+    raised = tuple(
+        replace(one, availability=max(one.availability, better))
+        if one.vim_id == chosen and one.availability is not None
+        else one
+        for one in candidates
     )
-    before = answer(one_demand)
-    if before is None or which >= len(candidates):
-        return
-    raised = candidates[which].availability
-    if raised is None or better < raised:
-        return
-    more = tuple(
-        replace(one, availability=better) if number == which else one for number, one in enumerate(candidates)
-    )
-    after = answer(replace(one_demand, candidates=more))
-    assert after is not None, "availability refuses nobody"
-    if before.assignments[0].vim_id == candidates[which].vim_id:
-        assert after.assignments[0].vim_id == candidates[which].vim_id
+    assert place(replace(problem, candidates=raised)).of("fw").vim_id == chosen
 
 
 def test_of_two_alike_the_one_that_failed_less_is_chosen_and_the_reason_says_so() -> None:
