@@ -237,8 +237,14 @@ def _place(scene: Scene, alarm: Standing) -> bool:
         for one in scene.known
         if one.part and one.began <= alarm.raised + scene.bounds.slack_s and one.ended >= begins
     }
+    # What failed there may have been made anew elsewhere by now.
+    fell = {
+        one.part
+        for one in scene.known
+        if one.part in wrong and f"{one.vim}/{one.host}" == alarm.object and one.ended >= begins
+    }
     is_silent = any(one.began <= alarm.raised for one in silent)
-    return is_silent or (len(there & wrong) >= 2 and there <= wrong)
+    return is_silent or (len(there & wrong | fell) >= 2 and there <= wrong)
 
 
 def _is_in(life: Life, alarm: Standing) -> bool:
