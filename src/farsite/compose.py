@@ -222,7 +222,10 @@ class Farsite:
 
     async def _look_when_told(self) -> None:
         # Looking takes processor time that telling of a hundred alarms would have to wait for.
-        await self.notifier.until_told(_TELL_FIRST_S)
+        try:
+            await self.notifier.until_told(_TELL_FIRST_S)
+        except Exception:
+            log.exception("alarms.not_waited_for")
         self.correlator.kick()
         self.healer.kick()
 

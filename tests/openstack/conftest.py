@@ -7,6 +7,7 @@ developer with a laboratory that is up already sets FARSITE_LAB_DIR to its direc
 import os
 import ssl
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from guests import Guests
 from lab.faults.certificates import Authority
 from lab.faults.proxy import Loop
 from lab.openstack import isolation
@@ -184,3 +186,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     `.server(is_expired=True)` and `.server(names=["elsewhere.example"])` are those that clients must refuse.
     """
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def name(bench: Guests) -> Iterator[str]:
+    """Name of the test's VIM at the orchestrator of its module, which is forgotten at the end. A VIM in use
+    would be refused."""
+    chosen = f"vim-{uuid.uuid4().hex[:8]}"
+    yield chosen
+    answer = bench.service.native("DELETE", f"/vims/{chosen}")
+    assert answer.status_code in (204, 404), answer.text

@@ -9,7 +9,6 @@ Source: OPNFV Doctor, "Fault management" use case, test cases and performance pr
 """
 
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -96,14 +95,6 @@ def hosts(site2: LabSite, breakable: Laboratory) -> Iterator[Hosts]:
     yield found
     for number in (1, 2):
         found.bring_back(number)
-
-
-@pytest.fixture
-def name(bench: Guests) -> Iterator[str]:
-    chosen = f"vim-{uuid.uuid4().hex[:8]}"
-    yield chosen
-    answer = bench.service.native("DELETE", f"/vims/{chosen}")
-    assert answer.status_code in (204, 404), answer.text
 
 
 def test_a_consumer_is_told_of_a_dead_host_and_moves_its_functions(

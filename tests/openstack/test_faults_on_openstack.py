@@ -2,7 +2,6 @@
 with its reason, and nothing is left or doubled, as the VIM lists it."""
 
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,15 +21,6 @@ def bench() -> Iterator[Guests]:
     """One orchestrator for all tests here; each has a project, a VIM and VNFs of its own."""
     with guests(heartbeat_period_s=2.0, heartbeat_timeout_s=10.0) as found:
         yield found
-
-
-@pytest.fixture
-def name(bench: Guests) -> Iterator[str]:
-    """Name of the test's VIM, which is forgotten at the end. A VIM in use would be refused."""
-    chosen = f"vim-{uuid.uuid4().hex[:8]}"
-    yield chosen
-    answer = bench.service.native("DELETE", f"/vims/{chosen}")
-    assert answer.status_code in (204, 404), answer.text
 
 
 def _is_whole(bench: Guests, vnf_id: str, cloud: Cloud, *, servers: int = 1) -> None:

@@ -1,7 +1,6 @@
 """Compute hosts of a real Nova die, hang and are declared dead, under guests: what is told, what is concluded
 and what is done, through the whole program."""
 
-import uuid
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -45,14 +44,6 @@ def hosts(site2: LabSite, breakable: Laboratory) -> Iterator[Hosts]:
     yield found
     for number in (1, 2):
         found.bring_back(number)
-
-
-@pytest.fixture
-def name(bench: Guests) -> Iterator[str]:
-    chosen = f"vim-{uuid.uuid4().hex[:8]}"
-    yield chosen
-    answer = bench.service.native("DELETE", f"/vims/{chosen}")
-    assert answer.status_code in (204, 404), answer.text
 
 
 def test_guests_of_a_host_that_dies_run_elsewhere_and_are_what_they_were(

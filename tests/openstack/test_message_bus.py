@@ -2,7 +2,6 @@
 is away."""
 
 import time
-import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -32,14 +31,6 @@ def bench() -> Iterator[Guests]:
         vim_poll_max_s=LOOK_S,
     ) as found:
         yield found
-
-
-@pytest.fixture
-def name(bench: Guests) -> Iterator[str]:
-    chosen = f"vim-{uuid.uuid4().hex[:8]}"
-    yield chosen
-    answer = bench.service.native("DELETE", f"/vims/{chosen}")
-    assert answer.status_code in (204, 404), answer.text
 
 
 @pytest.fixture

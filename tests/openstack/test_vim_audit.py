@@ -1,7 +1,6 @@
 """What a real OpenStack consists of, as found by asking it, against what the laboratory has started; and how
 redundantly that is built."""
 
-import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,14 +20,6 @@ TOLD_OF = ("nova-conductor", "nova-scheduler", "cinder-scheduler", "cinder-volum
 def bench() -> Iterator[Guests]:
     with guests(heartbeat_period_s=2.0, heartbeat_timeout_s=10.0, inventory_period_s=2.0) as found:
         yield found
-
-
-@pytest.fixture
-def name(bench: Guests) -> Iterator[str]:
-    chosen = f"vim-{uuid.uuid4().hex[:8]}"
-    yield chosen
-    answer = bench.service.native("DELETE", f"/vims/{chosen}")
-    assert answer.status_code in (204, 404), answer.text
 
 
 def audited(bench: Guests, name: str) -> Mapping[str, Any]:
