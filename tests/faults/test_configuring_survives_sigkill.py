@@ -1,5 +1,6 @@
-"""SIGKILL of the orchestrator at every step of configuring a function: the device runs the new document or
-the old one, never half, and nothing is left unconfirmed. The device is real: a shell behind an sshd.
+"""SIGKILL of the orchestrator at every step of configuring a function, and of restoring one: the device runs
+the new document or the old one, never half, and nothing is left unconfirmed. The device is real: a shell
+behind an sshd.
 """
 
 import shutil
@@ -12,8 +13,10 @@ import pytest
 from fault_lab import Kill, Lab, settings_of
 from fault_processes import KILLED, LIFE_S, life
 
+from farsite.lifecycle import backing_up
 from farsite.lifecycle.configure_vnf import CONFIGURE_VNF, ConfigureVnf
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
+from farsite.lifecycle.restore_vnf import RESTORE_VNF, RestoreVnf
 from farsite.model.configuration import Configuration
 from farsite.model.ids import DEFAULT_PROJECT, VnfInstanceId, new_id
 from farsite.model.management import Access, Management, VersionState
@@ -138,3 +141,38 @@ def test_a_kill_while_a_change_is_taken_back_is_survived(grounds: Grounds, step:
     state, versions, _ = life(grounds.settings, _configured, vnf_id, operation_id, "broken\n")  # type: ignore[misc]
     assert (state, versions[0]) == ("ROLLED_BACK", VersionState.REVERTED)
     assert grounds.file.read_text() == "old\n"
+
+
+async def _backed_up(lab: Lab, vnf_id: str, file: Path) -> None:
+    """What somebody made by hand is in a backup, and was changed since."""
+    file.write_text("old\nby hand\n")
+    await backing_up.take(lab.farsite.devices, DEFAULT_PROJECT, vnf_id, taken_by="", cause="")
+    await lab.done("configure_vnf", vnf_id, document("changed\n"))
+
+
+async def _restored(lab: Lab, vnf_id: str, operation_id: str) -> tuple[str, list[tuple[str, int, int]]]:
+    """How the operation ended, and what became of the versions."""
+    await lab.begin("restore_vnf", vnf_id, RestoreVnf(backup=1), operation_id=operation_id)
+    operation = await lab.settled(operation_id)
+    known = await lab.database.run(managements.versions, VnfInstanceId(vnf_id))
+    return operation.state.value, [(one.state.value, one.restores, one.backup) for one in known]
+
+
+@pytest.mark.parametrize("step", [one.name for one in RESTORE_VNF.steps])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.sampled(3)
+def test_a_kill_at_a_step_of_restoring_is_survived(grounds: Grounds, step: str, when: str) -> None:
+    """A backup is put back whole and once, as one version."""
+    vnf_id, operation_id = grounds.prepare(), new_id()
+    assert life(grounds.settings, _backed_up, vnf_id, grounds.file) is None
+    kill = Kill(operation_id=operation_id, step=step, when=when)
+    assert life(grounds.settings, _restored, vnf_id, operation_id, kill=kill) == KILLED
+    assert life(grounds.settings, _restored, vnf_id, operation_id) == (
+        "COMPLETED",
+        [
+            (VersionState.CURRENT, 1, 1),
+            (VersionState.SUPERSEDED, 0, 0),
+            (VersionState.SUPERSEDED, 0, 0),
+        ],
+    )
+    assert grounds.file.read_text() == "old\nby hand\n"

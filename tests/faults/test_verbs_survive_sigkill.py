@@ -25,7 +25,7 @@ MOST_LIVES = 40
 def test_every_registered_verb_has_a_scenario() -> None:
     """A new verb is in the fault tests by being registered, or this fails."""
     # What works on a device has tests of its own: test_(configuring|upgrading|group_upgrades)_*.
-    inside = {"configure_vnf", "upgrade_vnf", "upgrade_group"}
+    inside = {"configure_vnf", "restore_vnf", "upgrade_vnf", "upgrade_group"}
     assert {one.verb for one in SCENARIOS.values()} == set(VERBS) - inside
 
 

@@ -28,6 +28,8 @@ from farsite.lifecycle.instantiate_vnf import check as check_instantiation
 from farsite.lifecycle.operate_vnf import OperateVnf
 from farsite.lifecycle.operate_vnf import check as check_operate
 from farsite.lifecycle.placing import check_place
+from farsite.lifecycle.restore_vnf import RestoreVnf
+from farsite.lifecycle.restore_vnf import check as check_restore
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_ns import TerminateNs
 from farsite.lifecycle.terminate_vnf import TerminateVnf, check_grace
@@ -201,8 +203,26 @@ def configure_vnf(
         want = ConfigureVnf(
             document=document, restores=restores, cause=cause, confirm_within_s=confirm_within_s
         )
-        check_configuration(connection, vnf, want)
+        check_configuration(connection, vnf, confirm_within_s)
         return _start(connection, context, caller, "configure_vnf", vnf.id, want)
+
+
+def restore_vnf(
+    context: Context, caller: Caller, key: str, *, backup: int, cause: str, confirm_within_s: float | None
+) -> Operation:
+    """Put a backup of a VNF back. It waits for changes of the same VNF that were accepted before.
+
+    Raises:
+        NotFound: no such VNF instance, or backup, or nobody has said how it is managed.
+        Conflict: it is not instantiated, another kind of operation works on it, as many changes wait for it
+            as may, or a process of an older release is alive.
+        Invalid: the time to confirm is out of bounds.
+    """
+    with context.database.transaction() as connection:
+        vnf = instances.get_vnf(connection, caller.project_id, key)
+        want = RestoreVnf(backup=backup, cause=cause, confirm_within_s=confirm_within_s)
+        check_restore(connection, vnf, want)
+        return _start(connection, context, caller, "restore_vnf", vnf.id, want)
 
 
 def _may_be_configured_later(connection: Connection, vnf: VnfInstance) -> bool:

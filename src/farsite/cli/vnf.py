@@ -11,6 +11,7 @@ from farsite.cli import availability as figures
 from farsite.cli import documents, printing
 from farsite.cli.links import links
 from farsite.cli.printing import Filter, Form, Limit, Output
+from farsite.cli.vnf_backup import app as backup
 from farsite.cli.vnf_config import app as config
 from farsite.cli.vnf_credential import app as credential
 from farsite.cli.vnf_software import app as software
@@ -27,6 +28,7 @@ app = App(
 
 app.command(credential)
 app.command(config)
+app.command(backup)
 app.command(software)
 app.command(upgrade)
 

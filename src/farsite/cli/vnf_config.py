@@ -118,7 +118,7 @@ def plan(vnf: Key, file: File, /, *, output: Output = "table") -> None:
     with Client() as client:
         made = client.plan_configuration(vnf, _document(file))
         if output == "table":
-            _show(made["differences"], "Nothing would change.")
+            show_differences(made["differences"], "Nothing would change.")
         else:
             printing.document(made, output)
 
@@ -211,7 +211,7 @@ def drift(vnf: Key, /, *, output: Output = "table") -> Exit:
     with Client() as client:
         found = client.drift(vnf)
         if output == "table":
-            _show(found["differences"], f"The device runs version {found['number']}.")
+            show_differences(found["differences"], f"The device runs version {found['number']}.")
         else:
             printing.document(found, output)
     return Exit.REFUSED if found["has_drifted"] else Exit.DONE
@@ -311,7 +311,8 @@ def _document(file: Path) -> dict[str, object]:
     return content  # pyright: ignore[reportUnknownVariableType]
 
 
-def _show(differences: list[ConfigurationDifference], otherwise: str) -> None:
+def show_differences(differences: list[ConfigurationDifference], otherwise: str) -> None:
+    """Diffs of places, or what is to be said where there are none."""
     if differences:
         printing.write("".join(one["diff"] for one in differences).rstrip("\n"))
     else:

@@ -33,6 +33,7 @@ from farsite.client.configurations import (
     ConfigurationVersion,
     Drift,
     Named,
+    VnfBackup,
 )
 from farsite.client.connection import ROOT, Document, NotReachable, Problem, find_service
 from farsite.client.healing import (
@@ -180,6 +181,7 @@ __all__ = [
     "Vim",
     "VimAudit",
     "Vnf",
+    "VnfBackup",
     "Vnfc",
     "VnfcIdentity",
     "Vnfd",

@@ -34,14 +34,31 @@ class ConfigurationVersion(TypedDict):
     requested_by: str
     cause: str
     restores: int
+    backup: int
     operation_id: str
     said: str
     document: Document
     diff: str
 
 
+class BackupPlace(TypedDict):
+    place: str
+    size_bytes: int | None
+
+
+class VnfBackup(TypedDict):
+    number: int
+    taken_at: str
+    taken_by: str
+    cause: str
+    adapter: str
+    software_version: str
+    configuration: int
+    places: list[BackupPlace]
+
+
 class Configurations(Connection):
-    """How VNFs are managed, their secrets, and the configuration inside them."""
+    """How VNFs are managed, their secrets, the configuration inside them, and its backups."""
 
     def manage(self, vnf: str, body: Document) -> Document:
         return cast("Document", self.request("PUT", f"{ROOT}/vnfs/{in_path(vnf)}/management", body).json())
@@ -78,6 +95,27 @@ class Configurations(Connection):
     def configurations(self, vnf: str) -> list[ConfigurationVersion]:
         path = f"/vnfs/{in_path(vnf)}/configuration/versions"
         return cast("list[ConfigurationVersion]", list(self._list(path)))
+
+    def take_backup(self, vnf: str, cause: str = "") -> VnfBackup:
+        path = f"{ROOT}/vnfs/{in_path(vnf)}/backups"
+        answer = self.request("POST", path, {"cause": cause}, timeout_s=ASKING_VIM_S)
+        return cast("VnfBackup", answer.json())
+
+    def backups(self, vnf: str) -> list[VnfBackup]:
+        return cast("list[VnfBackup]", list(self._list(f"/vnfs/{in_path(vnf)}/backups")))
+
+    def backup(self, vnf: str, number: int) -> VnfBackup:
+        return cast("VnfBackup", self._get(f"/vnfs/{in_path(vnf)}/backups/{number}"))
+
+    def delete_backup(self, vnf: str, number: int) -> None:
+        self.request("DELETE", f"{ROOT}/vnfs/{in_path(vnf)}/backups/{number}")
+
+    def plan_restore(self, vnf: str, number: int) -> ConfigurationPlan:
+        path = f"{ROOT}/vnfs/{in_path(vnf)}/backups/{number}/plan"
+        return cast("ConfigurationPlan", self.request("POST", path, timeout_s=ASKING_VIM_S).json())
+
+    def restore(self, vnf: str, number: int, body: Document) -> Operation:
+        return cast("Operation", self._post(f"/vnfs/{in_path(vnf)}/backups/{number}/restore", body))
 
     def drift(self, vnf: str) -> Drift:
         return cast("Drift", self._get(f"/vnfs/{in_path(vnf)}/configuration/drift"))

@@ -21,9 +21,8 @@ from farsite.secrets import KeyDirectory
 from farsite.store import brokers
 from farsite.store.brokers import JobStanding
 from farsite.store.database import Connection, Database
-from farsite.vnfs.adapter import About, ErrorCode, Outcome, Plan, Probed, Running, Sample, Wanted
+from farsite.vnfs.adapter import About, Backup, ErrorCode, Outcome, Plan, Probed, Running, Sample, Wanted
 from farsite.vnfs.broker.jobs import (
-    SINCE,
     Answer,
     Job,
     JobAccess,
@@ -31,6 +30,7 @@ from farsite.vnfs.broker.jobs import (
     answer_from_json,
     error_of,
     job_to_json,
+    since,
 )
 from farsite.vnfs.software import ImageContent
 
@@ -218,6 +218,12 @@ class BrokeredAdapter:
         assert found is not None
         return found
 
+    async def back_up(self) -> Backup:
+        """See `Adapter.back_up`."""
+        found = (await self._ask(JobVerb.BACK_UP)).backup
+        assert found is not None
+        return found
+
     async def plan(self, wanted: Wanted, running: Running) -> Plan:
         """See `Adapter.plan`."""
         found = (await self._ask(JobVerb.PLAN, wanted=wanted, running=running)).plan
@@ -314,6 +320,7 @@ class BrokeredAdapter:
         within_s: float = _WAITS_S,
     ) -> Answer:
         within_s = max(within_s, confirm_within_s)
+        backup = wanted.backup if wanted else None
         job = Job(
             id=f"{change_id}.{verb.value}" if verb in _CHANGING else new_id(),
             device=self._management.vnf_id,
@@ -326,6 +333,7 @@ class BrokeredAdapter:
             deadline_at=self._mailbox.clock.now() + timedelta(seconds=within_s),
             document=wanted.document if wanted else None,
             secrets=wanted.secrets if wanted else {},
+            backup=backup,
             running=running,
             plan=plan,
             change_id=change_id,
@@ -333,7 +341,7 @@ class BrokeredAdapter:
             image=image,
             software_version=software_version,
             against=against,
-            version=SINCE.get(verb, 1),
+            version=since(verb, of_a_backup=backup is not None),
         )
         answer = await self._mailbox.done(
             self._management, job, within_s=within_s, line=self._line, is_urgent=self._is_urgent

@@ -13,6 +13,8 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, replace
 
+from farsite.lifecycle import backing_up
+from farsite.lifecycle.managing import Device
 from farsite.lifecycle.world import Op, World, device_of, room_for_change
 from farsite.model.configuration import Configuration
 from farsite.model.errors import Conflict, Invalid, Unknown, VnfFault
@@ -62,8 +64,8 @@ class Planned:
         return bool(self.diff)
 
 
-def check(connection: Connection, vnf: VnfInstance, want: ConfigureVnf) -> float:
-    """How long a change stands unconfirmed, in seconds.
+def check(connection: Connection, vnf: VnfInstance, confirm_within_s: float | None) -> float:
+    """How long a change stands unconfirmed, in seconds; None: as the VNF's management says.
 
     Raises:
         NotFound: nobody has said how the VNF is managed.
@@ -76,7 +78,7 @@ def check(connection: Connection, vnf: VnfInstance, want: ConfigureVnf) -> float
             f"VNF instance {vnf.id} is not instantiated, so there is nothing to configure.",
             about={"vnf": vnf.id},
         )
-    within_s = want.confirm_within_s or management.confirm_within_s
+    within_s = confirm_within_s or management.confirm_within_s
     if not 1 <= within_s <= CONFIRM_MOST_S:
         raise Invalid(f"A change may stand unconfirmed for 1 to {CONFIRM_MOST_S:g} s, not {within_s:g}.")
     return within_s
@@ -91,13 +93,28 @@ def decide(connection: Connection, op: Op) -> object:
     """Give the document its number: now, so that numbers are in the order in which changes ran."""
     want = decode(ConfigureVnf, op.operation.parameters)
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
-    within_s = check(connection, vnf, want)
+    within_s = check(connection, vnf, want.confirm_within_s)
     document, restores = want.document, want.restores
     if document is None:
         current = managements.current(connection, vnf.id)
         if current is None:
             raise Conflict(nothing_to_reapply(vnf.id))
         document, restores = current.document, current.number
+    return proposed(connection, op, vnf, document, within_s, cause=want.cause, restores=restores)
+
+
+def proposed(
+    connection: Connection,
+    op: Op,
+    vnf: VnfInstance,
+    document: Configuration,
+    within_s: float,
+    *,
+    cause: str,
+    restores: int,
+    backup: int = 0,
+) -> object:
+    """Keep a version that is to run, and what a first step returns of it."""
     version = managements.propose(
         connection,
         ConfigurationVersion(
@@ -108,8 +125,9 @@ def decide(connection: Connection, op: Op) -> object:
             state=VersionState.PROPOSED,
             created_at=op.clock.now(),
             requested_by=op.operation.requested_by,
-            cause=want.cause,
+            cause=cause,
             restores=restores,
+            backup=backup,
             operation_id=op.id,
         ),
     )
@@ -126,11 +144,10 @@ def forget(connection: Connection, op: Op) -> None:
 
 async def plan(op: Op) -> object:
     """Fetch what runs, and compare."""
-    document = await _document(op)
+    version = await op.world.database.read(_version, op)
     async with device_of(op, await _vnf(op)) as device:
-        running = await device.adapter.fetch()
-        wanted = Wanted(document=document, secrets=device.secrets)
-        found = await device.adapter.plan(wanted, running)
+        wanted = await _wanted(op, version, device)
+        found = await device.adapter.plan(wanted, await device.adapter.fetch())
     return encode(Planned(against=found.against, diff="".join(one.diff for one in found.differences)))
 
 
@@ -139,7 +156,7 @@ async def apply(op: Op) -> None:
     planned = op.result_of(plan, Planned)
     if not planned.changes:
         return
-    document = await _document(op)
+    version = await op.world.database.read(_version, op)
     within_s = op.result_of(decide, Chosen).confirm_within_s
     async with device_of(op, await _vnf(op)) as device:
         adapter = device.adapter
@@ -147,7 +164,7 @@ async def apply(op: Op) -> None:
         # no longer what the plan was made against.
         known = await adapter.outcome(op.id)
         if known is Outcome.NONE:
-            wanted = Wanted(document=document, secrets=device.secrets)
+            wanted = await _wanted(op, version, device)
             differences = (Difference(place="", diff=planned.diff),)
             await adapter.apply(
                 wanted,
@@ -213,8 +230,12 @@ def _version(connection: Connection, op: Op) -> ConfigurationVersion:
     return managements.version(connection, vnf.id, number)
 
 
-async def _document(op: Op) -> Configuration:
-    return (await op.world.database.read(_version, op)).document
+async def _wanted(op: Op, version: ConfigurationVersion, device: Device) -> Wanted:
+    """The document of a version, or the backup that it puts back."""
+    kept = None
+    if version.backup:
+        kept = await op.world.database.run(backing_up.content, op.world.devices, version)
+    return Wanted(document=version.document, secrets=device.secrets, backup=kept)
 
 
 async def _vnf(op: Op) -> VnfInstance:

@@ -87,7 +87,29 @@ class ConfigurationVersion:
     requested_by: str = ""
     cause: str = ""
     restores: int = 0
+    backup: int = 0
+    """The number of the backup that it puts back, 0 when none: more may run than the document says."""
     operation_id: OperationId | None = None
     diff: str = ""
     said: str = ""
     """Why it was taken back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VnfBackup:
+    """What is told of a backup of a VNF. What is in it is kept encrypted and shown to nobody.
+
+    `configuration` is the version that was current, 0 when none was; `size_bytes` of the native texts by the
+    name of their place, None where the device had nothing.
+    """
+
+    vnf_id: VnfInstanceId
+    project_id: ProjectId
+    number: int
+    taken_at: datetime
+    taken_by: str = ""
+    cause: str = ""
+    adapter: str
+    software_version: str = ""
+    configuration: int = 0
+    size_bytes: Mapping[str, int | None] = field(default_factory=dict[str, int | None])

@@ -1,4 +1,4 @@
-"""How VNFs are managed, their secrets, and every version of their configuration."""
+"""How VNFs are managed, their secrets, every version of their configuration, and their backups."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from farsite.model.ids import ProjectId, VnfInstanceId
 from farsite.model.management import ConfigurationVersion, Management, VersionState
 from farsite.store.encoding import decode, encode
 from farsite.store.exclusion import hold, put
-from farsite.store.tables import vnf_configurations, vnf_managements, vnf_secrets
+from farsite.store.tables import vnf_backups, vnf_configurations, vnf_managements, vnf_secrets
 
 
 def save(connection: sa.Connection, management: Management) -> None:
@@ -54,8 +54,13 @@ def everywhere(connection: sa.Connection) -> Sequence[Management]:
 
 
 def remove(connection: sa.Connection, vnf_id: VnfInstanceId, *, with_secrets: bool = True) -> None:
-    """Forget how a VNF is managed, its versions, and its secrets; absent is success."""
-    for table in (vnf_managements, vnf_configurations, *((vnf_secrets,) if with_secrets else ())):
+    """Forget how a VNF is managed, its versions, its backups, and its secrets; absent is success."""
+    for table in (
+        vnf_managements,
+        vnf_configurations,
+        vnf_backups,
+        *((vnf_secrets,) if with_secrets else ()),
+    ):
         connection.execute(sa.delete(table).where(table.c.vnf_id == vnf_id))
 
 

@@ -706,6 +706,16 @@ vnf_configurations = sa.Table(
     sa.Index("ix_vnf_configurations_state", "vnf_id", "state"),
 )
 
+vnf_backups = sa.Table(
+    "vnf_backups",
+    metadata,
+    _vnf(),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    _project(),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+)
+
 vnf_upgrades = sa.Table(
     "vnf_upgrades",
     metadata,

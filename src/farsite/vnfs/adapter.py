@@ -153,12 +153,26 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What an adapter is to make true."""
+class Backup:
+    """All of a device that the adapter manages, to the letter and with what is secret in it, so that it can
+    be put back: also what no document speaks of.
 
-    document: Configuration
+    `texts` are native text by the name of the place, None where there was nothing. `version` is that of the
+    software which ran.
+    """
+
+    texts: Mapping[str, str | None] = field(repr=False)
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What an adapter is to make true: the document, or exactly what a backup holds."""
+
+    document: Configuration = field(default_factory=Configuration)
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Values of the secrets that the document refers to, by name; never kept, told or logged."""
+    backup: Backup | None = None
 
 
 class Adapter(Protocol):
@@ -176,8 +190,18 @@ class Adapter(Protocol):
         """
         ...
 
+    async def back_up(self) -> Backup:
+        """All that runs now, as it can be put back. Changes nothing.
+
+        Raises:
+            VnfFault: the device refuses us or what it says cannot be read.
+            VnfUnreachable: no answer.
+        """
+        ...
+
     async def plan(self, wanted: Wanted, running: Running) -> Plan:
-        """What applying the document to this would change. Changes nothing, on the device either.
+        """What applying the document to this, or putting the backup back, would change. Changes nothing, on
+        the device either.
 
         Raises:
             Invalid: the document speaks of a service that this product has not, or cannot be rendered.

@@ -61,6 +61,9 @@ class AnsibleAdapter(ShellSoftware):
 
     async def plan(self, wanted: Wanted, running: Running) -> Plan:
         """What the playbook would change, task by task; see `Adapter.plan`."""
+        if wanted.backup is not None:
+            # A playbook makes documents run. What ran once is put back as files, as a revert does it.
+            return await super().plan(wanted, running)
         texts = self._folder.render(wanted, self._parameters)
         if texts and self._folder.dictionary.check:
             await self._candidates(texts)
@@ -85,6 +88,9 @@ class AnsibleAdapter(ShellSoftware):
 
     async def apply(self, wanted: Wanted, plan: Plan, *, change_id: str, confirm_within_s: float) -> None:
         """Have the playbook change it while the device holds it, unconfirmed; see `Adapter.apply`."""
+        if wanted.backup is not None:
+            await super().apply(wanted, plan, change_id=change_id, confirm_within_s=confirm_within_s)
+            return
         texts = self._folder.render(wanted, self._parameters)
         # Lays the guard where there is none, and knows a change that is there already.
         match await self.outcome(change_id):

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from farsite.model.configuration import Configuration, Dhcp, Switch, Vpn
+from farsite.model.configuration import Configuration, Dhcp, Switch, Verb, Vpn
 from farsite.model.errors import Conflict, Failed, FarsiteError, NotSupported, Refused, Unknown, VnfFault
 from farsite.model.ids import new_id
 from farsite.vnfs.adapter import Adapter, ErrorCode, Outcome, Wanted
@@ -168,6 +168,35 @@ async def a_confirmed_change_stays(trial: Trial) -> None:
     _must(await trial.adapter.outcome(change_id) is Outcome.CONFIRMED, "a confirmed change is not CONFIRMED")
 
 
+async def a_backup_brings_back_what_ran(trial: Trial) -> None:
+    """To the letter, unconfirmed like any change, and what somebody else had made with it."""
+    await trial.apply(trial.subject.good)
+    if trial.subject.meddle is not None:
+        await trial.subject.meddle()
+    before = await trial.digest()
+    backup = await trial.adapter.back_up()
+    restored = Wanted(backup=backup, secrets=trial.subject.secrets)
+    plan = await trial.adapter.plan(restored, await trial.adapter.fetch())
+    _must(not plan.changes, "a backup of what runs shows changes")
+    await trial.apply(trial.subject.other)
+    plan = await trial.adapter.plan(restored, await trial.adapter.fetch())
+    _must(plan.changes, "a backup of something else than what runs shows no changes")
+    change_id = new_id()
+    for _ in range(2):
+        await trial.adapter.apply(restored, plan, change_id=change_id, confirm_within_s=CONFIRM_WITHIN_S)
+    _must(await trial.adapter.outcome(change_id) is Outcome.PENDING, "a restored backup is not PENDING")
+    _must(
+        await trial.digest() == before, "after restoring a backup something else runs than when it was made"
+    )
+    await trial.adapter.revert(change_id)
+    _must(not await trial.differs(trial.subject.other), "restoring a backup could not be taken back")
+    change_id = new_id()
+    plan = await trial.adapter.plan(restored, await trial.adapter.fetch())
+    await trial.adapter.apply(restored, plan, change_id=change_id, confirm_within_s=CONFIRM_WITHIN_S)
+    await trial.adapter.confirm(change_id)
+    _must(await trial.digest() == before, "a confirmed restore did not stay")
+
+
 async def asking_twice_applies_once(trial: Trial) -> None:
     """An answer may be lost: the same change asked for again is the same change."""
     await trial.apply(trial.subject.good)
@@ -291,7 +320,7 @@ async def what_it_cannot_take_is_refused_before_anything_is_sent(trial: Trial) -
 
 async def health_can_be_asked(trial: Trial) -> None:
     """Each probe answers, whatever it finds."""
-    if not trial.adapter.about.verbs:
+    if not trial.adapter.about.verbs & {Verb.HEALTH, Verb.METRICS}:
         raise NotTried("the adapter announces neither health nor metrics")
     await trial.apply(trial.subject.good)
     for probed in await trial.adapter.health():
@@ -306,6 +335,7 @@ CHECKS: tuple[Callable[[Trial], Awaitable[None]], ...] = (
     a_change_is_taken_back_when_asked,
     a_change_that_nobody_confirms_undoes_itself,
     a_confirmed_change_stays,
+    a_backup_brings_back_what_ran,
     asking_twice_applies_once,
     what_is_wrong_is_refused_in_the_devices_words,
     somebody_elses_change_is_not_overwritten,

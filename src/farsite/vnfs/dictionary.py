@@ -326,10 +326,12 @@ class Dictionary(_Strict):
 
     @property
     def verbs(self) -> frozenset[Verb]:
+        # Whatever can be fetched can be kept and put back.
+        of_all = frozenset({Verb.BACKUP, Verb.RESTORE})
         if self.access.method in ("rest", "function"):
-            return frozenset({Verb.HEALTH, Verb.METRICS})
+            return of_all | {Verb.HEALTH, Verb.METRICS}
         having = ((Verb.HEALTH, self.health), (Verb.METRICS, self.metrics), (Verb.UPGRADE, self.software))
-        return frozenset(verb for verb, has in having if has)
+        return of_all | {verb for verb, has in having if has}
 
 
 def _told(read: Callable[[str], str], text: str) -> str:

@@ -25,7 +25,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from farsite.model.errors import Conflict, Invalid, NotSupported, VnfFault
-from farsite.vnfs.adapter import About, Difference, ErrorCode, Outcome, Plan, Probed, Running, Sample, Wanted
+from farsite.vnfs.adapter import (
+    About,
+    Backup,
+    Difference,
+    ErrorCode,
+    Outcome,
+    Plan,
+    Probed,
+    Running,
+    Sample,
+    Wanted,
+)
 from farsite.vnfs.dictionary import Folder, Place, Subtree
 from farsite.vnfs.netconf import BASE, Netconf
 from farsite.vnfs.netconf_operations import Datastores, data_of
@@ -119,11 +130,15 @@ class NetconfAdapter:
         """What runs now; see `Adapter.fetch`."""
         await self._device.open()
         found = await self._look()
-        modules = self._device.modules
-        named = dict.fromkeys(one.module for one in self._subtrees.values() if one.module in modules)
-        version = ", ".join(f"{name} {modules[name]}" for name in named)
         shown = {name: self._shown(name, tree) for name, tree in found.trees.items() if tree is not None}
-        return Running(texts=shown, version=version, digest=found.digest)
+        return Running(texts=shown, version=self._version(), digest=found.digest)
+
+    async def back_up(self) -> Backup:
+        """All that runs now; see `Adapter.back_up`."""
+        await self._device.open()
+        found = await self._look()
+        texts = {name: None if tree is None else text(tree) for name, tree in found.trees.items()}
+        return Backup(texts=texts, version=self._version())
 
     async def plan(self, wanted: Wanted, running: Running) -> Plan:
         """What would change, place by place; see `Adapter.plan`."""
@@ -131,12 +146,13 @@ class NetconfAdapter:
         self._device.refuse_what_cannot_undo()
         trees: _Trees = {name: parse(one)[0] for name, one in running.texts.items()}
         shown = running.texts
-        if any(self._subtrees[one.name].rules.hashed for one in self._folder.places_of(wanted.document)):
+        places = self._folder.dictionary.places if wanted.backup else self._folder.places_of(wanted.document)
+        if any(self._subtrees[one.name].rules.hashed for one in places):
             # What is shown holds no hashes, and without them nobody knows whether a password changes.
             found = await self._read()
             if found.digest == running.digest:
                 trees = found.trees
-                shown = {name: self._shown(name, tree) for name, tree in trees.items()}
+                shown = {name: self._shown(name, tree) for name, tree in trees.items() if tree is not None}
         will = await self._will(wanted, trees)
         # Without `test-only` the device judges when the change is made; refused then, nothing is left of it.
         tried = self._edits(trees, will) if self._device.has("validate:1.1") else ()
@@ -277,6 +293,12 @@ class NetconfAdapter:
         outcome = Outcome.PENDING if "pending" in values else Outcome.CONFIRMED
         return _Found(trees=trees, change_id=begun, outcome=outcome, deadline_s=float(deadline or 0))
 
+    def _version(self) -> str:
+        """The revisions of the modules that the places are stated in."""
+        modules = self._device.modules
+        named = dict.fromkeys(one.module for one in self._subtrees.values() if one.module in modules)
+        return ", ".join(f"{name} {modules[name]}" for name in named)
+
     def _rules(self, place: Subtree, trees: _Trees) -> Rules:
         """Of a place, with the entries that a document owns because another place names them."""
         entries = {
@@ -295,6 +317,13 @@ class NetconfAdapter:
         return await asyncio.to_thread(self._made, wanted, trees)
 
     def _made(self, wanted: Wanted, trees: _Trees) -> _Trees:
+        if wanted.backup is not None:
+            kept = wanted.backup.texts
+            return {
+                name: parse(told)[0] if (told := kept[name]) else None
+                for name in self._subtrees
+                if name in kept
+            }
         self._folder.refuse_what_it_has_not(wanted.document)
         modules = self._device.modules
         document, will = wanted.document, dict[str, Node | None]()

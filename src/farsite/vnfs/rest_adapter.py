@@ -16,7 +16,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from farsite.model.errors import Conflict, Invalid
-from farsite.vnfs.adapter import About, Difference, ErrorCode, Outcome, Plan, Probed, Running, Sample, Wanted
+from farsite.vnfs.adapter import (
+    About,
+    Backup,
+    Difference,
+    ErrorCode,
+    Outcome,
+    Plan,
+    Probed,
+    Running,
+    Sample,
+    Wanted,
+)
 from farsite.vnfs.dictionary import Folder, TakesBack
 from farsite.vnfs.rest import Rest
 from farsite.vnfs.rest_product import Device, Entry, Found, Product, Texts
@@ -71,10 +82,15 @@ class RestAdapter:
         found = await self._look()
         return Running(texts=found.texts, version=found.version, digest=digest(found.texts))
 
+    async def back_up(self) -> Backup:
+        """All that runs now; see `Adapter.back_up`."""
+        found = await self._look()
+        return Backup(texts=dict(found.texts), version=found.version)
+
     async def plan(self, wanted: Wanted, running: Running) -> Plan:
         """What would change, place by place; see `Adapter.plan`."""
         self._folder.refuse_what_it_has_not(wanted.document)
-        will = self._product.render(wanted, running.texts)
+        will = self._will(wanted, running.texts)
         await self._product.check(
             Found(texts=running.texts, version=running.version), _changed(running.texts, will)
         )
@@ -103,7 +119,7 @@ class RestAdapter:
                 f"again.",
                 about={"code": ErrorCode.CONFLICT},
             )
-        will = _changed(found.texts, self._product.render(wanted, found.texts))
+        will = _changed(found.texts, self._will(wanted, found.texts))
         least_s = self._folder.dictionary.confirm_least_s
         within_s = least_s * max(1, math.ceil(confirm_within_s / least_s))
         entry = Entry(change_id=change_id, outcome=Outcome.PENDING, deadline_s=self._now() + within_s)
@@ -158,6 +174,12 @@ class RestAdapter:
             return found
         await self._product.take_back(found, entry)
         return await self._product.fetch()
+
+    def _will(self, wanted: Wanted, running: Texts) -> Texts:
+        """The text of every place that is to be made true."""
+        if wanted.backup is None:
+            return self._product.render(wanted, running)
+        return {name: wanted.backup.texts.get(name) or "" for name in running}
 
     def _was_taken_back(self, change_id: str) -> Conflict:
         return Conflict(

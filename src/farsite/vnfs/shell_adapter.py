@@ -18,6 +18,7 @@ from farsite.model.errors import Conflict, FarsiteError, VnfFault
 from farsite.vnfs.adapter import (
     RETRIED,
     About,
+    Backup,
     Difference,
     ErrorCode,
     Outcome,
@@ -73,42 +74,59 @@ class ShellAdapter:
         ran = await self._run(self._fetch_script(self._folder.dictionary.places))
         if ran.status:
             raise self._fault("cannot say what it runs", ran.words)
-        version = ""
-        if self._folder.dictionary.version:
-            told = await self._run(self._command(self._folder.dictionary.version))
-            version = told.output.strip().splitlines()[0] if told.output.strip() else ""
         return Running(
             texts={name: self._hidden(text) for name, text in sections(ran.output).items()},
-            version=version,
+            version=await self._version(),
             digest=hashlib.sha256(ran.output.encode()).hexdigest(),
         )
 
+    async def back_up(self) -> Backup:
+        """All that runs now; see `Adapter.back_up`."""
+        places = self._folder.dictionary.places
+        ran = await self._run(self._backup_script(places))
+        if ran.status:
+            raise self._fault("cannot say what it runs; there is no backup", ran.words)
+        found = sections(ran.output)
+        texts = {
+            place.name: found[place.name] if place.fetch else _of_file(found[place.name]) for place in places
+        }
+        return Backup(texts=texts, version=await self._version())
+
     async def plan(self, wanted: Wanted, running: Running) -> Plan:
         """What would change, place by place; see `Adapter.plan`."""
-        texts = self._folder.render(wanted, self._parameters)
-        canonical = await self._candidates(texts)
+        if wanted.backup is not None:
+            await self._candidates(present(wanted.backup))
+            told = {name: _as_fetched(text or "") for name, text in self._kept(wanted.backup).items()}
+        else:
+            told = await self._candidates(self._folder.render(wanted, self._parameters))
         differences = tuple(
             Difference(
                 place=name,
                 diff=masked(diff(name, running.texts.get(name, ""), self._hidden(text)), wanted.secrets),
             )
-            for name, text in canonical.items()
+            for name, text in told.items()
         )
         return Plan(differences=differences, against=running.digest)
 
     async def apply(self, wanted: Wanted, plan: Plan, *, change_id: str, confirm_within_s: float) -> None:
         """Install and activate, unconfirmed; see `Adapter.apply`."""
-        texts = self._folder.render(wanted, self._parameters)
+        if wanted.backup is not None:
+            kept = self._kept(wanted.backup)
+            places = [place for place in self._folder.dictionary.places if place.name in kept]
+            change = self._change(places, kept)
+        else:
+            texts = self._folder.render(wanted, self._parameters)
+            change = self._change(self._folder.places_of(wanted.document), texts)
         ran = await self._guarded(
             "apply",
             change_id,
             str(max(1, round(confirm_within_s))),
             plan.against,
-            given=packed(self._change(self._folder.places_of(wanted.document), texts)),
+            given=packed(change),
             timeout_s=max(self._timeout_s, confirm_within_s),
         )
         if ran.status:
-            raise self._refusal(ran.status, change_id, masked(ran.words, wanted.secrets))
+            raise self._refusal(ran.status, change_id, self._hidden(masked(ran.words, wanted.secrets)))
 
     async def confirm(self, change_id: str) -> None:
         """Keep the change; see `Adapter.confirm`."""
@@ -206,8 +224,35 @@ class ShellAdapter:
             lines += section(place.name, command)
         return "\n".join(lines) + "\n"
 
+    def _backup_script(self, places: Sequence[Place]) -> str:
+        """As `_fetch_script`; of a file also how it ends, and whether it is there."""
+        lines: list[str] = []
+        for place in places:
+            path = shlex.quote(self._path(place))
+            command = (
+                self._command(place.fetch)
+                if place.fetch
+                else f"[ ! -e {path} ] || {{ cat {path} && echo .; }}"
+            )
+            lines += section(place.name, command)
+        return "\n".join(lines) + "\n"
+
+    def _kept(self, backup: Backup) -> Mapping[str, str | None]:
+        """What a backup holds of the places that there are still."""
+        names = {place.name for place in self._folder.dictionary.places}
+        return {name: text for name, text in backup.texts.items() if name in names}
+
+    async def _version(self) -> str:
+        if not self._folder.dictionary.version:
+            return ""
+        told = await self._run(self._command(self._folder.dictionary.version))
+        return told.output.strip().splitlines()[0] if told.output.strip() else ""
+
     async def _candidates(self, texts: Mapping[str, str]) -> Mapping[str, str]:
         """The texts in the form in which the device tells them, after its own check of them."""
+        if not texts:
+            # An empty document, or a backup of nothing: there is nothing that a product could judge.
+            return {}
         lines = [
             "d=$(mktemp -d) || exit 73",
             "trap 'rm -rf \"$d\"' EXIT",
@@ -226,21 +271,26 @@ class ShellAdapter:
         return sections(ran.output)
 
     def _change(
-        self, places: Sequence[Place], texts: Mapping[str, str], *, by_name: bool = False
+        self, places: Sequence[Place], texts: Mapping[str, str | None], *, by_name: bool = False
     ) -> dict[str, str]:
-        """What `guard.sh` takes: scripts, the list of files, contents. `check` finds candidates by their
-        names."""
+        """What `guard.sh` takes: scripts, the list of files, contents (None: it shall not be there). `check`
+        finds candidates by their names."""
         dictionary = self._folder.dictionary
         numbered = {place.name: str(index) for index, place in enumerate(places)}
         # The check sees candidates under their places' names; the guard installs by number.
-        named = "" if by_name else "".join(f"ln -f {numbered[name]} {name}; " for name in texts)
+        stands = [name for name, text in texts.items() if text is not None]
+        named = "" if by_name else "".join(f"ln -f {numbered[name]} {name}; " for name in stands)
+        check = self._command(dictionary.check) if stands else ""
         return {
             "fetch": self._fetch_script(dictionary.places),
-            "check": f"{named}{self._command(dictionary.check) or ':'}\n",
+            "check": f"{named}{check or ':'}\n",
             "activate": self._command(dictionary.activate) + "\n",
             "files": "".join(f"{numbered[p.name]} {p.mode} {self._path(p)}\n" for p in places),
             "was": "".join(f"{numbered[p.name]} {p.name}\n" for p in places if p.fetch),
-            **{f"new/{name if by_name else numbered[name]}": text for name, text in texts.items()},
+            **{
+                f"new/{name if by_name else numbered[name]}{'.absent' if text is None else ''}": text or ""
+                for name, text in texts.items()
+            },
         }
 
     # What its answers mean.
@@ -297,6 +347,21 @@ class ShellAdapter:
                 )
             case _:
                 return self._fault(f"ended a guarded change with status {status}", words)
+
+
+def present(backup: Backup) -> Mapping[str, str]:
+    """What a backup holds of the places where there was something."""
+    return {name: text for name, text in backup.texts.items() if text is not None}
+
+
+def _of_file(told: str) -> str | None:
+    """A file's content, from a section with a dot after its end; None: there is no such file."""
+    return told.removesuffix("\n").removesuffix(".") if told else None
+
+
+def _as_fetched(text: str) -> str:
+    """A place's text as `fetch` tells it, without empty lines at its end."""
+    return f"{told}\n" if (told := text.rstrip("\n")) else ""
 
 
 def packed(files: Mapping[str, str]) -> bytes:

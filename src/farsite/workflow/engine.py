@@ -11,7 +11,7 @@ guarantee in one transaction of ours.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from dbos import error as dbos_errors
 
 from farsite.model.errors import Conflict
 from farsite.model.ids import OperationId
-from farsite.model.operation import InstanceKind, Operation
+from farsite.model.operation import Operation
 from farsite.settings import Settings
 from farsite.store import operations, turns
 from farsite.store.database import Database, make_engine
@@ -33,15 +33,22 @@ from farsite.workflow.saga import Sagas
 
 log = structlog.get_logger()
 
-WORKFLOW_VERSION = "5"
+WORKFLOW_VERSION = "6"
 """Raised with every change of a workflow body that a recorded history could not be replayed on."""
-REPLAYED_VERSIONS: tuple[str, ...] = ("1", "2", "3", "4")
+REPLAYED_VERSIONS: tuple[str, ...] = ("1", "2", "3", "4", "5")
 """Older versions whose recorded histories this program's workflow body replays: it branches, by what is
 recorded, where it differs from theirs. Work of any other version is left to processes that run it."""
 _BEFORE_TURNS = ("1", "2", "3")
 """Versions of processes that know of no operations in line (`store.turns`)."""
 _BEFORE_GROUPS = (*_BEFORE_TURNS, "4")
 """Versions of processes that know of no operations on a group, and cannot list them."""
+_BEFORE_RESTORES = (*_BEFORE_GROUPS, "5")
+"""Versions of processes that put back no backups; a restore whose turn they gave would end in error."""
+_NEEDS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "upgrade_group": (_BEFORE_GROUPS, "Groups are upgraded"),
+    "restore_vnf": (_BEFORE_RESTORES, "Backups are put back"),
+}
+"""By verb: the versions of processes that must not be alive when one is begun."""
 
 _QUEUE = "operations"
 _WORKFLOW = "operation"
@@ -145,13 +152,14 @@ class Engine:
         recorded. One that waits for its turn is enqueued when that comes.
 
         Raises:
-            Conflict: another operation works on the instance, or as many wait for it as may; or it is on a
-                group, and a process of a release that knows none is alive.
+            Conflict: another operation works on the instance, or as many wait for it as may; or a process of
+                a release that does not know its verb is alive.
         """
-        if operation.kind is InstanceKind.GROUP and turns.has_strangers(connection, _BEFORE_GROUPS):
+        strangers, what = _NEEDS.get(operation.verb, ((), ""))
+        if strangers and turns.has_strangers(connection, strangers):
             raise Conflict(
-                "Groups are upgraded once no process of an older release works on this database any more "
-                "(farsite node list)."
+                f"{what} once no process of an older release works on this database any more (farsite node "
+                f"list)."
             )
         begun = turns.begin(connection, operation, strangers=_BEFORE_TURNS)
         if not begun.is_waiting:

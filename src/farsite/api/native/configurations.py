@@ -115,12 +115,16 @@ class Configure(Wire):
 
 
 class VersionView(Wire):
+    """`restores` is the version whose document it is once more, `backup` the backup that it put back; 0 where
+    there is none."""
+
     number: int
     state: VersionState
     created_at: datetime
     requested_by: str
     cause: str
     restores: int
+    backup: int
     operation_id: str
     said: str
 
@@ -278,7 +282,7 @@ async def plan(vnf: str, body: Configuration, context: Here, caller: Asker) -> P
         running = await device.adapter.fetch()
         made = await device.adapter.plan(Wanted(document=body, secrets=device.secrets), running)
     return PlanView(
-        changes=made.changes, differences=_differences(made.differences), running_version=running.version
+        changes=made.changes, differences=differences_shown(made.differences), running_version=running.version
     )
 
 
@@ -359,7 +363,7 @@ async def drift(vnf: str, context: Here, caller: Asker) -> DriftView:
         wanted = Wanted(document=current.document, secrets=device.secrets)
         made = await device.adapter.plan(wanted, running)
     return DriftView(
-        number=current.number, has_drifted=made.changes, differences=_differences(made.differences)
+        number=current.number, has_drifted=made.changes, differences=differences_shown(made.differences)
     )
 
 
@@ -482,7 +486,8 @@ def _adapter_view(about: About, parameters: Mapping[str, str]) -> AdapterView:
     )
 
 
-def _differences(given: tuple[Difference, ...]) -> list[DifferenceView]:
+def differences_shown(given: tuple[Difference, ...]) -> list[DifferenceView]:
+    """Those where something would change."""
     return [DifferenceView(place=one.place, diff=one.diff) for one in given if not one.is_empty]
 
 
@@ -494,6 +499,7 @@ def _version_view(one: ConfigurationVersion) -> VersionView:
         requested_by=one.requested_by,
         cause=one.cause,
         restores=one.restores,
+        backup=one.backup,
         operation_id=one.operation_id or "",
         said=one.said,
     )

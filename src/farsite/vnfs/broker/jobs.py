@@ -15,17 +15,18 @@ from pydantic import TypeAdapter
 from farsite.model.configuration import Configuration
 from farsite.model.errors import Conflict, FarsiteError, Invalid, NotSupported, VnfFault, VnfUnreachable
 from farsite.model.software import DeviceSoftware, SoftwareImage
-from farsite.vnfs.adapter import Outcome, Plan, Probed, Running, Sample
+from farsite.vnfs.adapter import Backup, Outcome, Plan, Probed, Running, Sample
 
-VERSION = 2
+VERSION = 3
 """Raised when a broker of the version before could not understand a job. 2: the calls that upgrade
-software."""
+software. 3: backups are made, and put back in place of a document."""
 
 
 class JobVerb(StrEnum):
     """The calls of the seam."""
 
     FETCH = "fetch"
+    BACK_UP = "back_up"
     PLAN = "plan"
     APPLY = "apply"
     CONFIRM = "confirm"
@@ -49,9 +50,13 @@ _UPGRADES = (
     JobVerb.UPGRADE,
     JobVerb.DISCARD,
 )
-SINCE: Mapping[JobVerb, int] = dict.fromkeys(_UPGRADES, 2)
-"""The version that brought a call; 1 where none is named. A job is of the version of its call, so that older
-brokers go on with what they understand."""
+_SINCE: Mapping[JobVerb, int] = {**dict.fromkeys(_UPGRADES, 2), JobVerb.BACK_UP: 3}
+
+
+def since(verb: JobVerb, *, of_a_backup: bool = False) -> int:
+    """The version that brought a call. A job is of the version of its call, so that older brokers go on with
+    what they understand, and none takes a backup that it does not see for an empty document."""
+    return max(_SINCE.get(verb, 1), 3 if of_a_backup else 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +87,8 @@ class Job:
     deadline_at: datetime
     document: Configuration | None = None
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    backup: Backup | None = None
+    """What `plan` and `apply` are to make true in place of a document."""
     running: Running | None = None
     plan: Plan | None = None
     change_id: str = ""
@@ -109,6 +116,7 @@ class Answer:
 
     job_id: str
     running: Running | None = None
+    backup: Backup | None = None
     plan: Plan | None = None
     outcome: Outcome | None = None
     health: tuple[Probed, ...] = ()

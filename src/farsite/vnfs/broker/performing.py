@@ -85,6 +85,8 @@ async def _called(adapter: Adapter, job: Job, content: ImageContent | None) -> A
     match job.verb:
         case JobVerb.FETCH:
             return Answer(job_id=job.id, running=await adapter.fetch())
+        case JobVerb.BACK_UP:
+            return Answer(job_id=job.id, backup=await adapter.back_up())
         case JobVerb.PLAN:
             running = job.running or await adapter.fetch()
             return Answer(job_id=job.id, plan=await adapter.plan(_wanted(job), running))
@@ -134,4 +136,4 @@ def _image(job: Job) -> SoftwareImage:
 
 
 def _wanted(job: Job) -> Wanted:
-    return Wanted(document=job.document or Configuration(), secrets=job.secrets)
+    return Wanted(document=job.document or Configuration(), secrets=job.secrets, backup=job.backup)
