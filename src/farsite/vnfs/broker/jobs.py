@@ -14,12 +14,13 @@ from pydantic import TypeAdapter
 
 from farsite.model.configuration import Configuration
 from farsite.model.errors import Conflict, FarsiteError, Invalid, NotSupported, VnfFault, VnfUnreachable
+from farsite.model.licence import Licence
 from farsite.model.software import DeviceSoftware, SoftwareImage
 from farsite.vnfs.adapter import Outcome, Plan, Probed, Running, Sample
 
-VERSION = 2
+VERSION = 3
 """Raised when a broker of the version before could not understand a job. 2: the calls that upgrade
-software."""
+software. 3: `licences`."""
 
 
 class JobVerb(StrEnum):
@@ -39,6 +40,7 @@ class JobVerb(StrEnum):
     INSTALL = "install"
     UPGRADE = "upgrade"
     DISCARD = "discard"
+    LICENCES = "licences"
 
 
 _UPGRADES = (
@@ -49,7 +51,7 @@ _UPGRADES = (
     JobVerb.UPGRADE,
     JobVerb.DISCARD,
 )
-SINCE: Mapping[JobVerb, int] = dict.fromkeys(_UPGRADES, 2)
+SINCE: Mapping[JobVerb, int] = {**dict.fromkeys(_UPGRADES, 2), JobVerb.LICENCES: 3}
 """The version that brought a call; 1 where none is named. A job is of the version of its call, so that older
 brokers go on with what they understand."""
 
@@ -116,6 +118,7 @@ class Answer:
     software: DeviceSoftware | None = None
     installed: str = ""
     """The version that was in an image."""
+    licences: tuple[Licence, ...] = ()
     fault: Fault | None = None
 
 
