@@ -61,6 +61,7 @@ from farsite.client.packages import (
     Vnfd,
 )
 from farsite.client.software import (
+    FunctionLicence,
     FunctionProbe,
     FunctionSample,
     FunctionSoftware,
@@ -125,6 +126,7 @@ __all__ = [
     "Evidence",
     "Flavour",
     "ForwardingPath",
+    "FunctionLicence",
     "FunctionProbe",
     "FunctionSample",
     "FunctionSoftware",
