@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import ClassVar
 
+from lab.emulators import licences
 from lab.emulators.f5_documents import (
     ONBOARDING,
     TOKENS,
@@ -57,6 +58,8 @@ class F5(Emulator):
         self._tokens: dict[str, float] = {}
         self.declared: Json = {}
         """Tenant by name, as declared."""
+        self.licence = licences.f5()
+        """Its facts; empty: it has none."""
         self._id = ""
         self._saved: Json = {}
         self._history: list[Json] = []
@@ -105,6 +108,8 @@ class F5(Emulator):
             return as_json(
                 {"version": "3.56.0", "release": "10", "schemaCurrent": "3.56.0", "schemaMinimum": "3.0.0"}
             )
+        if request.path == "/mgmt/tm/sys/license" and request.method == "GET":
+            return as_json(licences.f5_json(self.licence))
         if request.path == "/mgmt/shared/appsvcs/settings":
             return as_json({"burstHandlingEnabled": False})
         if request.path.startswith(DECLARE):

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Mapping
 from typing import ClassVar
 
+from lab.emulators import licences
 from lab.emulators.fortios_tables import FACTORY, TABLES, Json, Refusal, Table, fault_of, used_by
 from lab.emulators.misbehaviour import Fault
 from lab.emulators.server import Answer, Emulator, Request, as_json
@@ -40,6 +41,7 @@ class FortiOs(Emulator):
         self._token = secret
         self.running: dict[str, object] = copy.deepcopy(FACTORY)
         """By `path/name`: a table by key, or one object."""
+        self.licences: object = licences.fortios()
         self._saved = copy.deepcopy(self.running)
         self._batches: dict[str, list[Request]] = {}
         self._timer: threading.Timer | None = None
@@ -369,6 +371,8 @@ class FortiOs(Emulator):
                 case ("POST", "system/os/reboot"):
                     self.restart(down_s=self.minute_s / 60)
                     results = {}
+                case ("GET", "license/status"):
+                    results = self.licences
                 case ("GET", "router/ipv4"):
                     results = self._routes()
                 case ("GET", "system/interface"):

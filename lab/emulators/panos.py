@@ -18,6 +18,7 @@ from typing import ClassVar
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from lab.emulators import licences
 from lab.emulators.misbehaviour import Fault
 from lab.emulators.panos_tree import (
     VSYS,
@@ -59,6 +60,7 @@ class PanOs(Emulator):
         self._password = secret
         self.running = _tidy(ElementTree.fromstring(FACTORY))
         self.candidate = copy.deepcopy(self.running)
+        self.licences = licences.panos()
         self._kept: dict[str, Element] = {}
         self._jobs: dict[int, dict[str, str]] = {}
         self._details: dict[int, list[str]] = {}
@@ -290,6 +292,8 @@ class PanOs(Emulator):
                     system = f"<hostname>{escape(host)}</hostname><model>PA-VM (emulated)</model>"
                     system += "<sw-version>11.1.0</sw-version>"
                     return _xml(f"<result><system>{system}<serial>000000000000</serial></system></result>")
+                case "request license info":
+                    return _xml(licences.panos_xml(self.licences))
                 case "show config running":
                     return _xml(f"<result>{ElementTree.tostring(self.running, encoding='unicode')}</result>")
                 case "show config candidate":

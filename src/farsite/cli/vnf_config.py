@@ -250,6 +250,27 @@ def metrics(vnf: Key, /, *, output: Output = "table") -> None:
 
 
 @app.command
+def licences(vnf: Key, /, *, output: Output = "table") -> Exit:
+    """Ask which licences the product inside has, and when they end. The exit code is 1 when one has expired
+    or cannot be read."""
+    with Client() as client:
+        told = client.function_licences(vnf)
+        printing.table(
+            told,
+            [
+                ("licence", lambda one: one["name"]),
+                ("state", lambda one: one["state"]),
+                ("ends", lambda one: printing.when(one["expires_at"])),
+                ("said", lambda one: one["said"]),
+            ],
+            output,
+            nothing="The device tells of no licence.",
+        )
+    is_wrong = any(one["state"] in ("EXPIRED", "UNKNOWN") for one in told)
+    return Exit.REFUSED if is_wrong else Exit.DONE
+
+
+@app.command
 def forget(vnf: Key, /) -> None:
     """Stop managing the inside of a VNF; the function goes on with what it runs."""
     with Client() as client:

@@ -62,6 +62,7 @@ from farsite.client.packages import (
     Vnfd,
 )
 from farsite.client.software import (
+    FunctionLicence,
     FunctionProbe,
     FunctionSample,
     FunctionSoftware,
@@ -126,6 +127,7 @@ __all__ = [
     "Evidence",
     "Flavour",
     "ForwardingPath",
+    "FunctionLicence",
     "FunctionProbe",
     "FunctionSample",
     "FunctionSoftware",

@@ -64,6 +64,13 @@ class FunctionSample(TypedDict):
     labels: dict[str, str]
 
 
+class FunctionLicence(TypedDict):
+    name: str
+    state: str
+    expires_at: str | None
+    said: str
+
+
 class Software(Connection):
     """The software inside VNFs, and what they tell of themselves."""
 
@@ -93,3 +100,6 @@ class Software(Connection):
 
     def function_metrics(self, vnf: str) -> list[FunctionSample]:
         return cast("list[FunctionSample]", self._get(f"/vnfs/{in_path(vnf)}/function/metrics"))
+
+    def function_licences(self, vnf: str) -> list[FunctionLicence]:
+        return cast("list[FunctionLicence]", self._get(f"/vnfs/{in_path(vnf)}/function/licences"))

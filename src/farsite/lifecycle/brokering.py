@@ -15,6 +15,7 @@ from datetime import timedelta
 from farsite.model.clock import Clock
 from farsite.model.errors import VnfUnreachable
 from farsite.model.ids import new_id
+from farsite.model.licence import Licence
 from farsite.model.management import Management
 from farsite.model.software import DeviceSoftware, SoftwareImage
 from farsite.secrets import KeyDirectory
@@ -261,6 +262,10 @@ class BrokeredAdapter:
     async def metrics(self) -> Sequence[Sample]:
         """See `Adapter.metrics`."""
         return (await self._ask(JobVerb.METRICS)).metrics
+
+    async def licences(self) -> Sequence[Licence]:
+        """See `Licences.licences`."""
+        return (await self._ask(JobVerb.LICENCES)).licences
 
     async def software(self) -> DeviceSoftware:
         """See `Upgrades.software`."""

@@ -16,7 +16,9 @@ from enum import StrEnum
 from farsite.model.configuration import Configuration, Dhcp, Switch, Verb, Vpn
 from farsite.model.errors import Conflict, Failed, FarsiteError, NotSupported, Refused, Unknown, VnfFault
 from farsite.model.ids import new_id
+from farsite.model.licence import LicenceState
 from farsite.vnfs.adapter import Adapter, ErrorCode, Outcome, Wanted
+from farsite.vnfs.licences import licences
 
 CONFIRM_WITHIN_S = 120.0
 _LATE_S = 20.0
@@ -319,7 +321,7 @@ async def what_it_cannot_take_is_refused_before_anything_is_sent(trial: Trial) -
 
 
 async def health_can_be_asked(trial: Trial) -> None:
-    """Each probe answers, whatever it finds."""
+    """Each probe answers, whatever it finds, and so does the product about its licences, where it can."""
     if not trial.adapter.about.verbs & {Verb.HEALTH, Verb.METRICS}:
         raise NotTried("the adapter announces neither health nor metrics")
     await trial.apply(trial.subject.good)
@@ -327,6 +329,14 @@ async def health_can_be_asked(trial: Trial) -> None:
         _must(bool(probed.name), "a probe has no name")
         _must(probed.is_well or bool(probed.said), f'the probe "{probed.name}" fails without a word')
     await trial.adapter.metrics()
+    if Verb.LICENCE not in trial.adapter.about.verbs:
+        return
+    told = await licences(trial.adapter).licences()
+    names = [one.name for one in told]
+    _must(all(names), "a licence has no name")
+    _must(len(set(names)) == len(names), f"two licences have one name: {', '.join(sorted(names))}")
+    for one in told:
+        _must(one.state is not LicenceState.UNKNOWN, f'the licence "{one.name}" cannot be read: {one.said}')
 
 
 CHECKS: tuple[Callable[[Trial], Awaitable[None]], ...] = (

@@ -18,6 +18,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache, cached_property
 from importlib import resources
@@ -34,7 +35,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from farsite.model.catalogue import RULES_MAX, TAGS_MAX, Statement, read_licence, read_rule
 from farsite.model.configuration import Configuration, Service, Verb
 from farsite.model.errors import Invalid, NotSupported
+from farsite.model.licence import Licence, LicenceState
 from farsite.vnfs.adapter import About, Atomicity, ErrorCode, Evidence, Wanted
+from farsite.vnfs.licences import EPOCH, LicenceWords, moment
 from farsite.vnfs.playbook_ways import refuse_other_ways
 from farsite.vnfs.yang import Rules
 
@@ -212,6 +215,42 @@ class Software(_Strict):
     """How long the function has to be well in a row."""
 
 
+class Licensing(_Strict):
+    """How the product tells which licences it has, and what its words mean. Where a module asks for them
+    (methods `rest` and `function`) it has no command and no pattern."""
+
+    command: str = ""
+    """Prints them. Of method `netconf` it is a filter of `get`, which answers lines `PATH VALUE`."""
+    pattern: str = ""
+    """Each match is a licence, with the groups `name` and, where the product tells them, `state` and
+    `expires`. Without `state` a licence is valid until it ends."""
+    states: Mapping[str, LicenceState] = {}
+    """What the product's words for a state mean; large and small letters are the same."""
+    dates: tuple[str, ...] = ()
+    """See `LicenceWords.dates`."""
+    never: tuple[str, ...] = ()
+    """What stands in place of a date where a licence does not end; nothing at all means that too."""
+
+    @field_validator("dates")
+    @classmethod
+    def _forms(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for form in given:
+            try:
+                if form != EPOCH:
+                    moment(datetime(2000, 2, 29, tzinfo=UTC).strftime(form), form)
+            except ValueError as error:
+                raise ValueError(f"{form!r} is no form of a date: {error}") from error
+        return given
+
+    @property
+    def words(self) -> LicenceWords:
+        return LicenceWords(
+            states={word.lower(): state for word, state in self.states.items()},
+            dates=self.dates,
+            never=tuple(one.lower() for one in self.never),
+        )
+
+
 class Dictionary(_Strict):
     """The content of `adapter.yaml`."""
 
@@ -258,6 +297,9 @@ class Dictionary(_Strict):
     """Patterns of what nobody may read in the places' texts, with the group `secret`."""
     software: Software | None = None
     """Of method `shell`; None: the software cannot be changed inside the function."""
+    licences: Licensing | None = None
+    """Those of the product inside the function; None: it has none, or does not tell them. (`licence` is that
+    of the adapter.)"""
     atomicity: Atomicity = Atomicity.GUARDED
 
     @field_validator("parameters", mode="before")
@@ -285,7 +327,13 @@ class Dictionary(_Strict):
                 raise ValueError(f"method {self.access.method} needs a module")
             if self.software is not None:
                 raise ValueError("software is a section of method shell")
+            if self.licences is not None and (self.licences.command or self.licences.pattern):
+                raise ValueError(
+                    f"licences of method {self.access.method} have no command and pattern: the module asks"
+                )
             return self
+        if self.licences is not None and not (self.licences.command and self.licences.pattern):
+            raise ValueError("licences need a command and a pattern")
         if self.access.method == "netconf":
             if self.marks is None:
                 raise ValueError("method netconf needs marks")
@@ -326,12 +374,15 @@ class Dictionary(_Strict):
 
     @property
     def verbs(self) -> frozenset[Verb]:
+        is_by_module = self.access.method in ("rest", "function")
+        having = (
+            (Verb.HEALTH, is_by_module or self.health),
+            (Verb.METRICS, is_by_module or self.metrics or self.licences),
+            (Verb.UPGRADE, self.software),
+            (Verb.LICENCE, self.licences),
+        )
         # Whatever can be fetched can be kept and put back.
-        of_all = frozenset({Verb.BACKUP, Verb.RESTORE})
-        if self.access.method in ("rest", "function"):
-            return of_all | {Verb.HEALTH, Verb.METRICS}
-        having = ((Verb.HEALTH, self.health), (Verb.METRICS, self.metrics), (Verb.UPGRADE, self.software))
-        return of_all | {verb for verb, has in having if has}
+        return frozenset({Verb.BACKUP, Verb.RESTORE, *(verb for verb, has in having if has)})
 
 
 def _told(read: Callable[[str], str], text: str) -> str:
@@ -506,6 +557,22 @@ class Folder:
                 return one.code
         return ErrorCode.FAILED
 
+    def licences_in(self, text: str, now_s: float) -> Sequence[Licence] | None:
+        """The licences that the device's words tell of at POSIX time `now_s`; None: they tell of something
+        that is no licence. The dictionary has a section `licences`."""
+        section = self.dictionary.licences
+        assert section is not None
+        words = section.words
+        told: list[Licence] = []
+        for found in re.finditer(section.pattern, text, re.MULTILINE):
+            given = found.groupdict()
+            state = (given["state"] or "") if "state" in given else None
+            expires = given.get("expires") or ""
+            told.append(
+                words.licence(given["name"] or "", state=state, expires=expires, said=found[0], now_s=now_s)
+            )
+        return told if told or not text.strip() else None
+
     def refuse_what_it_has_not(self, document: Configuration) -> None:
         """Raises:
         NotSupported: the document speaks of a service that the product has not.
@@ -580,6 +647,7 @@ def _try_patterns(path: Path, dictionary: Dictionary) -> None:
         *dictionary.secrets,
         *(pattern for one in dictionary.places if one.data for pattern in one.data.only.values()),
         *([dictionary.software.version] if dictionary.software else []),
+        *([dictionary.licences.pattern] if dictionary.licences else []),
     ]
     for pattern in patterns:
         try:
@@ -591,6 +659,9 @@ def _try_patterns(path: Path, dictionary: Dictionary) -> None:
             raise Invalid(f"{path}: the pattern of metric {metric.name} has no group named value.")
     if dictionary.software and "version" not in re.compile(dictionary.software.version).groupindex:
         raise Invalid(f"{path}: the pattern software.version has no group named version.")
+    licences = dictionary.licences
+    if licences and licences.pattern and "name" not in re.compile(licences.pattern).groupindex:
+        raise Invalid(f"{path}: the pattern licences.pattern has no group named name.")
     for pattern in dictionary.secrets:
         if "secret" not in re.compile(pattern).groupindex:
             raise Invalid(f"{path}: the pattern {pattern!r} has no group named secret.")

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from farsite.model.errors import Conflict, Invalid, NotSupported, VnfFault
+from farsite.model.licence import Licence
 from farsite.vnfs.adapter import (
     About,
     Backup,
@@ -38,6 +39,7 @@ from farsite.vnfs.adapter import (
     Wanted,
 )
 from farsite.vnfs.dictionary import Folder, Place, Subtree
+from farsite.vnfs.licences import figures_of, lacking
 from farsite.vnfs.netconf import BASE, Netconf
 from farsite.vnfs.netconf_operations import Datastores, data_of
 from farsite.vnfs.texts import diff, digest, masked
@@ -250,7 +252,21 @@ class NetconfAdapter:
             for found in re.finditer(metric.pattern, lines, re.MULTILINE):
                 labels = {name: value or "" for name, value in found.groupdict().items() if name != "value"}
                 samples.append(Sample(name=metric.name, value=float(found["value"]), labels=labels))
+        if self._folder.dictionary.licences:
+            samples += await figures_of(self, self._now())
         return samples
+
+    async def licences(self) -> Sequence[Licence]:
+        """Which it has; see `Licences.licences`."""
+        section = self._folder.dictionary.licences
+        if section is None:
+            raise lacking(self.about)
+        await self._device.open()
+        lines = await self._state(section.command, {})
+        told = self._folder.licences_in(lines, self._now())
+        if told is None:
+            raise self._device.fault("tells its licences in words that cannot be read", lines[:500])
+        return told
 
     async def close(self) -> None:
         await self._device.netconf.close()

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from farsite.model.errors import Conflict, Invalid
+from farsite.model.licence import Licence
 from farsite.vnfs.adapter import (
     About,
     Backup,
@@ -29,6 +30,7 @@ from farsite.vnfs.adapter import (
     Wanted,
 )
 from farsite.vnfs.dictionary import Folder, TakesBack
+from farsite.vnfs.licences import Licences, LicenceWords, figures_of, lacking
 from farsite.vnfs.rest import Rest
 from farsite.vnfs.rest_product import Device, Entry, Found, Product, Texts
 from farsite.vnfs.texts import diff, digest, masked
@@ -56,11 +58,13 @@ class RestAdapter:
         `timeout_s` bounds every single exchange; `now` is POSIX time.
 
         Raises:
-            Invalid: the adapter has no such parameter, or its module is not there.
+            Invalid: the adapter has no such parameter, or its module is not there or has not what the
+                dictionary says.
         """
         self._folder = folder
         self._rest = rest
         self._now = now
+        section = folder.dictionary.licences
         self._device = Device(
             name=device,
             product=folder.dictionary.product,
@@ -69,9 +73,16 @@ class RestAdapter:
             password=password,
             parameters=folder.parameters(parameters),
             meaning=folder.meaning,
+            licence_words=section.words if section else LicenceWords(),
             timeout_s=timeout_s,
+            now=now,
         )
         self._product = _product(folder, self._device)
+        if section is not None and not isinstance(self._product, Licences):
+            raise Invalid(
+                f"{folder.where} has a section licences, and the product of its module "
+                f"{folder.dictionary.module} has no method licences."
+            )
 
     @property
     def about(self) -> About:
@@ -158,7 +169,16 @@ class RestAdapter:
 
     async def metrics(self) -> Sequence[Sample]:
         """The figures now; see `Adapter.metrics`."""
-        return await self._product.metrics()
+        samples = await self._product.metrics()
+        if self._folder.dictionary.licences is None:
+            return samples
+        return [*samples, *await figures_of(self, self._now())]
+
+    async def licences(self) -> Sequence[Licence]:
+        """Which it has; see `Licences.licences`."""
+        if self._folder.dictionary.licences is None or not isinstance(self._product, Licences):
+            raise lacking(self.about)
+        return await self._product.licences()
 
     async def close(self) -> None:
         await self._rest.close()

@@ -11,12 +11,15 @@ Farsite may be restarted, replaced by another process or fed from a backup, and 
 of a change.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from farsite.model.errors import VnfFault
+from farsite.model.licence import Licence
 from farsite.vnfs.adapter import RETRIED, ErrorCode, Outcome, Probed, Sample, Wanted
+from farsite.vnfs.licences import LicenceWords
 from farsite.vnfs.rest import HttpAnswer, Rest
 
 Texts = Mapping[str, str]
@@ -54,7 +57,16 @@ class Device:
     password: str = field(default="", repr=False)
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
     meaning: Callable[[str], ErrorCode] = lambda _words: ErrorCode.FAILED
+    licence_words: LicenceWords = field(default_factory=LicenceWords)
+    """By the section `licences` of the dictionary."""
     timeout_s: float = 60.0
+    now: Callable[[], float] = time.time
+    """POSIX time."""
+
+    def licence(self, name: str, *, state: str | None, expires: str, said: str) -> Licence:
+        """What the product's words mean; see `LicenceWords.licence`."""
+        words = self.licence_words
+        return words.licence(name, state=state, expires=expires, said=said, now_s=self.now())
 
     def fault(self, what: str, words: str, *, code: ErrorCode | None = None, step: str = "") -> VnfFault:
         """An error in the device's own words. `what` begins with a verb; `step` is what to do next."""
@@ -83,7 +95,8 @@ class Device:
 
 
 class Product(Protocol):
-    """One device of a product. Every method may raise `VnfFault` and `VnfUnreachable` as `Adapter` says."""
+    """One device of a product. Every method may raise `VnfFault` and `VnfUnreachable` as `Adapter` says. A
+    product whose dictionary has a section `licences` has the method of `licences.Licences` too."""
 
     async def fetch(self) -> Found: ...
 

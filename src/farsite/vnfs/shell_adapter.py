@@ -11,10 +11,12 @@ import io
 import re
 import shlex
 import tarfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 
 from farsite.model.errors import Conflict, FarsiteError, VnfFault
+from farsite.model.licence import Licence
 from farsite.vnfs.adapter import (
     RETRIED,
     About,
@@ -29,6 +31,7 @@ from farsite.vnfs.adapter import (
     Wanted,
 )
 from farsite.vnfs.dictionary import Folder, Place
+from farsite.vnfs.licences import figures_of, lacking
 from farsite.vnfs.shell import Ran, Shell
 from farsite.vnfs.texts import diff, hidden, masked
 
@@ -50,10 +53,11 @@ class ShellAdapter:
         parameters: Mapping[str, str],
         keep_in: str = "/var/lib/farsite",
         timeout_s: float = 60.0,
+        now: Callable[[], float] = time.time,
     ) -> None:
         """`device` is what people call it; `parameters` are laid over the adapter's defaults; what guards
         changes is kept on the device below `keep_in`; `timeout_s` bounds every single exchange with the
-        device.
+        device; `now` is POSIX time.
 
         Raises:
             Invalid: the adapter has no such parameter.
@@ -63,6 +67,7 @@ class ShellAdapter:
         self._device = device
         self._parameters = folder.parameters(parameters)
         self._timeout_s = timeout_s
+        self._now = now
         self._directory = f"{keep_in}/{folder.dictionary.name}"
 
     @property
@@ -172,7 +177,22 @@ class ShellAdapter:
             for found in re.finditer(metric.pattern, ran.output, re.MULTILINE):
                 labels = {name: text or "" for name, text in found.groupdict().items() if name != "value"}
                 samples.append(Sample(name=metric.name, value=float(found["value"]), labels=labels))
+        if self._folder.dictionary.licences:
+            samples += await figures_of(self, self._now())
         return samples
+
+    async def licences(self) -> Sequence[Licence]:
+        """Which it has; see `Licences.licences`."""
+        section = self._folder.dictionary.licences
+        if section is None:
+            raise lacking(self.about)
+        ran = await self._run(self._command(section.command))
+        if ran.status:
+            raise self._fault("cannot tell its licences", ran.words)
+        told = self._folder.licences_in(ran.output, self._now())
+        if told is None:
+            raise self._fault("tells its licences in words that cannot be read", ran.output.strip()[:500])
+        return told
 
     async def close(self) -> None:
         await self._shell.close()

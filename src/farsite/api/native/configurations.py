@@ -18,10 +18,12 @@ from farsite.lifecycle.sizing import vnfc_named
 from farsite.model.configuration import Configuration
 from farsite.model.configuration_checks import check
 from farsite.model.errors import Conflict, Invalid, NotFound
+from farsite.model.licence import LicenceState
 from farsite.model.management import Access, ConfigurationVersion, Management, VersionState, Way
 from farsite.model.query import Ask
 from farsite.store import brokers, instances, managements
 from farsite.vnfs.adapter import About, Difference, Wanted
+from farsite.vnfs.licences import licences
 from farsite.vnfs.opening import USUAL_PORTS
 
 router = APIRouter(prefix=ROOT, tags=["Inside of VNF instances"])
@@ -144,6 +146,16 @@ class SampleView(Wire):
     name: str
     value: float
     labels: dict[str, str]
+
+
+class LicenceView(Wire):
+    """A licence of the product inside. `expires_at` null: it does not end, or, where the state is UNKNOWN,
+    nobody could read when. `said`: the vendor's own words."""
+
+    name: str
+    state: LicenceState
+    expires_at: datetime | None
+    said: str
 
 
 @router.get("/adapters")
@@ -383,6 +395,18 @@ async def metrics(vnf: str, context: Here, caller: Asker) -> list[SampleView]:
     async with context.devices.open(found) as device:
         samples = await device.adapter.metrics()
     return [SampleView(name=one.name, value=one.value, labels=dict(one.labels)) for one in samples]
+
+
+@router.get("/vnfs/{vnf}/function/licences")
+async def function_licences(vnf: str, context: Here, caller: Asker) -> list[LicenceView]:
+    """Which licences the product inside has or lacks, in which state they are and when they end, as the
+    device says now."""
+    found = await context.database.run(instances.get_vnf, caller.project_id, vnf)
+    async with context.devices.open(found) as device:
+        told = await licences(device.adapter).licences()
+    return [
+        LicenceView(name=one.name, state=one.state, expires_at=one.expires_at, said=one.said) for one in told
+    ]
 
 
 def _check(body: ManagementWire, method: str, vnf: str) -> None:

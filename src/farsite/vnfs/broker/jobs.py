@@ -14,12 +14,13 @@ from pydantic import TypeAdapter
 
 from farsite.model.configuration import Configuration
 from farsite.model.errors import Conflict, FarsiteError, Invalid, NotSupported, VnfFault, VnfUnreachable
+from farsite.model.licence import Licence
 from farsite.model.software import DeviceSoftware, SoftwareImage
 from farsite.vnfs.adapter import Backup, Outcome, Plan, Probed, Running, Sample
 
 VERSION = 3
 """Raised when a broker of the version before could not understand a job. 2: the calls that upgrade
-software. 3: backups are made, and put back in place of a document."""
+software. 3: backups are made, and put back in place of a document; licences."""
 
 
 class JobVerb(StrEnum):
@@ -40,6 +41,7 @@ class JobVerb(StrEnum):
     INSTALL = "install"
     UPGRADE = "upgrade"
     DISCARD = "discard"
+    LICENCES = "licences"
 
 
 _UPGRADES = (
@@ -50,7 +52,7 @@ _UPGRADES = (
     JobVerb.UPGRADE,
     JobVerb.DISCARD,
 )
-_SINCE: Mapping[JobVerb, int] = {**dict.fromkeys(_UPGRADES, 2), JobVerb.BACK_UP: 3}
+_SINCE: Mapping[JobVerb, int] = {**dict.fromkeys(_UPGRADES, 2), JobVerb.BACK_UP: 3, JobVerb.LICENCES: 3}
 
 
 def since(verb: JobVerb, *, of_a_backup: bool = False) -> int:
@@ -124,6 +126,7 @@ class Answer:
     software: DeviceSoftware | None = None
     installed: str = ""
     """The version that was in an image."""
+    licences: tuple[Licence, ...] = ()
     fault: Fault | None = None
 
 

@@ -5,6 +5,7 @@ from farsite.model.errors import FarsiteError, Invalid, NotSupported
 from farsite.model.software import SoftwareImage
 from farsite.vnfs.adapter import Adapter, Plan, Wanted
 from farsite.vnfs.broker.jobs import VERSION, Answer, Job, JobVerb, fault_of
+from farsite.vnfs.licences import licences
 from farsite.vnfs.opening import DeviceAccess, open_device
 from farsite.vnfs.registry import Adapters
 from farsite.vnfs.shell_software import ShellSoftware
@@ -126,6 +127,8 @@ async def _called(adapter: Adapter, job: Job, content: ImageContent | None) -> A
             )
         case JobVerb.DISCARD:
             await upgrades(adapter).discard(_image(job), job.software_version, change_id=job.change_id)
+        case JobVerb.LICENCES:
+            return Answer(job_id=job.id, licences=tuple(await licences(adapter).licences()))
     return Answer(job_id=job.id)
 
 

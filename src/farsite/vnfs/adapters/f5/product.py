@@ -13,24 +13,30 @@ kept), and refuses one whose `optimisticLockKey` is not that of what it holds.
 Sources: F5Networks/f5-appsvcs-extension, docs/openapi.yaml 3.44.0 (commit 66d6e8e: /declare,
 /declare/{tenant}, /task, /task/{id}; 202, 204, 422, 503), docs/declarations (Constants),
 src/lib/declarationHandler.js (commit 0335a61, 2023); F5 iControl REST user guide 14.1+ for
-/mgmt/tm/ltm/virtual/NAME/stats.
+/mgmt/tm/ltm/virtual/NAME/stats. /mgmt/tm/sys/license: f5devcentral/f5-automation-labs,
+docs/lab-1/provisioning.rst (commit 11adcaa; TMOS 13.0), F5's own training; the answer of a device without
+a licence: F5Networks/f5-adcaas-openstack, app/waf/test/fixtures/datasources/testrest.datasource.ts (commit
+8a5a45f; TMOS 13.1.1). The end of modules that are limited in time is in no document that we know, so it is
+not told.
 """
 
 import asyncio
 import base64
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from farsite.model.errors import VnfFault
+from farsite.model.licence import Licence, LicenceState
 from farsite.vnfs.adapter import ErrorCode, Outcome, Probed, Sample, Wanted
 from farsite.vnfs.adapters.f5 import onboarding, rendering
 from farsite.vnfs.rest import HttpAnswer
 from farsite.vnfs.rest_product import Device, Entry, Found, Texts
 
 _DECLARE, _TASK = "/mgmt/shared/appsvcs/declare", "/mgmt/shared/appsvcs/task"
+_LICENCE, _LICENSED = "/mgmt/tm/sys/license", "BIG-IP"
 _PLACE, _SYSTEM = "load_balancer", "system"
 _OF_AS3 = frozenset({"class", "template", "constants", "label", "remark", "schemaOverlay", "enable"})
 _WORKING = frozenset({"in progress", "Declaration successfully submitted"})
@@ -146,6 +152,25 @@ class BigIp:
             for metric, word in figures.items()
             if (value := cast(Json, _nested(_object(answer)).get(word) or {}).get("value")) is not None
         ]
+
+    async def licences(self) -> Sequence[Licence]:
+        """The device's one licence, with the modules that are active by it. Without an end it is for ever."""
+        answer = await self._ask("GET", _LICENCE)
+        if answer.status != 200:
+            raise self._refused(answer, "does not tell its licence")
+        told = _object(answer)
+        facts = _nested(told)
+        words = cast(Json, told.get("apiRawValues") or {}).get("apiAnonymous")
+        if "registrationKey" not in facts and words is not None:
+            said = " ".join(str(words).split())
+            return [Licence(name=_LICENSED, state=LicenceState.MISSING, said=said)]
+        if "registrationKey" not in facts:
+            raise self._device.fault("tells its licence in no form that is known", answer.text[:500])
+        ends = _described(facts, "licenseEndDate")
+        said = f"licenseEndDate {ends}" if ends else "no licenseEndDate"
+        if modules := ", ".join(_active_modules(facts)):
+            said += f"; active modules {modules}"
+        return [self._device.licence(_LICENSED, state=None, expires=ends, said=said)]
 
     async def _statistics(self) -> list[tuple[str, HttpAnswer]]:
         """What the device itself tells of each virtual server of ours; 404 where it has it not."""
@@ -358,6 +383,14 @@ def _nested(told: Json) -> Json:
         if nested:
             return cast(Json, nested.get("entries") or {})
     return entries
+
+
+def _active_modules(facts: Json) -> Iterator[str]:
+    """The names of modules, which are the last part of the addresses of their entries: in quotes, encoded."""
+    for place, one in facts.items():
+        if place.endswith("/active-modules"):
+            inner = cast(Json, cast(Json, cast(Json, one).get("nestedStats") or {}).get("entries") or {})
+            yield from (unquote(path.rsplit("/", 1)[-1]) for path in inner)
 
 
 def _described(stats: Json, word: str) -> str:

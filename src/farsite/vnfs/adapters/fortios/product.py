@@ -14,16 +14,19 @@ touched, and another change is refused as busy or in conflict.
 Sources: Fortinet, FortiOS 7.4 New Features, "View batch transaction commands through the REST API"
 (7.4.1: transaction-start, X-TRANSACTION-ID, shape of answers); Administration Guide 7.6.5, "Workspace
 mode"; CLI Reference 7.4/7.6 (tables and fields, error words); CLI Reference, "execute cfg save" (what
-cfg-save revert does).
+cfg-save revert does). The reference of `monitor/license/status` is not public: answers of 7.2.5, 7.4 and
+6.2.4 that owners of devices published (lab/emulators/licences.py), and of the words for a virtual machine
+vm_valid (fortinet-solutions-cse/fortiosapi, tests) and vm_invalid (ry-ops/fortigate-mcp-server).
 """
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import quote, urlencode
 
 from farsite.model.errors import FarsiteError, VnfFault
+from farsite.model.licence import Licence
 from farsite.vnfs.adapter import ErrorCode, Outcome, Probed, Sample, Wanted
 from farsite.vnfs.adapters.fortios import rendering
 from farsite.vnfs.adapters.fortios.rendering import (
@@ -163,6 +166,19 @@ class FortiOs:
             for metric, word in figures.items()
             if word in one
         ]
+
+    async def licences(self) -> Sequence[Licence]:
+        """What FortiGuard, FortiCare and the virtual machine are licensed for, by the names of FortiOS."""
+        answer = await self._ask("GET", "/api/v2/monitor/license/status", "does not tell its licences")
+        results = answer.get("results")
+        if not isinstance(results, dict):
+            raise self._device.fault("tells its licences in no form that is known", str(results)[:500])
+        return [self._licence(name, told) for name, told in _licences(cast(Json, results))]
+
+    def _licence(self, name: str, told: Json) -> Licence:
+        state, expires = str(told["status"]), str(told.get("expires", ""))
+        said = f"status {state}" + (f", expires {expires}" if expires else "")
+        return self._device.licence(name, state=state, expires=expires, said=said)
 
     # What runs.
 
@@ -324,6 +340,23 @@ class FortiOs:
         if answer.status == 404 and method == "GET":
             return self._device.fault(what, words, code=ErrorCode.NOT_SUPPORTED)
         return self._device.refused(answer, what, words)
+
+
+def _licences(results: Json) -> Iterator[tuple[str, Json]]:
+    """What has a state of its own. That of a cloud service is whether somebody has logged in there; its
+    licences are the levels of support below."""
+    for name, told in results.items():
+        if not isinstance(told, dict):
+            continue
+        one = cast(Json, told)
+        if one.get("type") != "cloud_service_status":
+            if "status" in one:
+                yield name, one
+            continue
+        support = one.get("support")
+        for level, of_level in cast(Json, support).items() if isinstance(support, dict) else ():
+            if isinstance(of_level, dict) and "status" in of_level:
+                yield f"{name}/{level}", cast(Json, of_level)
 
 
 def _is_ours(kind: str, row: Json) -> bool:

@@ -13,7 +13,10 @@ a change stays: nothing on the device ends it.
 
 Sources: see `answers`; "Configuration API" (actions show, get, set, edit, delete, move), "Commit"
 (partial, by administrator), "Run Operational Mode Commands" (show jobs id) of the PAN-OS and Panorama API
-Usage Guide 10.1 to 12.1.
+Usage Guide 10.1 to 12.1. `request license info`: PaloAltoNetworks/pan-os-upgrade-assurance,
+docs/panos-upgrade-assurance/api/firewall_proxy.md (commit 0785fa3) and tests/test_firewall_proxy.py (commit
+013e001), the vendor's own; that `expires` may be `Never`: elastic/beats,
+x-pack/metricbeat/module/panw/system/license.go (commit 80a6c2b).
 """
 
 import asyncio
@@ -24,6 +27,7 @@ from urllib.parse import urlencode
 from xml.sax.saxutils import escape
 
 from farsite.model.errors import VnfFault
+from farsite.model.licence import Licence
 from farsite.vnfs.adapter import ErrorCode, Outcome, Probed, Sample, Wanted
 from farsite.vnfs.adapters.panos import answers, rendering
 from farsite.vnfs.adapters.panos.answers import NO_CHANGES, UNKNOWN_COMMAND, Element, Told
@@ -152,6 +156,22 @@ class PanOs:
             for name, word in figures.items()
             if (value := told.result.findtext(word)) is not None
         ]
+
+    async def licences(self) -> Sequence[Licence]:
+        """What the firewall is licensed for; a support contract is among them."""
+        told = await self._op(
+            "<request><license><info></info></license></request>", "does not tell its licences"
+        )
+        if told.result is None or told.result.find("licenses") is None:
+            raise self._device.fault("tells its licences in no form that is known", told.words)
+        return [self._licence(one) for one in told.result.iterfind("licenses/entry")]
+
+    def _licence(self, entry: Element) -> Licence:
+        name, expires, expired = (
+            (entry.findtext(tag) or "").strip() for tag in ("feature", "expires", "expired")
+        )
+        said = f"expires {expires or 'not told'}, expired {expired or 'not told'}"
+        return self._device.licence(name, state=expired, expires=expires, said=said)
 
     # What runs, and what is candidate.
 
