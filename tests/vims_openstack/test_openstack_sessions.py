@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import urllib3.connection
 
-from farsite.model.errors import VimFault
+from farsite.model.errors import VimFault, VimUnreachable
 from farsite.vims.drivers.openstack.access import read_access
 from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.session import Sessions, make_session
@@ -109,3 +109,19 @@ def test_versions_that_could_not_be_read_are_asked_for_again() -> None:
         changes.clear()
         assert sessions.newest_microversion("one", "compute") == (2, 90)
         sessions.close()
+
+
+async def test_regions_are_those_of_the_token_at_hand() -> None:
+    """They are looked up before everything else that is asked, so they are kept, and no longer than it."""
+    scripts = [whole_cloud(lambda: small.url), whole_cloud(lambda: small.url, catalogue=False)]
+    with small_cloud(lambda method, path: scripts[0](method, path)) as small:
+        cloud = Cloud(registered(small.url))
+        assert await cloud.regions() == ("one",)
+        scripts.pop(0)
+        assert await cloud.regions() == ("one",)
+        await cloud.run(lambda sessions: sessions.renew(sessions.token().auth_token or ""), what="let us in")
+        with pytest.raises(VimFault, match="catalogue"):
+            await cloud.regions()
+        await cloud.close()
+        with pytest.raises(VimUnreachable, match="closed"):
+            await cloud.regions()

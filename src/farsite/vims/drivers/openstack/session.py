@@ -148,7 +148,7 @@ class _RenewsOnce(BaseIdentityPlugin):
     def _needs_reauthenticate(self) -> bool:
         # keystoneauth compares Keystone's clock with ours. Where they differ by more than a token lasts, each
         # call would log in anew, or none would in time; so we only use how long it lasts.
-        return self.auth_ref is None or time.monotonic() > self._lasts_until
+        return self.held is None
 
     def get_endpoint_data(self, session: keystone_session.Session, **wanted: Any) -> Any:
         """As the library finds it, once for a token: it is asked with every request, and goes through all of
@@ -181,6 +181,12 @@ class _RenewsOnce(BaseIdentityPlugin):
         """Whether the token is still the one that this thread was given."""
         held = self.auth_ref
         return held is not None and held.auth_token == getattr(self._given, "token", None)
+
+    @property
+    def held(self) -> keystone_access.AccessInfo | None:
+        """The token at hand, if it lasts."""
+        held = self.auth_ref
+        return None if held is None or time.monotonic() > self._lasts_until else held
 
     def forget(self) -> None:
         """Give the token up."""
@@ -272,6 +278,11 @@ class Sessions:
     def logins(self) -> int:
         """How often the password or secret was presented."""
         return self._plugin.logins
+
+    @property
+    def held(self) -> keystone_access.AccessInfo | None:
+        """The token at hand, if it lasts; asks nobody."""
+        return self._plugin.held
 
     def token(self) -> keystone_access.AccessInfo:
         """The token with its catalogue, project and roles; logs in if there is none that lasts."""
