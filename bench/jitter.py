@@ -57,6 +57,8 @@ def measure(*, is_quick: bool, minutes: float | None = None, count: int | None =
         checks, over_s = checks_made(running) - checks, time.monotonic() - began
         await_count(running, "SELECT count(*) FROM vims WHERE state = 'ACTIVE'", count)
     title = f"{count} VIMs with jittered answers"
+    for vim_id, at, said, load in told.unexplained:
+        print(f"    false, at {time.strftime('%H:%M:%S', time.gmtime(at))}, load {load:.1f}: {vim_id} {said}")
     yield Figure(
         what=f"{title}: false alarms in {over_s / 60:.1f} minutes",
         value=float(len(told.alarms) - sum(len(times) for times in planted.values())),
@@ -90,6 +92,7 @@ def _plant(
             at = time.time()
             clouds.say(f"{fault} {number} 1")
             times_s.append(told.wait_for(vim_id, since=at) - at)
+            told.explain(vim_id, since=at)
             clouds.say(f"mend {number} 1")
             clouds.say(f"jitter {number} 1 {_MEDIAN_S} {_SPREAD} {_LOST}")
             _await_active(api, vim_id)
@@ -114,12 +117,27 @@ class _Told:
 
     url: str = ""
     alarms: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    said: list[tuple[str, float, str, float]] = field(default_factory=list[tuple[str, float, str, float]])
+    """Of each alarm its VIM, when it came, its words, and the load of the machine then."""
+    planted: list[tuple[str, float, str, float]] = field(default_factory=list[tuple[str, float, str, float]])
     came: threading.Condition = field(default_factory=threading.Condition)
 
-    def take(self, vim_id: str) -> None:
+    def take(self, vim_id: str, said: str) -> None:
         with self.came:
+            self.said.append((vim_id, time.time(), said, os.getloadavg()[0]))
             self.alarms.append((vim_id, time.time()))
             self.came.notify_all()
+
+    def explain(self, vim_id: str, *, since: float) -> None:
+        """The first alarm of it since then was planted."""
+        with self.came:
+            first = next(one for one in self.said if one[0] == vim_id and one[1] >= since)
+            self.planted.append(first)
+
+    @property
+    def unexplained(self) -> list[tuple[str, float, str, float]]:
+        """Alarms that nobody planted."""
+        return [one for one in self.said if one not in self.planted]
 
     def wait_for(self, vim_id: str, *, since: float) -> float:
         """When the first alarm of it came since then.
@@ -151,7 +169,9 @@ def _consumer() -> Iterator[_Told]:
             self.end_headers()
             alarm = json.loads(content).get("body", {}) if content else {}
             if alarm.get("object_kind") == "vim":
-                told.take(alarm["managed_object_id"])
+                told.take(
+                    alarm["managed_object_id"], f"{alarm['specific_problem']}: {alarm['fault_details']}"
+                )
 
         do_GET = do_POST = _answer  # noqa: N815
 

@@ -160,6 +160,16 @@ class Watch:
     is_counting = False
 
 
+_OF_ADMINISTRATORS = (
+    "/compute/v2.1/os-availability-zone/detail",
+    "/compute/v2.1/os-aggregates",
+    "/compute/v2.1/os-hypervisors",
+    "/compute/v2.1/os-services",
+    "/placement/",
+)
+"""Paths that a member of a project is refused."""
+
+
 # -- answers -------------------------------------------------------------------------------------------------
 
 
@@ -171,7 +181,7 @@ def answers(url: str, method: str, target: str) -> tuple[str, str]:
     found = _bodies(url).get(path.rstrip("/") or "/")
     if found is not None:
         return found
-    if path.startswith(("/compute/v2.1/os-hypervisors", "/placement/")):
+    if path != "/placement/" and path.startswith(_OF_ADMINISTRATORS):
         refusal = {"forbidden": {"code": 403, "message": "Policy doesn't allow it to be performed."}}
         return "403 Forbidden", json.dumps(refusal)
     nothing = {"error": {"code": 404, "message": f"No {path}.", "title": "Not Found"}}
@@ -265,7 +275,11 @@ def _bodies(url: str) -> Mapping[str, tuple[str, str]]:
         {"id": f"v2.{minor}", "status": "CURRENT" if minor == 17 else "SUPPORTED", "links": link("/image/v2")}
         for minor in (17, 16, 9, 7, 0)
     ]
-    placement = {"id": "v1.0", "max_version": "1.39", "min_version": "1.0", "status": "CURRENT"}
+    # Its link is empty, and means where the question was asked.
+    placement = {
+        "id": "v1.0", "max_version": "1.39", "min_version": "1.0", "status": "CURRENT",
+        "links": [{"rel": "self", "href": ""}],
+    }  # fmt: skip
     heat = {"id": "v1.0", "status": "CURRENT", "links": link("/heat/v1")}
     small_flavor = {"id": "1", "name": "m1.tiny", "description": None, "links": list[str]()}
     root = f"/heat/v1/{_PROJECT}"
@@ -280,6 +294,7 @@ def _bodies(url: str) -> Mapping[str, tuple[str, str]]:
         "/compute/v2.1": {"version": {**nova, "media-types": []}},
         "/compute/v2.1/flavors": {"flavors": [small_flavor]},
         "/compute/v2.1/flavors/detail": {"flavors": [flavor]},
+        "/compute/v2.1/servers/detail": {"servers": []},
         "/compute/v2.1/limits": {"limits": {"rate": [], "absolute": limits}},
         "/compute/v2.1/os-availability-zone": {"availabilityZoneInfo": [zone]},
         "/network": {"versions": [neutron]},
@@ -291,7 +306,7 @@ def _bodies(url: str) -> Mapping[str, tuple[str, str]]:
         "/image": {"versions": glance},
         "/image/versions": {"versions": glance},
         "/image/v2/images": {"images": [], "first": "/v2/images", "schema": "/v2/schemas/images"},
-        "/placement": {"versions": [{**placement, "links": link("")}]},
+        "/placement": {"versions": [placement]},
     }
     found = {path: ("200 OK", json.dumps(body)) for path, body in plain.items()}
     found["/"] = ("300 MULTIPLE CHOICES", json.dumps({"versions": {"values": [keystone]}}))

@@ -2,14 +2,18 @@
 from what is no HTTP server."""
 
 import asyncio
+import gc
 import ssl
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from farsite.vims.drivers.openstack.lines import Lines, NoAnswer, Question, Reply, question, trust
+from vims_openstack.small_cloud import certificate
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -255,3 +259,29 @@ def test_what_would_be_another_request_is_refused(url: str, token: str) -> None:
     """Catalogue and token come from a server that may be anybody's."""
     with pytest.raises(ValueError, match=r"URL|asked"):
         question("GET", url, {"X-Auth-Token": token}, ssl.create_default_context())
+
+
+async def test_a_connection_over_tls_keeps_little_and_reads_answers_of_any_length(tmp_path: Path) -> None:
+    """asyncio keeps a quarter of a MiB for every one, and thousands of VIMs have several each."""
+    tls, text = certificate(tmp_path)
+    content = b"{" + b" " * 300_000 + b"}"
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content
+    server = Server([[whole]])
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
+    (tmp_path / "ca.pem").write_text(text)
+    trusted = trust(str(tmp_path / "ca.pem"))
+    url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v3"
+    async with lines_open() as lines:
+        for _ in range(3):
+            reply = await lines.ask(question("GET", url, {}, trusted))
+            assert reply.content == content
+        gc.collect()
+        # The server's side is asyncio's own, with all of it.
+        assert sorted(_kept_for_tls()) == [16 << 10, 256 << 10]
+        assert server.connections == 1
+    listening.close()
+
+
+def _kept_for_tls() -> list[int]:
+    """Bytes that each TLS connection of this process has ready for what it reads next."""
+    return [len(vars(one)["_ssl_buffer"]) for one in gc.get_objects() if isinstance(one, SSLProtocol)]

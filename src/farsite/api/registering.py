@@ -415,8 +415,9 @@ async def _check_regions(vim: Vim, driver: VimDriver) -> None:
 
 def _insert(context: Context, vim: Vim, credentials: Mapping[str, str], facts: Facts) -> None:
     try:
+        # Before the transaction: the new key is on the disk when this returns, and others wait for our turn.
+        secret = context.keys.encrypt(vim.id, credentials) if credentials else None
         with context.database.transaction() as connection:
-            secret = context.keys.encrypt(vim.id, credentials) if credentials else None
             _put_site(context, connection, vim, facts)
             vims.insert(connection, vim, secret)
     except BaseException:

@@ -179,7 +179,7 @@ class Share:
 
     async def check_anew(self, vim_id: VimId) -> None:
         """After a VIM was registered or changed here: check it now, whoever watches it from now on."""
-        digest = (await self._database.read(nodes.registrations)).get(vim_id)
+        digest = (await self._database.read(nodes.registrations, vim_id)).get(vim_id)
         async with self._alone_with(vim_id):
             await self._drivers.forget(vim_id)
             if digest is None:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from farsite.model.errors import Conflict, NotFound
-from farsite.model.ids import DEFAULT_PROJECT
+from farsite.model.ids import DEFAULT_PROJECT, VimId
 from farsite.model.node import Node, NodeState
 from farsite.store.exclusion import hold
 from farsite.store.tables import installation, nodes, vim_auth, vims
@@ -329,10 +329,12 @@ def installation_of(connection: sa.Connection, proposed: str) -> tuple[str, bool
     return proposed, True
 
 
-def registrations(connection: sa.Connection) -> dict[str, str]:
-    """Every VIM with a digest of what it was registered with: another digest, another registration."""
+def registrations(connection: sa.Connection, only: VimId | None = None) -> dict[str, str]:
+    """Every VIM, or only that one, with a digest of what it was registered with: another digest, another
+    registration."""
+    wanted = sa.true() if only is None else vims.c.id == only
     if connection.dialect.name != "postgresql":
-        return {row.id: "" for row in connection.execute(sa.select(vims.c.id))}
+        return {row.id: "" for row in connection.execute(sa.select(vims.c.id).where(wanted))}
     digest = sa.func.md5(
         sa.func.concat(
             vims.c.name, "/", vims.c.type, "/", sa.cast(vims.c.body, sa.Text), "/",
@@ -340,9 +342,9 @@ def registrations(connection: sa.Connection) -> dict[str, str]:
         )
     )  # fmt: skip
     rows = connection.execute(
-        sa.select(vims.c.id, digest.label("digest")).select_from(
-            vims.outerjoin(vim_auth, vim_auth.c.vim_id == vims.c.id)
-        )
+        sa.select(vims.c.id, digest.label("digest"))
+        .select_from(vims.outerjoin(vim_auth, vim_auth.c.vim_id == vims.c.id))
+        .where(wanted)
     )
     return {row.id: row.digest for row in rows}
 

@@ -35,6 +35,8 @@ class Cloud:
         self._pool = OwnThreads(THREADS, name=f"vim-{connection.name}")
         self._sessions: Sessions | None = None
         self._access: Access | None = None
+        self._regions_of: tuple[object, tuple[str, ...]] = (None, ())
+        """A token, and the regions that its catalogue lets us use."""
         self._is_closed = False
         self._making = threading.Lock()
 
@@ -106,7 +108,14 @@ class Cloud:
         Raises:
             VimFault: the registration names regions that the VIM does not have.
         """
-        return await self.run(self._regions, what="list its regions")
+        # Everything that is asked of a VIM begins with this, and a thread costs more than the answer.
+        token = self._sessions.held if self._sessions and not self._is_closed else None
+        if token is not None and self._regions_of[0] is token:
+            return self._regions_of[1]
+        self._regions_of = await self.run(
+            lambda sessions: (sessions.token(), self._regions(sessions)), what="list its regions"
+        )
+        return self._regions_of[1]
 
     async def default_region(self) -> str:
         """The region that is meant where none is named."""
@@ -132,10 +141,16 @@ class Cloud:
 
     async def endpoint(self, region: str, service_type: str) -> str:
         """URL of a service in a region; empty if the catalogue has none."""
-        return await self.run(
-            lambda sessions: sessions.endpoint(self._region(sessions, region), service_type),
-            what=f"name its {service_type} endpoint",
-        )
+        return (await self.endpoints(region, service_type))[service_type]
+
+    async def endpoints(self, region: str, *service_types: str) -> dict[str, str]:
+        """The same of several services, by their type."""
+
+        def find(sessions: "Sessions") -> dict[str, str]:
+            there = self._region(sessions, region)
+            return {one: sessions.endpoint(there, one) for one in service_types}
+
+        return await self.run(find, what=f"name its {' and '.join(service_types)} endpoint")
 
     async def newest_microversion(self, region: str, service_type: str) -> tuple[int, int]:
         """The newest microversion of a service in a region; (0, 0) if it is not told."""

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import aiohappyeyeballs
@@ -213,8 +214,14 @@ async def _tunnel(line: Line, server: _Server) -> None:
 @cache
 def trust(verify: bool | str) -> ssl.SSLContext:
     """What a certificate is checked against; loading the system's takes tens of milliseconds, so once. A CA's
-    file is named by its content, so VIMs that trust the same share it."""
-    context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
+    file is named by its content, so VIMs that trust the same share it, for heartbeats and for calls."""
+    path = Path(verify) if isinstance(verify, str) else None
+    is_directory = path is not None and path.is_dir()
+    context = ssl.create_default_context(
+        cafile=None if is_directory else path, capath=path if is_directory else None
+    )
+    # A name that only the subject has is no name of the server (RFC 9110, 4.3.4).
+    context.hostname_checks_common_name = False
     if verify is False:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -6,8 +6,8 @@ module is imported by the VIM's threads and never by the event loop.
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -21,9 +21,12 @@ from openstack.config.defaults import get_defaults
 from openstack.connection import Connection
 from openstack.exceptions import HttpException, ServiceDisabledException, raise_from_response
 from openstack.proxy import Proxy
+from os_service_types import ServiceTypes
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from farsite.vims.drivers.openstack.access import Access
 from farsite.vims.drivers.openstack.faults import SERVICE_NAMES, BrokenAnswer
+from farsite.vims.drivers.openstack.lines import trust
 
 _MARGIN_S = 120
 _SAME_SECOND_S = 1.1
@@ -34,13 +37,58 @@ _PAGE = 500
 _HTML = ("text/html", "application/xhtml")
 
 
+T = TypeVar("T")
+
+
+_surroundings = requests.Session()
+"""Says what our process's environment means for a URL."""
+
+
+class _Http(requests.Session):
+    """Proxies and CAs as the environment of our process has them, read once per server and not with every
+    request; no credentials of ours from a `.netrc`, for a VIM is given those of its registration."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trust_env = False
+        self._surroundings: dict[tuple[str, str, bool | str | None], dict[str, Any]] = {}
+
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> dict[str, Any]:
+        if proxies or cert:
+            return _surroundings.merge_environment_settings(url, proxies, stream, verify, cert)
+        parts = urlsplit(str(url))
+        key = parts.scheme, parts.netloc, verify
+        found = self._surroundings.get(key)
+        if found is None:
+            found = _surroundings.merge_environment_settings(url, {}, None, verify, None)
+            self._surroundings[key] = found
+        return {**found, "stream": bool(stream)}
+
+
 class _Adapter(keystone_session.TCPKeepAliveAdapter):
-    """Own limits for connecting and for reading, and no pages where an API's answer should be."""
+    """Own limits for connecting and for reading, trust that is shared, and no pages where an API's answer
+    should be."""
 
     def __init__(self, access: Access, connections: int) -> None:
         self._connect_timeout_s = access.connect_timeout_s
         self._read_timeout_s = access.read_timeout_s
         super().__init__(pool_connections=connections, pool_maxsize=connections)
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        assert cert is None, "no VIM is registered with a certificate of ours"
+        server = urlsplit(str(request.url))
+        host = {"scheme": server.scheme, "host": server.hostname, "port": server.port}
+        if server.scheme != "https":
+            return host, {}
+        return host, {"ssl_context": trust(DEFAULT_CA_BUNDLE_PATH if verify is True else verify)}
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Nothing: a connection is made with its trust. The library would read the CAs again for each, which
+        takes tens of milliseconds and a MiB where they are the usual ones."""
 
     def send(
         self, request: requests.PreparedRequest, timeout: object = None, **more: Any
@@ -58,6 +106,24 @@ class _Adapter(keystone_session.TCPKeepAliveAdapter):
         return response
 
 
+class _Concluded:
+    """What was concluded from a token (from its catalogue, above all), forgotten with the token."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[object, dict[Hashable, Any]] = (None, {})
+
+    def of(self, token: object, key: Hashable, conclude: Callable[[], T]) -> T:
+        """What `conclude` said of this token under that key; None is not kept."""
+        held, known = self._kept
+        if held is not token:
+            known = {}
+            self._kept = (token, known)
+        found = known.get(key)
+        if found is None:
+            found = known[key] = conclude()
+        return found
+
+
 class _RenewsOnce(BaseIdentityPlugin):
     """Of many threads whose token was refused at once, only the first gives it up; the others' next try
     takes the new one. Without this each would log in again."""
@@ -70,6 +136,7 @@ class _RenewsOnce(BaseIdentityPlugin):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._given = threading.local()
+        self._endpoints = _Concluded()
 
     def get_auth_ref(self, session: keystone_session.Session, **more: Any) -> Any:
         made = cast("Any", super().get_auth_ref(session, **more))
@@ -81,7 +148,20 @@ class _RenewsOnce(BaseIdentityPlugin):
     def _needs_reauthenticate(self) -> bool:
         # keystoneauth compares Keystone's clock with ours. Where they differ by more than a token lasts, each
         # call would log in anew, or none would in time; so we only use how long it lasts.
-        return self.auth_ref is None or time.monotonic() > self._lasts_until
+        return self.held is None
+
+    def get_endpoint_data(self, session: keystone_session.Session, **wanted: Any) -> Any:
+        """As the library finds it, once for a token: it is asked with every request, and goes through all of
+        the catalogue each time. What a service tells of its versions is the library's to keep: where that
+        cannot be read it is asked again."""
+
+        def find() -> Any:
+            return cast("Any", super(_RenewsOnce, self)).get_endpoint_data(session, **wanted)
+
+        if wanted.get("discover_versions", True) or wanted.get("allow"):
+            return find()
+        key = tuple(sorted((name, value) for name, value in wanted.items() if name != "allow"))
+        return self._endpoints.of(self.get_access(session), key, find)
 
     def get_token(self, session: keystone_session.Session) -> str | None:
         self._given.token = token = super().get_token(session)
@@ -101,6 +181,12 @@ class _RenewsOnce(BaseIdentityPlugin):
         """Whether the token is still the one that this thread was given."""
         held = self.auth_ref
         return held is not None and held.auth_token == getattr(self._given, "token", None)
+
+    @property
+    def held(self) -> keystone_access.AccessInfo | None:
+        """The token at hand, if it lasts."""
+        held = self.auth_ref
+        return None if held is None or time.monotonic() > self._lasts_until else held
 
     def forget(self) -> None:
         """Give the token up."""
@@ -134,12 +220,37 @@ def make_plugin(access: Access, identity: Mapping[str, str] | None = None) -> Pl
 
 def make_session(access: Access, plugin: Plugin | None, *, connections: int = 1) -> keystone_session.Session:
     """A session that keeps up to `connections` connections open per service."""
-    http = requests.Session()
+    http = _Http()
     for scheme in ("http://", "https://"):
         http.mount(scheme, _Adapter(access, connections))
     return keystone_session.Session(
         auth=plugin, session=http, verify=access.verify, app_name="farsite", redirect=5
     )
+
+
+class _ServiceTypes(ServiceTypes):
+    """The names of services. The library copies all that it knows of all of them for each it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, list[str]] = {}
+
+    def get_all_types(self, service_type: str) -> list[str]:
+        found = self._told.get(service_type)
+        if found is None:
+            found = self._told[service_type] = super().get_all_types(service_type)
+        return found
+
+
+_service_types = _ServiceTypes()
+
+
+class _Region(CloudRegion):
+    """A region's configuration, which asks for such names two dozen times for each service."""
+
+    def __init__(self, **arguments: Any) -> None:
+        cast("Any", super()).__init__(**arguments)
+        self._service_type_manager = _service_types
 
 
 class Sessions:
@@ -151,6 +262,7 @@ class Sessions:
         self._plugin = make_plugin(access)
         self._session = make_session(access, self._plugin, connections=connections)
         self._connections: dict[str, Connection] = {}
+        self._concluded = _Concluded()
         self._catalogue: list[dict[str, Any]] = []
         """As it was told last, also while there is no token."""
 
@@ -166,6 +278,11 @@ class Sessions:
     def logins(self) -> int:
         """How often the password or secret was presented."""
         return self._plugin.logins
+
+    @property
+    def held(self) -> keystone_access.AccessInfo | None:
+        """The token at hand, if it lasts; asks nobody."""
+        return self._plugin.held
 
     def token(self) -> keystone_access.AccessInfo:
         """The token with its catalogue, project and roles; logs in if there is none that lasts."""
@@ -209,15 +326,18 @@ class Sessions:
             if region not in self._connections:
                 # No clouds.yaml and no OS_* variable of our own process reaches into a registered VIM.
                 given: dict[str, Any] = get_defaults() | {"interface": self._access.interface, "auth": {}}
-                config = CloudRegion(name=region, region_name=region, session=self._session, config=given)
+                config = _Region(name=region, region_name=region, session=self._session, config=given)
                 self._connections[region] = Connection(config=config)
             return self._connections[region]
 
     def regions(self) -> tuple[str, ...]:
         """Regions of the catalogue in its order, less those that hold but the identity service or an entry
         of ours (`farsite identity register` may have one in a region of its own)."""
+        return self._concluded.of(self.token(), "regions", self._regions)
+
+    def _regions(self) -> tuple[str, ...]:
         found: dict[str, None] = {}
-        for service in self.catalogue():
+        for service in self._catalogue:
             if service["type"] not in ("identity", "nfv-orchestration"):
                 found |= dict.fromkeys(
                     str(one.get("region_id") or one["region"]) for one in service["endpoints"]
@@ -240,10 +360,15 @@ class Sessions:
 
     def endpoint(self, region: str, service_type: str) -> str:
         """URL of a service in a region for the registered interface; empty if the catalogue has none."""
-        found = self.token().service_catalog.get_urls(
-            service_type=service_type, interface=self._access.interface, region_name=region
-        )
-        return next((url for url in found if url), "")
+        token = self.token()
+
+        def find() -> str:
+            found = token.service_catalog.get_urls(
+                service_type=service_type, interface=self._access.interface, region_name=region
+            )
+            return next((url for url in found if url), "")
+
+        return self._concluded.of(token, (region, service_type), find)
 
     def newest_microversion(self, region: str, service_type: str) -> tuple[int, int]:
         """The newest API of a service there; without microversions its version; (0, 0): not told."""

@@ -260,7 +260,7 @@ def _no_such_project(access: Access, projects: list[dict[str, Any]], *, vim: str
 
 
 async def _check_endpoints(cloud: Cloud, region: str) -> None:
-    found = {kind: await cloud.endpoint(region, kind) for kind in NEEDED}
+    found = await cloud.endpoints(region, *NEEDED)
     if not found["orchestration"]:
         here = ", ".join(kind for kind, url in found.items() if url) or "none of those needed"
         raise VimFault(
