@@ -31,6 +31,7 @@ from farsite.assurance.judging import (
     rhythm_of,
     weight_of,
 )
+from farsite.assurance.own_pauses import OwnPauses
 from farsite.assurance.paths import followed, lost, with_paths, words_of
 from farsite.assurance.suspicion import Intervals, suspicion
 from farsite.model.clock import Clock
@@ -53,6 +54,10 @@ _DOUBT = 0.5
 period."""
 _LATE = 0.5
 """A check is late when it begins more than this share of its period after its time."""
+_PAUSED = 0.2
+"""A check that was not answered says nothing when our own loop stood for this share of its time limit."""
+_AGAIN_MOST = 2
+"""So often such a check is made again, at once. Who never has a processor must judge all the same."""
 _BATCH = 100
 """Findings that are written down in one transaction."""
 _FEW = 8
@@ -144,6 +149,7 @@ class Heartbeats:
         self._dice = random.Random()  # noqa: S311 -- spreads checks over the period
         self._has_pulse: dict[type[VimDriver], bool] = {}
         self._labels = telemetry.VimLabels(settings.metrics_vims)
+        self._pauses = OwnPauses(clock)
 
     async def watch(self, vim_id: VimId) -> None:
         """Check a VIM now, then once a period until `unwatch`; returns after the first check is recorded.
@@ -220,6 +226,7 @@ class Heartbeats:
             self._common = [
                 asyncio.create_task(work(), name=name)
                 for name, work in (
+                    ("heartbeat-pauses", self._pauses.watch),
                     ("heartbeat-records", self._record_for_ever),
                     ("heartbeat-inventories", self._read_for_ever),
                     ("heartbeat-states", self._compare_for_ever),
@@ -267,18 +274,7 @@ class Heartbeats:
         return finding
 
     async def _ask(self, one: _Watched) -> Finding:
-        started = self._clock.monotonic_s()
-        health: VimHealth | FarsiteError | None
-        try:
-            driver = await self._drivers.of(one.vim_id)
-            async with asyncio.timeout(one.rhythm.timeout_s):
-                health = await self._health(driver)
-        except TimeoutError:
-            health = None
-        except FarsiteError as fault:
-            health = fault
-        now = self._clock.monotonic_s()
-        took_s = now - started
+        health, now, took_s = await self._heard(one)
         one.suspicion = self._suspicion(one, now)
         finding = judge(
             health,
@@ -302,6 +298,31 @@ class Heartbeats:
             one.read_due_s = now
         one.duration.observe(took_s)
         return replace(finding, took_s=took_s)
+
+    async def _heard(self, one: _Watched) -> tuple[VimHealth | FarsiteError | None, float, float]:
+        """An answer, or a silence that was one of the VIM and not of ours; when that was known, and what it
+        took (seconds)."""
+        again = 0
+        while True:
+            started = self._clock.monotonic_s()
+            health = await self._answer(one)
+            now = self._clock.monotonic_s()
+            has_run = self._pauses.between(started, now) < _PAUSED * one.rhythm.timeout_s
+            if _is_well(health) or has_run or again >= _AGAIN_MOST:
+                return health, now, now - started
+            again += 1
+            telemetry.CHECKS_AGAIN.inc()
+
+    async def _answer(self, one: _Watched) -> VimHealth | FarsiteError | None:
+        """What the VIM says, or its driver of it; None: nothing in time."""
+        try:
+            driver = await self._drivers.of(one.vim_id)
+            async with asyncio.timeout(one.rhythm.timeout_s):
+                return await self._health(driver)
+        except TimeoutError:
+            return None
+        except FarsiteError as fault:
+            return fault
 
     def _confirmed(self, one: _Watched, finding: Finding) -> Finding:
         """A service that is not vital is down when it was missed twice: one late answer is no alarm."""
@@ -644,3 +665,7 @@ def _alarms_of(verdict: Verdict) -> dict[str, tuple[str, ...]]:
     if kind is not None and not (gone and not verdict.evidence.down_since):
         told[kind.name] = (verdict.reason,)
     return told
+
+
+def _is_well(health: VimHealth | FarsiteError | None) -> bool:
+    return isinstance(health, VimHealth) and all(one.is_up for one in health.services)
