@@ -122,9 +122,9 @@ CHECKS_LATE = Counter(
     "Health checks of VIMs that began more than half a period after their time.",
     registry=REGISTRY,
 )
-CHECKS_AGAIN = Counter(
-    "farsite_vim_checks_again_total",
-    "Health checks of VIMs that went unanswered while this process did not run, and were made again.",
+CHECKS_VOID = Counter(
+    "farsite_vim_checks_void_total",
+    "Health checks of VIMs that went unanswered while this process did not run, and say nothing.",
     registry=REGISTRY,
 )
 VIMS = Gauge("farsite_vims", "VIMs that this process watches, by state.", ["state"], registry=REGISTRY)

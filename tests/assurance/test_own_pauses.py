@@ -47,7 +47,7 @@ class Imitated:
         return ()
 
     async def capabilities(self) -> Capabilities:
-        return Capabilities()
+        return Capabilities(features=frozenset())
 
 
 @pytest.fixture
@@ -84,31 +84,31 @@ async def stand_still(*, after_s: float, for_s: float) -> None:
     time.sleep(for_s)
 
 
-def again() -> float:
-    return telemetry.REGISTRY.get_sample_value("farsite_vim_checks_again_total") or 0.0
+def void() -> float:
+    return telemetry.REGISTRY.get_sample_value("farsite_vim_checks_void_total") or 0.0
 
 
-async def test_an_answer_that_came_while_we_did_not_run_is_asked_for_again(
+async def test_an_answer_that_came_while_we_did_not_run_is_no_silence(
     watching: tuple[Heartbeats, Imitated],
 ) -> None:
     """A paused machine took all its VIMs for lost at once, in the moment in which it went on."""
     heartbeats, imitated = watching
-    imitated.answers_after_s, before, asked = 0.3, again(), imitated.asked
+    imitated.answers_after_s, before, asked = 0.3, void(), imitated.asked
     finding, _ = await asyncio.gather(heartbeats.check(ONE), stand_still(after_s=0.1, for_s=0.8))
     assert (finding.state, finding.misses) == (VimState.ACTIVE, 0)
-    assert again() == before + 1
+    assert void() == before + 1
     assert imitated.asked == asked + 2
 
 
 async def test_a_vim_that_is_silent_is_missed_at_once_while_we_run(
     watching: tuple[Heartbeats, Imitated],
 ) -> None:
-    """Asking again must delay nobody who really is gone."""
+    """What is said of pauses must delay nobody who really is gone."""
     heartbeats, imitated = watching
-    imitated.answers_after_s, before = None, again()
+    imitated.answers_after_s, before = None, void()
     finding = await heartbeats.check(ONE)
     assert (finding.state, finding.misses) == (VimState.UNREACHABLE, 1)
-    assert again() == before
+    assert void() == before
 
 
 async def test_who_never_runs_judges_all_the_same(watching: tuple[Heartbeats, Imitated]) -> None:

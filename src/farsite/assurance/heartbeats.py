@@ -56,8 +56,8 @@ _LATE = 0.5
 """A check is late when it begins more than this share of its period after its time."""
 _PAUSED = 0.2
 """A check that was not answered says nothing when our own loop stood for this share of its time limit."""
-_AGAIN_MOST = 2
-"""So often such a check is made again, at once. Who never has a processor must judge all the same."""
+_VOID_MOST = 2
+"""So many in a row say nothing. Who never has a processor must judge all the same."""
 _BATCH = 100
 """Findings that are written down in one transaction."""
 _FEW = 8
@@ -91,6 +91,8 @@ class _Watched:
     misses: int = 0
     degraded: int = 0
     """How often in a row a service that is not vital was missed."""
+    void: int = 0
+    """How many checks in a row said nothing, because we did not run ourselves."""
     answered_s: float | None = None
     """When a vital service answered last, by the monotonic clock."""
     answered_at: datetime | None = None
@@ -248,8 +250,9 @@ class Heartbeats:
             is_in_doubt = False
             try:
                 finding = await self._ask(one)
-                self._note(one, finding)
-                is_in_doubt = finding.state is VimState.UNREACHABLE or one.degraded == 1
+                if finding is not None:
+                    self._note(one, finding)
+                    is_in_doubt = finding.state is VimState.UNREACHABLE or one.degraded == 1
             except Exception:
                 log.exception("heartbeat.failed", vim_id=one.vim_id)
             now = self._clock.monotonic_s()
@@ -257,7 +260,7 @@ class Heartbeats:
 
     async def _check_quietly(self, one: _Watched) -> None:
         try:
-            self._note(one, await self._ask(one))
+            self._note(one, await self._answered(one))
             note = self._notes.pop(one.vim_id, None)
             if note is not None:
                 await self._record({one.vim_id: note})
@@ -267,14 +270,27 @@ class Heartbeats:
     async def check(self, vim_id: VimId) -> Finding:
         """One check; its outcome is recorded, with an alarm where it is a bad one."""
         one = self._watched[vim_id]
-        finding = await self._ask(one)
+        finding = await self._answered(one)
         self._note(one, finding)
         if (note := self._notes.pop(vim_id, None)) is not None:
             await self._record({vim_id: note})
         return finding
 
-    async def _ask(self, one: _Watched) -> Finding:
-        health, now, took_s = await self._heard(one)
+    async def _answered(self, one: _Watched) -> Finding:
+        """What a check says, asked again while it says nothing."""
+        while (finding := await self._ask(one)) is None:
+            pass
+        return finding
+
+    async def _ask(self, one: _Watched) -> Finding | None:
+        """What a check says; None: nothing, for we may not have heard the answer."""
+        started = self._clock.monotonic_s()
+        health = await self._answer(one)
+        now = self._clock.monotonic_s()
+        took_s = now - started
+        if not _is_well(health) and self._is_void(one, started, now):
+            return None
+        one.void = 0
         one.suspicion = self._suspicion(one, now)
         finding = judge(
             health,
@@ -299,19 +315,15 @@ class Heartbeats:
         one.duration.observe(took_s)
         return replace(finding, took_s=took_s)
 
-    async def _heard(self, one: _Watched) -> tuple[VimHealth | FarsiteError | None, float, float]:
-        """An answer, or a silence that was one of the VIM and not of ours; when that was known, and what it
-        took (seconds)."""
-        again = 0
-        while True:
-            started = self._clock.monotonic_s()
-            health = await self._answer(one)
-            now = self._clock.monotonic_s()
-            has_run = self._pauses.between(started, now) < _PAUSED * one.rhythm.timeout_s
-            if _is_well(health) or has_run or again >= _AGAIN_MOST:
-                return health, now, now - started
-            again += 1
-            telemetry.CHECKS_AGAIN.inc()
+    def _is_void(self, one: _Watched, since_s: float, until_s: float) -> bool:
+        """Whether it may have answered while we did not run. To ask again at once would keep a process that
+        has too much to do from ever catching up."""
+        paused_s = self._pauses.between(since_s, until_s)
+        if paused_s < _PAUSED * one.rhythm.timeout_s or one.void >= _VOID_MOST:
+            return False
+        one.void += 1
+        telemetry.CHECKS_VOID.inc()
+        return True
 
     async def _answer(self, one: _Watched) -> VimHealth | FarsiteError | None:
         """What the VIM says, or its driver of it; None: nothing in time."""

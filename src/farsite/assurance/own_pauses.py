@@ -35,6 +35,10 @@ class OwnPauses:
     def between(self, since_s: float, until_s: float) -> float:
         """For how many seconds of that time the loop did not run; times are of the monotonic clock."""
         # Of several timers that are late together ours may be the last that is served.
-        under_way = (self._ticked_s + _TICK_S, until_s)
-        pauses = [*self._pauses, under_way] if until_s - under_way[0] > _LEAST_S else self._pauses
-        return sum(max(min(end, until_s) - max(start, since_s), 0.0) for start, end in pauses)
+        due_s = max(self._ticked_s + _TICK_S, since_s)
+        found_s = max(until_s - due_s, 0.0) if until_s - due_s > _LEAST_S else 0.0
+        for start, end in reversed(self._pauses):
+            if end <= since_s:
+                break
+            found_s += max(min(end, until_s) - max(start, since_s), 0.0)
+        return found_s
