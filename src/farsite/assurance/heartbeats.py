@@ -21,6 +21,7 @@ from prometheus_client import Histogram
 
 from farsite import telemetry
 from farsite.assurance import alarms as catalogue
+from farsite.assurance.admission import Admission
 from farsite.assurance.judging import (
     ALL_ANSWER,
     Finding,
@@ -152,6 +153,7 @@ class Heartbeats:
         self._has_pulse: dict[type[VimDriver], bool] = {}
         self._labels = telemetry.VimLabels(settings.metrics_vims)
         self._pauses = OwnPauses(clock)
+        self._admission = Admission()
 
     async def watch(self, vim_id: VimId) -> None:
         """Check a VIM now, then once a period until `unwatch`; returns after the first check is recorded.
@@ -229,12 +231,19 @@ class Heartbeats:
                 asyncio.create_task(work(), name=name)
                 for name, work in (
                     ("heartbeat-pauses", self._pauses.watch),
+                    ("heartbeat-admission", self._admit_for_ever),
                     ("heartbeat-records", self._record_for_ever),
                     ("heartbeat-inventories", self._read_for_ever),
                     ("heartbeat-states", self._compare_for_ever),
                     ("heartbeat-statistics", self._count_for_ever),
                 )
             ]
+
+    async def _admit_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = self._clock.monotonic_s()
+            self._admission.adjust(self._pauses.between(now - 2 * _TICK_S, now) / (2 * _TICK_S))
 
     # -- one VIM
 
@@ -284,9 +293,10 @@ class Heartbeats:
 
     async def _ask(self, one: _Watched) -> Finding | None:
         """What a check says; None: nothing, for we may not have heard the answer."""
-        started = self._clock.monotonic_s()
-        health = await self._answer(one)
-        now = self._clock.monotonic_s()
+        async with self._admission:
+            started = self._clock.monotonic_s()
+            health = await self._answer(one)
+            now = self._clock.monotonic_s()
         took_s = now - started
         if not _is_well(health) and self._is_void(one, started, now):
             return None

@@ -1,0 +1,78 @@
+"""How many checks may be under way when this process has more to do than it can.
+
+A check that is begun and not served in its time is worse than one that is begun late: it is taken for a
+silence, has all services of its VIM asked, over new connections, and so makes more work for those that come
+after it. A process that was overtaxed for a moment would never catch up. So once the event loop is late for a
+share of the time, fewer checks are begun, the others wait for their turn, and what is asked is heard; when
+the loop is in time again, so many more are. Nothing is held back in a process that keeps up, whatever hangs.
+
+Source: additive increase and multiplicative decrease, as congestion is avoided in networks (RFC 5681); here
+growth is multiplicative too, for a loss of hundreds of VIMs is to be confirmed within seconds.
+"""
+
+import asyncio
+import math
+from collections import deque
+from types import TracebackType
+
+LEAST = 32
+"""So many may be under way however late the loop is."""
+_SHRINKS_AT, _GROWS_AT = 0.3, 0.1
+"""Shares of the time that the loop is late."""
+_GROWTH = 1.5
+
+
+class Admission:
+    """A turn for each check; `async with admission:` around one."""
+
+    def __init__(self) -> None:
+        self._limit = math.inf
+        self._under_way = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def limit(self) -> float:
+        """How many may be under way; infinite while the process keeps up."""
+        return self._limit
+
+    def adjust(self, late_share: float) -> None:
+        """Take note of the share of the last moments that the event loop was late."""
+        if late_share > _SHRINKS_AT:
+            self._limit = max(LEAST, min(self._limit, self._under_way) // 2)
+        elif late_share < _GROWS_AT and self._limit < math.inf:
+            self._limit *= _GROWTH
+            if not self._waiting:
+                self._limit = math.inf
+        self._wake()
+
+    async def __aenter__(self) -> None:
+        if self._under_way < self._limit and not self._waiting:
+            self._under_way += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                # It was given in the moment in which nobody wanted it any more.
+                self._leave()
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        self._under_way -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting and self._under_way < self._limit:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._under_way += 1
+                turn.set_result(None)
