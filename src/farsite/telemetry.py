@@ -27,6 +27,19 @@ LOOP_LAG = Gauge(
     "How late the event loop ran the last watch, the largest of the last ten seconds.",
     registry=REGISTRY,
 )
+LOOP_LAG_SAMPLED = Histogram(
+    "farsite_loop_lag_sampled_seconds",
+    "How late the event loop ran timers, ten a second; each that a stall would have kept waiting counts.",
+    registry=REGISTRY,
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+GARBAGE_PAUSE = Histogram(
+    "farsite_garbage_pause_seconds",
+    "How long a collection of garbage kept all threads of the process waiting, by generation.",
+    ["generation"],
+    registry=REGISTRY,
+    buckets=(0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
+)
 VIM_CHECK_DURATION = Histogram(
     "farsite_vim_check_duration_seconds",
     "Time of one health check of a VIM.",

@@ -3,13 +3,24 @@
 import random
 from datetime import UTC, datetime, timedelta
 
-from farsite.assurance.latent import Failure, Window, binomial_tail, suspects
+from farsite.assurance.latent import FAILURES_MOST, Window, binomial_tail, suspects
+from farsite.model.ids import DEFAULT_PROJECT, AlarmId
+from farsite.model.stay import EndedStay, Stay
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 WINDOW = timedelta(hours=1)
 
 
-def scenario(seed: int) -> tuple[set[str], list[Failure], dict[str, int]]:
+def stay(host: str, number: int, vnf: int | None = None) -> Stay:
+    return Stay(
+        host=host,
+        vnf_id=f"vnf-{number if vnf is None else vnf}",
+        vnfc_id=f"{host}-{number}",
+        project_id=DEFAULT_PROJECT,
+    )
+
+
+def scenario(seed: int) -> tuple[set[str], list[EndedStay], dict[str, int]]:
     """Hosts with 24 to 48 functions each, failures by chance everywhere (up to 2 % in the window), and on
     four of five runs one host on which each function fails with probability 0.3."""
     dice = random.Random(seed)
@@ -17,12 +28,7 @@ def scenario(seed: int) -> tuple[set[str], list[Failure], dict[str, int]]:
     sick = {dice.choice(list(population))} if dice.random() < 0.8 else set[str]()
     noise = dice.uniform(0.0, 0.02)
     failures = [
-        Failure(
-            at=NOW - WINDOW * dice.random(),
-            host=host,
-            vnf_id=f"vnf-{dice.randrange(200)}",
-            vnfc_id=f"{host}-{number}",
-        )
+        EndedStay(at=NOW - WINDOW * dice.random(), stay=stay(host, number, dice.randrange(200)))
         for host, size in population.items()
         for number in range(size)
         if dice.random() < (0.3 if host in sick else noise)
@@ -43,11 +49,8 @@ def test_planted_hosts_are_found_and_healthy_ones_left_alone_in_500_scenarios() 
     assert right / (right + missed) >= 0.95, f"recall: {right} found, {missed} missed"
 
 
-def failures_on(host: str, count: int, *, vnfs: int = 10, at: datetime = NOW) -> list[Failure]:
-    return [
-        Failure(at=at, host=host, vnf_id=f"vnf-{number % vnfs}", vnfc_id=f"{host}-{number}")
-        for number in range(count)
-    ]
+def failures_on(host: str, count: int, *, vnfs: int = 10, at: datetime = NOW) -> list[EndedStay]:
+    return [EndedStay(at=at, stay=stay(host, number, number % vnfs)) for number in range(count)]
 
 
 POPULATION = {f"host-{number}": 30 for number in range(10)}
@@ -94,52 +97,145 @@ def test_the_tail_of_the_binomial_is_exact() -> None:
     assert binomial_tail(5, 0, 0.1) == 1.0
 
 
+def everything(hosts: int = 10, of_each: int = 30) -> frozenset[Stay]:
+    return frozenset(stay(f"host-{host}", number) for host in range(hosts) for number in range(of_each))
+
+
+def fail(window: Window, host: str, *numbers: int, at: datetime = NOW) -> None:
+    for number in numbers:
+        window.failed(stay(host, number), AlarmId(f"alarm-{host}-{number}"), at)
+
+
+def next_look(before: Window, *, after: timedelta = timedelta(seconds=1)) -> Window:
+    """What another process, or this one started anew, makes of what the first has written."""
+    return Window(WINDOW, NOW + after, before.changed)
+
+
 def test_what_has_left_a_host_counts_among_what_stood_there() -> None:
     """Three of twelve failed, by chance as elsewhere, and eight others left: three of four would be a
     suspicion."""
-    window = Window(WINDOW)
-    for host in ("host-1", "host-2", "host-3", "host-4"):
-        for number in range(12):
-            window.stands(host, f"{host}-{number}", NOW - WINDOW / 2)
+    before = everything(hosts=4, of_each=12)
+    left = {stay("host-0", number) for number in range(3, 11)}
+    window = Window(WINDOW, NOW)
+    fail(window, "host-0", 0, 1, 2)
     for number in range(3):
-        window.failed(failure_on("host-1", number))
-        window.failed(failure_on(f"host-{number + 2}", 0))
-    # From now on four stand there, and everything elsewhere.
-    for number in (0, 1, 2, 11):
-        window.stands("host-1", f"host-1-{number}", NOW)
-    assert window.suspects(NOW, until=NOW) == []
-    for number in range(3, 9):
-        window.failed(failure_on("host-1", number))
-    (found,) = window.suspects(NOW, until=NOW)
-    assert (found.host, found.failures, found.population) == ("host-1", 9, 12)
+        fail(window, f"host-{number + 1}", 0)
+    window.stands(before - left, before=before, seen_at=NOW - WINDOW / 2)
+    assert window.suspects(until=NOW) == []
+    window = next_look(window)
+    window.stands(before - left, seen_at=NOW)
+    assert window.suspects(until=NOW) == []
+    fail(window, "host-0", *range(3, 9))
+    (found,) = window.suspects(until=NOW)
+    assert (found.host, found.failures, found.population) == ("host-0", 9, 12)
 
 
-def failure_on(host: str, number: int, at: datetime = NOW) -> Failure:
-    return Failure(at=at, host=host, vnf_id=f"vnf-{number}", vnfc_id=f"{host}-{number}")
+def test_what_failed_is_known_to_the_next_process_that_looks() -> None:
+    """Two failures before a restart and two after it are four."""
+    first = Window(WINDOW, NOW)
+    first.stands(everything(), seen_at=NOW)
+    fail(first, "host-1", 0, 1)
+    assert first.suspects(until=NOW) == []
+    second = next_look(first)
+    second.stands(everything(), seen_at=NOW)
+    fail(second, "host-1", 2, 3)
+    (found,) = second.suspects(until=NOW)
+    assert (found.host, found.failures, found.population) == ("host-1", 4, 30)
+    assert {one.alarm_id for one in second.changed} == {"alarm-host-1-2", "alarm-host-1-3"}
 
 
-def test_each_failure_is_weighed_once_it_is_old_enough_and_forgotten_after_the_window() -> None:
-    """By then its alarm may be cleared, and nothing else calls for a look."""
-    window = Window(WINDOW)
+def test_a_failure_is_counted_once_and_where_it_was_seen_first() -> None:
+    """A process that sees its alarm later may find the function where it was healed to."""
+    first = Window(WINDOW, NOW)
+    fail(first, "host-1", 0)
+    second = next_look(first)
+    second.failed(stay("host-2", 0), AlarmId("alarm-host-1-0"), NOW)
+    assert second.changed == []
+
+
+def test_what_left_is_written_by_the_process_that_notices_it_first() -> None:
+    """The others know it by then; only what returned and left once more is news."""
+    before = everything(hosts=2, of_each=3)
+    left = before - {stay("host-1", 0)}
+    first = Window(WINDOW, NOW)
+    first.stands(left, before=before, seen_at=NOW - timedelta(seconds=1))
+    assert [one.stay for one in first.changed] == [stay("host-1", 0)]
+    second = next_look(first)
+    second.stands(left, before=before, seen_at=NOW - timedelta(seconds=0.5))
+    assert second.changed == []
+    second.stands(left, before=before, seen_at=NOW + timedelta(seconds=0.5))
+    assert [one.stay for one in second.changed] == [stay("host-1", 0)]
+
+
+def test_a_look_that_finds_nothing_new_changes_nothing() -> None:
+    """There is one every second while any alarm stands."""
+    first = Window(WINDOW, NOW)
+    first.stands(everything(), before=everything() | {stay("host-1", 99)}, seen_at=NOW)
+    fail(first, "host-1", 0, 1)
+    fail(first, "host-2", 0)
+    first.explain({"host-2"})
+    second = next_look(first)
+    second.stands(everything(), before=everything(), seen_at=NOW)
+    fail(second, "host-1", 0, 1)
+    fail(second, "host-2", 0)
+    second.explain({"host-2"})
+    assert second.changed == []
+    assert not second.has_old
+
+
+def test_what_is_older_than_the_window_counts_no_more_and_is_not_kept() -> None:
+    """An alarm that has stood for longer is not counted anew when its failure is forgotten, nor is what left
+    before anybody looked within the window."""
+    first = Window(WINDOW, NOW)
+    first.stands(everything(), before=everything() | {stay("host-1", 99)}, seen_at=NOW)
+    fail(first, "host-1", *range(9))
+    later = next_look(first, after=WINDOW + timedelta(seconds=1))
+    assert later.has_old
+    fail(later, "host-1", *range(9))
+    later.stands(everything(), before=everything() | {stay("host-1", 98)}, seen_at=NOW)
+    assert later.suspects(until=NOW + WINDOW) == []
+    assert later.changed == []
+
+
+def test_of_more_failures_than_are_kept_the_latest_count() -> None:
+    """A day on which a country fails must not fill memory, nor hide the host that fails after it."""
+    second = timedelta(seconds=1)
+    many = [
+        EndedStay(
+            at=NOW - WINDOW / 2 + number * second / 10_000,
+            stay=stay("host-1", number),
+            alarm_id=AlarmId(f"alarm-{number}"),
+        )
+        for number in range(FAILURES_MOST + 5)
+    ]
+    window = Window(WINDOW, NOW, many)
+    assert window.has_old
+    assert window.failures_since == many[5].at
+    window.failed(many[0].stay, AlarmId("alarm-0"), many[0].at)
+    assert window.changed == []
+    fail(window, "host-2", 0)
+    assert [one.stay for one in window.changed] == [stay("host-2", 0)]
+
+
+def test_each_failure_is_weighed_only_when_it_is_old_enough() -> None:
+    """Until then it may be the first of a host that fails as a whole."""
     moment = timedelta(seconds=30)
-    window.failed(failure_on("host-1", 1, at=NOW - moment / 2))
-    assert not window.is_due(NOW - moment)
-    assert window.is_due(NOW)
-    window.suspects(NOW, until=NOW)
-    assert not window.is_due(NOW)
-    window.forget(NOW + WINDOW)
-    window.failed(failure_on("host-2", 1, at=NOW + WINDOW))
-    assert window.is_due(NOW + WINDOW)
+    window = Window(WINDOW, NOW)
+    window.stands(everything(), seen_at=NOW)
+    fail(window, "host-1", *range(9), at=NOW - moment / 2)
+    assert window.suspects(until=NOW - moment) == []
+    assert [one.host for one in window.suspects(until=NOW)] == ["host-1"]
 
 
 def test_what_a_failed_host_explains_is_no_suspicion() -> None:
-    """It has an alarm of its own."""
-    window = Window(WINDOW)
-    for host in POPULATION:
-        for number in range(30):
-            window.stands(host, f"{host}-{number}", NOW)
-    for number in range(9):
-        window.failed(failure_on("host-1", number))
-    assert [one.host for one in window.suspects(NOW, until=NOW)] == ["host-1"]
+    """It has an alarm of its own; a process that comes later must not count it again."""
+    window = Window(WINDOW, NOW)
+    window.stands(everything(), seen_at=NOW)
+    fail(window, "host-1", *range(9))
+    assert [one.host for one in window.suspects(until=NOW)] == ["host-1"]
     window.explain({"host-1"})
-    assert window.suspects(NOW, until=NOW) == []
+    assert window.suspects(until=NOW) == []
+    later = next_look(window)
+    later.stands(everything(), seen_at=NOW)
+    fail(later, "host-1", *range(9))
+    assert later.suspects(until=NOW) == []

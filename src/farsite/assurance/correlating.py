@@ -3,7 +3,7 @@
 Looks when an alarm was raised, and once a second while any stands: reads the graph, has `root_cause` and
 `latent` conclude, and writes the difference. A look that finds nothing new writes nothing, so several
 processes may look at once. Where a server died is remembered from the first look at its alarm, because
-healing moves it.
+healing moves it; what hosts are compared by is in the database, because it must outlive the process.
 """
 
 import asyncio
@@ -19,14 +19,15 @@ from farsite import telemetry
 from farsite.assurance import alarms as catalogue
 from farsite.assurance.alarms import AlarmType
 from farsite.assurance.graph import Graph, Kind, Node, Server, build, servers_of
-from farsite.assurance.latent import Failure, Suspicion, Window
+from farsite.assurance.latent import Suspicion, Window
 from farsite.assurance.root_cause import Conclusion, Condition, conclude
 from farsite.model.alarm import Alarm
 from farsite.model.clock import Clock
-from farsite.model.ids import AlarmId, VimId, VnfInstanceId
+from farsite.model.ids import AlarmId, ProjectId, VimId, VnfInstanceId
+from farsite.model.stay import Stay
 from farsite.model.vnf import VnfInstance
 from farsite.settings import Settings
-from farsite.store import alarms, control_planes, correlations, instances, vims
+from farsite.store import alarms, control_planes, correlations, instances, stays, vims
 from farsite.store.correlations import Tie
 from farsite.store.database import Connection, Database, is_overtaken
 from farsite.store.exclusion import hold
@@ -70,14 +71,13 @@ class Correlator:
         """Where the server of an alarm stood when the alarm was first seen."""
         self._seen: object = None
         self._looked_at: datetime | None = None
-        self._looks_since: datetime | None = None
-        self._latent = Window(LATENT_WINDOW)
+        self._stood: frozenset[Stay] = frozenset()
+        """What stood at the last look."""
 
     def kick(self) -> None:
         self._kick.set()
 
     def start(self) -> None:
-        self._looks_since = self._clock.now()
         self._task = asyncio.create_task(self._look_for_ever(), name="correlator")
 
     async def stop(self) -> None:
@@ -101,17 +101,20 @@ class Correlator:
         now = self._clock.now()
         # Failures are weighed when it is clear that their host did not fail with them, and by then all may be
         # well again.
-        is_due = self._latent.is_due(now - self._window)
-        found, versions = await self._database.read(_read, now - self._window)
+        looked_at = self._looked_at or now - LATENT_WINDOW
+        found, versions, is_due = await self._database.read(
+            _read, after=looked_at - self._window, until=now - self._window
+        )
         seen = (frozenset((one.id, one.version) for one in found), frozenset(versions.items()))
         # Time alone brings news too (windows end), but slowly.
         is_fresh = self._looked_at is not None and now - self._looked_at < self._window / 6
         is_known = self._seen == seen and is_fresh
         if is_due or (found and not is_known):
-            await self._look_again()
+            # Only what was committed counts as seen.
+            self._stood = await self._look_again()
             self._seen, self._looked_at = seen, now
 
-    async def _look_again(self) -> None:
+    async def _look_again(self) -> frozenset[Stay]:
         for _ in range(_REPETITIONS):
             try:
                 return await self._database.run(self._look)
@@ -121,7 +124,8 @@ class Correlator:
                     raise
         return await self._database.run(self._look)
 
-    def _look(self, connection: Connection) -> None:
+    def _look(self, connection: Connection) -> frozenset[Stay]:
+        """Look, and write what follows; what stands."""
         hold(connection, "correlation of alarms")
         now = self._clock.now()
         found = correlations.raised_since(connection, _ALL, now - self._window)
@@ -146,7 +150,7 @@ class Correlator:
         found = correlations.raised_since(connection, _ALL, now - self._window)
         conclusion = conclude(graph, self._conditions(standing, well, found))
         self._write_causes(connection, conclusion, found, now)
-        self._suspect(connection, graph, conclusion, found, now)
+        return self._suspect(connection, graph, conclusion, found, now)
 
     def _read_vnfs(self, connection: Connection) -> None:
         versions = correlations.standing_versions(connection)
@@ -174,14 +178,6 @@ class Correlator:
             stood = [one for one in servers_of(vnf) if one.vnfc_id == alarm.faulty_resource] if vnf else []
             for server in stood:
                 self._died[alarm.id] = replace(server, is_alive=False)
-                if server.host and alarm.fault_type == catalogue.VNFC_DIED.name:
-                    failure = Failure(
-                        at=alarm.raised_at,
-                        host=server.host_node.id,
-                        vnf_id=server.vnf_id,
-                        vnfc_id=server.vnfc_id,
-                    )
-                    self._latent.failed(failure)
 
     def _conditions(self, standing: set[Node], well: set[Node], found: Iterable[Alarm]) -> list[Condition]:
         conditions: list[Condition] = []
@@ -301,18 +297,29 @@ class Correlator:
         conclusion: Conclusion,
         found: Iterable[Alarm],
         now: datetime,
-    ) -> None:
+    ) -> frozenset[Stay]:
         """Latent faults. What a failed place explains says nothing about a host that fails slowly."""
-        for server in graph.servers.values():
-            if server.host:
-                self._latent.stands(server.host_node.id, server.vnfc_id, now)
-        self._latent.forget(now)
+        window = Window(LATENT_WINDOW, now, stays.kept(connection))
+        for alarm in found:
+            died = self._died.get(alarm.id)
+            if died is not None and died.host and alarm.fault_type == catalogue.VNFC_DIED.name:
+                window.failed(_stay(died, alarm.project_id), alarm.id, alarm.raised_at)
+        standing = frozenset(
+            _stay(server, vnf.project_id)
+            for vnf in self._vnfs.values()
+            for server in servers_of(vnf)
+            if server.host
+        )
+        window.stands(standing, before=self._stood, seen_at=self._looked_at or now)
         failed = {node.id for node in conclusion.failed}
         for node in conclusion.failed:
             failed |= {inner.id for inner in graph.under(node)}
-        self._latent.explain(failed)
+        window.explain(failed)
+        stays.keep(connection, window.changed)
+        if window.has_old:
+            stays.forget(connection, before=window.since, failures_before=window.failures_since)
         # Deaths of the last moments may be the first of a host that fails as a whole: no latent fault.
-        named = {one.host: one for one in self._latent.suspects(now, until=now - self._window)}
+        named = {one.host: one for one in window.suspects(until=now - self._window)}
         known = {
             one.managed_object_id: one
             for one in found
@@ -324,12 +331,10 @@ class Correlator:
             if host not in known and node in graph.projects:
                 suspected = self._derived(catalogue.LATENT_FAULT, graph, node, now, suspicion)
                 alarms.raise_all(connection, [suspected])
-        # Failures are remembered by the process that looks. One that began to look within the window does not
-        # know what the one before it knew.
-        remembers = self._looks_since is not None and now - self._looks_since >= LATENT_WINDOW
         for host, alarm in known.items():
-            if host not in named and remembers:
+            if host not in named:
                 self._clear(connection, alarm, now)
+        return standing
 
     def _derived(
         self, kind: AlarmType, graph: Graph, node: Node, now: datetime, suspicion: Suspicion | None = None
@@ -361,9 +366,18 @@ class Correlator:
         )
 
 
-def _read(connection: Connection, since: datetime) -> tuple[list[Alarm], dict[VnfInstanceId, int]]:
-    found = correlations.raised_since(connection, _ALL, since)
-    return found, correlations.standing_versions(connection) if found else {}
+def _read(
+    connection: Connection, *, after: datetime, until: datetime
+) -> tuple[list[Alarm], dict[VnfInstanceId, int], bool]:
+    """Alarms that stand or were raised lately, versions of what they may concern, and whether a failure has
+    become old enough to be weighed."""
+    found = correlations.raised_since(connection, _ALL, until)
+    versions = correlations.standing_versions(connection) if found else {}
+    return found, versions, stays.has_failure(connection, after=after, until=until)
+
+
+def _stay(server: Server, project_id: ProjectId) -> Stay:
+    return Stay(host=server.host_node.id, vnf_id=server.vnf_id, vnfc_id=server.vnfc_id, project_id=project_id)
 
 
 def _vims_of(found: Iterable[Alarm]) -> list[VimId]:

@@ -671,6 +671,21 @@ healing_climbs = sa.Table(
     sa.Column("body", sa.JSON, nullable=False),
 )
 
+# Stays of VNFCs on hosts that ended within the window in which hosts are compared (assurance/latent.py).
+ended_stays = sa.Table(
+    "ended_stays",
+    metadata,
+    sa.Column("host", sa.String(600), primary_key=True),
+    sa.Column("vnfc_id", sa.String(255), primary_key=True),
+    # The alarm of the failure that ended it; empty where the VNFC left.
+    sa.Column("alarm_id", sa.String(36), primary_key=True),
+    sa.Column("vnf_id", sa.String(36), nullable=False),
+    _project(),
+    sa.Column("ended_at", UtcTime, nullable=False),
+    sa.Column("is_explained", sa.Boolean, nullable=False),
+    sa.Index("ix_ended_stays_ended_at", "ended_at"),
+)
+
 
 def _vnf() -> sa.Column[str]:
     return sa.Column(
