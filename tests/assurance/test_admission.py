@@ -56,7 +56,12 @@ class Dear:
 @contextlib.asynccontextmanager
 async def watching(directory: Path, dear: Dear) -> AsyncIterator[Database]:
     settings = Settings(
-        data_dir=directory, heartbeat_timeout_s=0.5, inventory_rate=0.001, vim_opening_rate=1000
+        data_dir=directory,
+        heartbeat_timeout_s=0.5,
+        # Every silence counts, however irregular it was before.
+        heartbeat_suspicion=0.001,
+        inventory_rate=0.001,
+        vim_opening_rate=1000,
     )
     engine = make_engine(f"sqlite:///{directory / 'farsite.db'}", pool_size=1)
     upgrade(engine)
