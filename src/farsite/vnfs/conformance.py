@@ -10,19 +10,31 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from farsite.model.configuration import Configuration, Dhcp, Switch, Verb, Vpn
-from farsite.model.errors import Conflict, Failed, FarsiteError, NotSupported, Refused, Unknown, VnfFault
+from farsite.model.errors import (
+    Conflict,
+    Failed,
+    FarsiteError,
+    NotSupported,
+    Refused,
+    Unknown,
+    VnfFault,
+    VnfUnreachable,
+)
 from farsite.model.ids import new_id
 from farsite.model.licence import LicenceState
-from farsite.vnfs.adapter import Adapter, ErrorCode, Outcome, Wanted
+from farsite.vnfs.adapter import Adapter, ErrorCode, Outcome, Plan, Wanted
+from farsite.vnfs.between import Answer, Between, CarryOut, Interposable, NetconfOpening, Request
 from farsite.vnfs.licences import licences
 
 CONFIRM_WITHIN_S = 120.0
 _LATE_S = 20.0
 """How much later than asked for a change may be taken back: the device's own reload takes its time."""
+_LOOKED_AT_WITHIN_S = 600.0
+"""For a change that is looked at from several sides before it is taken back, on a slow device too."""
 
 
 class Verdict(StrEnum):
@@ -101,6 +113,31 @@ class Trial:
     async def digest(self) -> str:
         return (await self.adapter.fetch()).digest
 
+    async def open_anew(self, between: Between | None = None) -> None:
+        """Let go of the connection and open another, with something between it and the device.
+
+        Raises:
+            NotTried: that adapter takes nothing there.
+        """
+        await self.adapter.close()
+        self.adapter = await self.subject.open()
+        if between is not None:
+            interpose(self.adapter, between)
+
+
+def interpose(adapter: Adapter, between: Between) -> None:
+    """Put something between an adapter and its device, before anything is asked.
+
+    Raises:
+        NotTried: that adapter takes nothing there.
+    """
+    if not isinstance(adapter, Interposable):
+        raise NotTried(f"adapter {adapter.about.name} has no interpose: nothing can lie before its device")
+    try:
+        adapter.interpose(between)
+    except NotSupported as reason:
+        raise NotTried(reason.detail) from reason
+
 
 async def what_was_applied_is_what_runs(trial: Trial) -> None:
     """Fetching after an apply finds the document: nothing remains to be changed, and applying again is "
@@ -142,8 +179,7 @@ async def a_change_that_nobody_confirms_undoes_itself(trial: Trial) -> None:
     await trial.apply(trial.subject.good)
     before = await trial.digest()
     change_id = await trial.apply(trial.subject.other, confirm=False, within_s=trial.subject.expires_s)
-    await trial.adapter.close()
-    trial.adapter = await trial.subject.open()
+    await trial.open_anew()
     deadline = time.monotonic() + trial.subject.expires_s + _LATE_S
     while await trial.adapter.outcome(change_id) is Outcome.PENDING:
         _must(time.monotonic() < deadline, "an unconfirmed change is still there long after its time")
@@ -281,8 +317,7 @@ async def a_lost_session_leaves_nothing_half_done(trial: Trial) -> None:
         await trial.subject.cut(trial.adapter)
         with contextlib.suppress(Unknown):
             await applying
-        await trial.adapter.close()
-        trial.adapter = await trial.subject.open()
+        await trial.open_anew()
         outcome = await _settled(trial, change_id)
         if outcome is Outcome.PENDING:
             _must(not await trial.differs(trial.subject.other), "a pending change is there in part only")
@@ -298,6 +333,126 @@ async def _settled(trial: Trial, change_id: str) -> Outcome:
             return await trial.adapter.outcome(change_id)
         except FarsiteError:
             if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+
+
+class _Silence(Between):
+    """Has the device do what it is asked, and loses the answer to one of the exchanges."""
+
+    def __init__(self, lost: int | None = None) -> None:
+        """`lost` is the number of that exchange, from 0, since `has_begun`; None loses none."""
+        self._lost = lost
+        self.has_begun = False
+        self.count = 0
+
+    async def exchange(self, request: Request, carry_out: CarryOut[Answer]) -> Answer:
+        answer = await carry_out()
+        if not self.has_begun or isinstance(request, NetconfOpening):
+            return answer
+        number, self.count = self.count, self.count + 1
+        if number == self._lost:
+            raise VnfUnreachable(
+                "The device did not answer in time; it may still be at it.", about={"code": ErrorCode.TIMEOUT}
+            )
+        return answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A change that was asked for, and how that ended: done, refused (in which words), or in silence."""
+
+    change_id: str
+    wanted: Wanted
+    plan: Plan
+    is_done: bool = False
+    refusal: str = ""
+
+
+async def a_commit_that_is_slower_than_we_wait_is_found_again(trial: Trial) -> None:
+    """The answer to any one exchange of an apply comes too late: the device has done it, and we do not know.
+
+    Whoever comes then learns whether the change is there, all of it or nothing; asked for again it is still
+    one change, which one revert takes back.
+    """
+    # Whether it can be tried at all is known at once.
+    await trial.open_anew(Between())
+    await trial.apply(trial.subject.good)
+    before = await trial.digest()
+    all_answered = _Silence()
+    asked = await _asked_through(trial, all_answered)
+    _must(asked.is_done, f"a change was refused: {asked.refusal}")
+    await trial.adapter.revert(asked.change_id)
+    for number in range(all_answered.count):
+        asked = await _asked_through(trial, _Silence(number))
+        await trial.open_anew()
+        try:
+            await _is_found_again(trial, asked, before)
+        except Breach as breach:
+            with contextlib.suppress(FarsiteError):
+                await trial.adapter.revert(asked.change_id)
+            raise Breach(
+                f"when the answer to exchange {number + 1} of {all_answered.count} is lost: {breach}"
+            ) from breach
+
+
+async def _asked_through(trial: Trial, silence: _Silence) -> _Asked:
+    """Apply the other document over a connection of its own."""
+    await trial.open_anew(silence)
+    change_id, wanted = new_id(), trial.wanted(trial.subject.other)
+    plan = await trial.adapter.plan(wanted, await trial.adapter.fetch())
+    asked = _Asked(change_id=change_id, wanted=wanted, plan=plan)
+    silence.has_begun = True
+    try:
+        await _apply(trial, asked)
+    except Unknown:
+        return asked
+    except (Failed, Refused) as error:
+        return replace(asked, refusal=error.detail)
+    finally:
+        silence.has_begun = False
+    return replace(asked, is_done=True)
+
+
+async def _apply(trial: Trial, asked: _Asked) -> None:
+    await trial.adapter.apply(
+        asked.wanted, asked.plan, change_id=asked.change_id, confirm_within_s=_LOOKED_AT_WITHIN_S
+    )
+
+
+async def _is_found_again(trial: Trial, asked: _Asked, before: str) -> None:
+    """`before` is the digest of what ran before the change was asked for."""
+    told = await _settled(trial, asked.change_id)
+    if told is Outcome.PENDING:
+        _must(not asked.refusal, f"it was told as refused, and is pending: {asked.refusal}")
+        _must(not await trial.differs(trial.subject.other), "it is told as PENDING, and not all of it runs")
+    else:
+        _must(not asked.is_done, f"it was told as done, and its outcome is {told}")
+        _must(told is not Outcome.CONFIRMED, "it is told as CONFIRMED, and nobody confirmed it")
+        _must(await trial.digest() == before, f"it is told as {told}, and something else runs than before")
+    try:
+        await _asked_again(trial, asked)
+    except Conflict as refusal:
+        _must(told is Outcome.REVERTED, f"it is told as {told}, and refused again: {refusal.detail}")
+        _must(await trial.digest() == before, "it was refused again, and something else runs than before")
+        return
+    again = await trial.adapter.outcome(asked.change_id)
+    _must(again is Outcome.PENDING, f"asked for again its outcome is {again}")
+    _must(not await trial.differs(trial.subject.other), "asked for again, not all of it runs")
+    await trial.adapter.revert(asked.change_id)
+    _must(await trial.digest() == before, "asked for again, one revert did not bring back what ran")
+    again = await trial.adapter.outcome(asked.change_id)
+    _must(again is Outcome.REVERTED, f"taken back, its outcome is {again}")
+
+
+async def _asked_again(trial: Trial, asked: _Asked) -> None:
+    """The device may still be at what it did not answer to."""
+    deadline = time.monotonic() + _LATE_S
+    while True:
+        try:
+            return await _apply(trial, asked)
+        except FarsiteError as error:
+            if error.about.get("code") != ErrorCode.BUSY or time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.2)
 
@@ -351,6 +506,7 @@ CHECKS: tuple[Callable[[Trial], Awaitable[None]], ...] = (
     somebody_elses_change_is_not_overwritten,
     two_changes_do_not_mix,
     a_lost_session_leaves_nothing_half_done,
+    a_commit_that_is_slower_than_we_wait_is_found_again,
     what_it_cannot_take_is_refused_before_anything_is_sent,
     health_can_be_asked,
 )
