@@ -4,6 +4,7 @@ Its whole state is read by one request and written by another: texts by place, t
 and what ran before it. The parameter `fault` plants what an author may get wrong.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,11 +27,13 @@ product: Page
 versions: any
 access: {method: rest}
 module: planted_product
-services: [dns, system]
+takes_back: at the next contact
+services: [dns, system, users]
 parameters: {fault: none}
 places:
   - {name: dns, services: [dns]}
   - {name: system, services: [system]}
+  - {name: users, services: [users]}
 """
 FAULTS = {
     "half": "not all of it runs",
@@ -94,10 +97,15 @@ class PageProduct:
 
     def render(self, wanted: Wanted, running: Texts) -> Texts:
         document = wanted.document
-        stated = {"dns": document.dns, "system": document.system}
-        return {
+        stated = {"dns": document.dns, "system": document.system, "users": document.users}
+        texts = {
             name: json.dumps(encode(one), sort_keys=True) for name, one in stated.items() if one is not None
         }
+        for name, value in wanted.secrets.items():
+            digest = hashlib.sha256(value.encode()).hexdigest()
+            stored = digest if self._fault == "stores digests" else json.dumps(value)[1:-1]
+            texts = {place: text.replace(f"secret:{name}", stored) for place, text in texts.items()}
+        return texts
 
     async def check(self, found: Found, will: Texts) -> None:
         pass

@@ -24,7 +24,7 @@ from farsite.model.errors import (
     VnfFault,
     VnfUnreachable,
 )
-from farsite.model.ids import new_id
+from farsite.model.ids import derived_id, new_id
 from farsite.model.licence import LicenceState
 from farsite.vnfs.adapter import Adapter, ErrorCode, Outcome, Plan, Wanted
 from farsite.vnfs.between import Answer, Between, CarryOut, Interposable, NetconfOpening, Request
@@ -54,6 +54,18 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What an adapter is opened with: what a device is called, as whom we log in (`password` is what the
+    product takes), parameters, and where the device keeps what guards changes."""
+
+    device: str = ""
+    user: str = ""
+    password: str = field(default="", repr=False)
+    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+    keep_in: str = "/var/lib/farsite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """A device to be tried, and what to try on it."""
 
@@ -69,6 +81,8 @@ class Subject:
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     expires_s: float = 2.0
     """How long a change stands that is left to undo itself; longer for a device that counts in minutes."""
+    opened: Opened = field(default_factory=Opened)
+    """What `open` uses; a transcript has it, but for the password."""
 
 
 class NotTried(Exception):  # not an error: the author gave nothing to try it with
@@ -87,9 +101,27 @@ def _must(holds: bool, otherwise: str) -> None:
 class Trial:
     """One device under trial."""
 
-    def __init__(self, subject: Subject, adapter: Adapter) -> None:
+    def __init__(self, subject: Subject, adapter: Adapter, check: str, run: str, between: Between) -> None:
+        """`between` lies before every connection, and before the clock. `run` and `check` make the ids of
+        changes."""
         self.subject = subject
         self.adapter = adapter
+        self._between = between
+        self._check = check
+        self._run = run
+        self._changes = 0
+
+    def new_change(self) -> str:
+        """The id of one more change: the same in the same place of the same run."""
+        self._changes += 1
+        return derived_id(self._run, self._check, str(self._changes))
+
+    def clock(self) -> float:
+        """Seconds, since some time."""
+        return self._between.now(time.monotonic)
+
+    async def pause(self, seconds: float) -> None:
+        await self._between.pause(seconds, asyncio.sleep)
 
     def wanted(self, document: Configuration) -> Wanted:
         return Wanted(document=document, secrets=self.subject.secrets)
@@ -98,7 +130,7 @@ class Trial:
         self, document: Configuration, *, confirm: bool = True, within_s: float = CONFIRM_WITHIN_S
     ) -> str:
         """Plan and apply, and confirm; the change's id."""
-        change_id = new_id()
+        change_id = self.new_change()
         wanted = self.wanted(document)
         plan = await self.adapter.plan(wanted, await self.adapter.fetch())
         await self.adapter.apply(wanted, plan, change_id=change_id, confirm_within_s=within_s)
@@ -120,23 +152,31 @@ class Trial:
             NotTried: that adapter takes nothing there.
         """
         await self.adapter.close()
-        self.adapter = await self.subject.open()
-        if between is not None:
-            interpose(self.adapter, between)
+        self.adapter = await connected(self.subject, between or self._between)
 
 
-def interpose(adapter: Adapter, between: Between) -> None:
-    """Put something between an adapter and its device, before anything is asked.
+async def connected(subject: Subject, between: Between) -> Adapter:
+    """A new connection, with something between the adapter and its device.
 
     Raises:
         NotTried: that adapter takes nothing there.
     """
-    if not isinstance(adapter, Interposable):
-        raise NotTried(f"adapter {adapter.about.name} has no interpose: nothing can lie before its device")
+    adapter = await subject.open()
+    if type(between) is Between:
+        return adapter
     try:
+        if not isinstance(adapter, Interposable):
+            raise NotTried(
+                f"adapter {adapter.about.name} has no interpose: nothing can lie before its device"
+            )
         adapter.interpose(between)
     except NotSupported as reason:
+        await adapter.close()
         raise NotTried(reason.detail) from reason
+    except NotTried:
+        await adapter.close()
+        raise
+    return adapter
 
 
 async def what_was_applied_is_what_runs(trial: Trial) -> None:
@@ -180,10 +220,10 @@ async def a_change_that_nobody_confirms_undoes_itself(trial: Trial) -> None:
     before = await trial.digest()
     change_id = await trial.apply(trial.subject.other, confirm=False, within_s=trial.subject.expires_s)
     await trial.open_anew()
-    deadline = time.monotonic() + trial.subject.expires_s + _LATE_S
+    deadline = trial.clock() + trial.subject.expires_s + _LATE_S
     while await trial.adapter.outcome(change_id) is Outcome.PENDING:
-        _must(time.monotonic() < deadline, "an unconfirmed change is still there long after its time")
-        await asyncio.sleep(0.2)
+        _must(trial.clock() < deadline, "an unconfirmed change is still there long after its time")
+        await trial.pause(0.2)
     _must(await trial.digest() == before, "after its time ran out something else runs than before")
     try:
         await trial.adapter.confirm(change_id)
@@ -194,14 +234,14 @@ async def a_change_that_nobody_confirms_undoes_itself(trial: Trial) -> None:
 
 async def a_confirmed_change_stays(trial: Trial) -> None:
     """Confirming in time disarms the switch, and confirming again is success."""
-    began = time.monotonic()
+    began = trial.clock()
     await trial.apply(trial.subject.good)
     # On a slow device a fixed time would run out before we could confirm anything.
-    within_s = max(trial.subject.expires_s, 4 * (time.monotonic() - began))
+    within_s = max(trial.subject.expires_s, 4 * (trial.clock() - began))
     change_id = await trial.apply(trial.subject.other, confirm=False, within_s=within_s)
     await trial.adapter.confirm(change_id)
     await trial.adapter.confirm(change_id)
-    await asyncio.sleep(within_s + 0.5)
+    await trial.pause(within_s + 0.5)
     _must(not await trial.differs(trial.subject.other), "a confirmed change went away")
     _must(await trial.adapter.outcome(change_id) is Outcome.CONFIRMED, "a confirmed change is not CONFIRMED")
 
@@ -219,7 +259,7 @@ async def a_backup_brings_back_what_ran(trial: Trial) -> None:
     await trial.apply(trial.subject.other)
     plan = await trial.adapter.plan(restored, await trial.adapter.fetch())
     _must(plan.changes, "a backup of something else than what runs shows no changes")
-    change_id = new_id()
+    change_id = trial.new_change()
     for _ in range(2):
         await trial.adapter.apply(restored, plan, change_id=change_id, confirm_within_s=CONFIRM_WITHIN_S)
     _must(await trial.adapter.outcome(change_id) is Outcome.PENDING, "a restored backup is not PENDING")
@@ -228,7 +268,7 @@ async def a_backup_brings_back_what_ran(trial: Trial) -> None:
     )
     await trial.adapter.revert(change_id)
     _must(not await trial.differs(trial.subject.other), "restoring a backup could not be taken back")
-    change_id = new_id()
+    change_id = trial.new_change()
     plan = await trial.adapter.plan(restored, await trial.adapter.fetch())
     await trial.adapter.apply(restored, plan, change_id=change_id, confirm_within_s=CONFIRM_WITHIN_S)
     await trial.adapter.confirm(change_id)
@@ -238,7 +278,7 @@ async def a_backup_brings_back_what_ran(trial: Trial) -> None:
 async def asking_twice_applies_once(trial: Trial) -> None:
     """An answer may be lost: the same change asked for again is the same change."""
     await trial.apply(trial.subject.good)
-    change_id, wanted = new_id(), trial.wanted(trial.subject.other)
+    change_id, wanted = trial.new_change(), trial.wanted(trial.subject.other)
     plan = await trial.adapter.plan(wanted, await trial.adapter.fetch())
     for _ in range(2):
         await trial.adapter.apply(wanted, plan, change_id=change_id, confirm_within_s=CONFIRM_WITHIN_S)
@@ -278,7 +318,9 @@ async def somebody_elses_change_is_not_overwritten(trial: Trial) -> None:
     meddled = await trial.digest()
     _must(meddled != plan.against, "a change made past the adapter is not seen by fetch")
     try:
-        await trial.adapter.apply(wanted, plan, change_id=new_id(), confirm_within_s=CONFIRM_WITHIN_S)
+        await trial.adapter.apply(
+            wanted, plan, change_id=trial.new_change(), confirm_within_s=CONFIRM_WITHIN_S
+        )
     except Conflict:
         pass
     else:
@@ -308,12 +350,12 @@ async def a_lost_session_leaves_nothing_half_done(trial: Trial) -> None:
     await trial.apply(trial.subject.good)
     before = await trial.digest()
     for delay_s in (0.0, 0.01, 0.05, 0.2):
-        change_id, wanted = new_id(), trial.wanted(trial.subject.other)
+        change_id, wanted = trial.new_change(), trial.wanted(trial.subject.other)
         plan = await trial.adapter.plan(wanted, await trial.adapter.fetch())
         applying = asyncio.ensure_future(
             trial.adapter.apply(wanted, plan, change_id=change_id, confirm_within_s=CONFIRM_WITHIN_S)
         )
-        await asyncio.sleep(delay_s)
+        await trial.pause(delay_s)
         await trial.subject.cut(trial.adapter)
         with contextlib.suppress(Unknown):
             await applying
@@ -327,14 +369,14 @@ async def a_lost_session_leaves_nothing_half_done(trial: Trial) -> None:
 
 async def _settled(trial: Trial, change_id: str) -> Outcome:
     """What became of a change whose session was lost; the device may still be at it."""
-    deadline = time.monotonic() + _LATE_S
+    deadline = trial.clock() + _LATE_S
     while True:
         try:
             return await trial.adapter.outcome(change_id)
         except FarsiteError:
-            if time.monotonic() > deadline:
+            if trial.clock() > deadline:
                 raise
-            await asyncio.sleep(0.2)
+            await trial.pause(0.2)
 
 
 class _Silence(Between):
@@ -376,7 +418,7 @@ async def a_commit_that_is_slower_than_we_wait_is_found_again(trial: Trial) -> N
     one change, which one revert takes back.
     """
     # Whether it can be tried at all is known at once.
-    await trial.open_anew(Between())
+    await trial.open_anew(_Silence())
     await trial.apply(trial.subject.good)
     before = await trial.digest()
     all_answered = _Silence()
@@ -399,7 +441,7 @@ async def a_commit_that_is_slower_than_we_wait_is_found_again(trial: Trial) -> N
 async def _asked_through(trial: Trial, silence: _Silence) -> _Asked:
     """Apply the other document over a connection of its own."""
     await trial.open_anew(silence)
-    change_id, wanted = new_id(), trial.wanted(trial.subject.other)
+    change_id, wanted = trial.new_change(), trial.wanted(trial.subject.other)
     plan = await trial.adapter.plan(wanted, await trial.adapter.fetch())
     asked = _Asked(change_id=change_id, wanted=wanted, plan=plan)
     silence.has_begun = True
@@ -447,14 +489,14 @@ async def _is_found_again(trial: Trial, asked: _Asked, before: str) -> None:
 
 async def _asked_again(trial: Trial, asked: _Asked) -> None:
     """The device may still be at what it did not answer to."""
-    deadline = time.monotonic() + _LATE_S
+    deadline = trial.clock() + _LATE_S
     while True:
         try:
             return await _apply(trial, asked)
         except FarsiteError as error:
-            if error.about.get("code") != ErrorCode.BUSY or time.monotonic() > deadline:
+            if error.about.get("code") != ErrorCode.BUSY or trial.clock() > deadline:
                 raise
-            await asyncio.sleep(0.2)
+            await trial.pause(0.2)
 
 
 async def what_it_cannot_take_is_refused_before_anything_is_sent(trial: Trial) -> None:
@@ -494,7 +536,9 @@ async def health_can_be_asked(trial: Trial) -> None:
         _must(one.state is not LicenceState.UNKNOWN, f'the licence "{one.name}" cannot be read: {one.said}')
 
 
-CHECKS: tuple[Callable[[Trial], Awaitable[None]], ...] = (
+Check = Callable[[Trial], Awaitable[None]]
+
+CHECKS: tuple[Check, ...] = (
     what_was_applied_is_what_runs,
     a_plan_tells_the_truth,
     a_change_is_taken_back_when_asked,
@@ -513,15 +557,26 @@ CHECKS: tuple[Callable[[Trial], Awaitable[None]], ...] = (
 """In the order in which they are told."""
 
 
-async def verify(subject: Subject, check: Callable[[Trial], Awaitable[None]]) -> Checked:
-    """Run one check on a device, over a connection of its own."""
-    name = check.__name__.replace("_", " ")
+def name_of(check: Check) -> str:
+    """What a check is called: the sentence that it makes sure of."""
+    return check.__name__.replace("_", " ")
+
+
+async def verify(subject: Subject, check: Check, *, between: Between | None = None, run: str = "") -> Checked:
+    """Run one check on a device, over a connection of its own. `between` lies before all of its connections;
+    with the same `run` the same changes have the same ids."""
+    name = name_of(check)
+    between = between or Between()
     began = time.monotonic()
 
     def ended(verdict: Verdict, said: str = "") -> Checked:
         return Checked(name=name, verdict=verdict, said=said, took_s=time.monotonic() - began)
 
-    trial = Trial(subject, await subject.open())
+    try:
+        adapter = await connected(subject, between)
+    except NotTried as reason:
+        return ended(Verdict.LEFT_OUT, str(reason))
+    trial = Trial(subject, adapter, check.__name__, run or new_id(), between)
     try:
         await check(trial)
     except NotTried as reason:
