@@ -9,7 +9,7 @@ import yaml
 
 from farsite.cli.app import main
 from farsite.vnfs.adapter import Adapter
-from farsite.vnfs.conformance import CHECKS, Subject, Verdict, verify
+from farsite.vnfs.conformance import CHECKS, Opened, Subject, Verdict, verify
 from farsite.vnfs.dictionary import read
 from farsite.vnfs.shell_adapter import ShellAdapter
 from farsite.vnfs.transports.local import LocalShell
@@ -39,7 +39,15 @@ def subject(folder: Path, directory: Path) -> Subject:
     async def cut(adapter: Adapter) -> None:
         cast(LocalShell, adapter._shell).cut()  # the fault is injected below the adapter's own words
 
-    return Subject(open=opened, good=trial.good, other=trial.other, wrong=trial.wrong, meddle=meddle, cut=cut)
+    return Subject(
+        open=opened,
+        good=trial.good,
+        other=trial.other,
+        wrong=trial.wrong,
+        meddle=meddle,
+        cut=cut,
+        opened=Opened(device="mine", parameters={"config": str(config)}, keep_in=str(directory / "kept")),
+    )
 
 
 @pytest.mark.slow

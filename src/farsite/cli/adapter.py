@@ -14,6 +14,7 @@ from farsite.cli import printing
 from farsite.cli.exit_codes import Exit
 from farsite.cli.printing import Output
 from farsite.client import Client
+from farsite.model.errors import Conflict, Invalid
 from farsite.vnfs import adapters, shipped_evidence
 from farsite.vnfs.adapter import Evidence
 from farsite.vnfs.conformance import CHECKS, Checked, Subject, Verdict, verify
@@ -21,6 +22,8 @@ from farsite.vnfs.dictionary import FILE, Folder, read
 from farsite.vnfs.folder_contents import contents, digest_of
 from farsite.vnfs.new_adapter import begin
 from farsite.vnfs.registry import Adapters
+from farsite.vnfs.transcripts import Transcript, is_transcript, read_transcript, replay
+from farsite.vnfs.transcripts import record as record_transcript
 from farsite.vnfs.trial import read_trial
 
 app = App(name="adapter", help="Adapters: what manages the inside of functions.", help_epilogue="")
@@ -99,9 +102,15 @@ def new_(
 @app.command(name="verify")
 def verify_(
     folder: Annotated[Path, Parameter(help="Directory of the adapter: adapter.yaml and its templates.")],
-    trial: Annotated[Path, Parameter(help="YAML file that names a device and documents to try on it.")],
+    trial: Annotated[
+        Path,
+        Parameter(help="YAML file that names a device and documents to try on it, or a transcript of that."),
+    ],
     /,
     *,
+    transcript: Annotated[
+        Path | None, Parameter(help="Write there what was exchanged, to be replayed without the device.")
+    ] = None,
     record: Annotated[
         bool, Parameter(help="Record what came of it in the service's catalogue, as evidence.")
     ] = False,
@@ -109,12 +118,20 @@ def verify_(
 ) -> int:
     """Try an adapter on a device by the conformance kit. The device is left with what it ran before.
 
+    Where TRIAL is a transcript, what was recorded stands in the device's place: that shows whether the
+    adapter still asks the same and reads the answers as before, and nothing of a device.
+
     The exit code is 1 when the adapter does not keep what every adapter must.
     """
     adapter = read(folder)
     # Of what is tried, though somebody may change the folder meanwhile.
     digest = digest_of(contents(folder))
-    checked = asyncio.run(_verified(read_trial(trial, adapter)))
+    if is_transcript(trial):
+        checked = _replayed(adapter, digest, trial, is_recorded=record, into=transcript)
+    elif transcript is not None:
+        checked = _transcribed(adapter, read_trial(trial, adapter), transcript)
+    else:
+        checked = asyncio.run(_verified(read_trial(trial, adapter)))
     if output == "table":
         rows = [[one.verdict, f"{one.took_s:.1f} s", one.name, one.said] for one in checked]
         printing.write("\n".join(printing.aligned(["", "took", "check", "said"], rows)))
@@ -123,6 +140,49 @@ def verify_(
     if record:
         _record(adapter, digest, checked)
     return Exit.REFUSED if any(one.verdict is Verdict.FAILED for one in checked) else Exit.DONE
+
+
+def _replayed(
+    adapter: Folder, digest: str, path: Path, *, is_recorded: bool, into: Path | None
+) -> list[Checked]:
+    if is_recorded:
+        raise Invalid(
+            f"{path} is a transcript, and a replay shows nothing of a device, so it is no evidence. Leave "
+            f"--record out, or name a trial file with a device."
+        )
+    if into is not None:
+        raise Invalid(f"{path} is a transcript already. Leave --transcript out, or name a trial file.")
+    known = read_transcript(path, adapter)
+    checked = asyncio.run(replay(known, adapter))
+    folder = "this folder" if known.digest == digest else "another state of this folder"
+    printing.note(
+        f"Replayed what was recorded of {folder} on {known.at:%Y-%m-%d %H:%M} UTC (product version "
+        f"{known.product or 'not told'}, Farsite {known.farsite}). Nothing was tried on a device."
+    )
+    return checked
+
+
+def _transcribed(adapter: Folder, subject: Subject, path: Path) -> list[Checked]:
+    # Before an hour on a device goes by for nothing.
+    if path.exists() and not is_transcript(path):
+        raise Conflict(f"{path} is there, and is no transcript. Choose another name.")
+    if not path.parent.is_dir():
+        raise Invalid(f"{path} cannot be written: there is no directory {path.parent}.")
+    checked, known = asyncio.run(record_transcript(subject, adapter))
+    try:
+        path.write_text(known.text, encoding="utf-8")
+    except OSError as error:
+        raise Invalid(f"{path} cannot be written: {error.strerror}.") from error
+    _tell_what_is_left_out(path, known)
+    return checked
+
+
+def _tell_what_is_left_out(path: Path, known: Transcript) -> None:
+    left_out = [one for one in known.checks if one.left_out]
+    printing.note(f"{path} written: {len(known.checks) - len(left_out)} of {len(known.checks)} checks.")
+    for one in left_out:
+        printing.note(f'Not in it: "{one.name}": {one.left_out}')
+    printing.note("What the device answered is in it; read it before you hand it on.")
 
 
 def _record(adapter: Folder, digest: str, checked: Sequence[Checked]) -> None:

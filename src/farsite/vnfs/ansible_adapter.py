@@ -20,8 +20,9 @@ from importlib import resources
 from pydantic import TypeAdapter
 
 from farsite.model.configuration import Configuration
-from farsite.model.errors import VnfFault, VnfUnreachable
+from farsite.model.errors import NotSupported, VnfFault, VnfUnreachable
 from farsite.vnfs.adapter import Difference, ErrorCode, Outcome, Plan, Running, Wanted
+from farsite.vnfs.between import Between
 from farsite.vnfs.dictionary import Folder, Place
 from farsite.vnfs.playbooks import Playbooks, Played, TaskChange
 from farsite.vnfs.shell import Held, Ran
@@ -58,6 +59,13 @@ class AnsibleAdapter(ShellSoftware):
             timeout_s=timeout_s,
         )
         self._playbooks = playbooks
+
+    def interpose(self, between: Between) -> None:  # noqa: ARG002  (of the Protocol)
+        """Refused; see `Interposable`."""
+        raise NotSupported(
+            f"Adapter {self._folder.dictionary.name} changes a device by a playbook, whose exchanges are "
+            f"Ansible's own; nothing can lie between the two"
+        )
 
     async def plan(self, wanted: Wanted, running: Running) -> Plan:
         """What the playbook would change, task by task; see `Adapter.plan`."""

@@ -21,7 +21,7 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from farsite.model.errors import Conflict, Invalid, NotSupported, VnfFault
@@ -38,6 +38,7 @@ from farsite.vnfs.adapter import (
     Sample,
     Wanted,
 )
+from farsite.vnfs.between import Between, InterposedNetconf
 from farsite.vnfs.dictionary import Folder, Place, Subtree
 from farsite.vnfs.licences import figures_of, lacking
 from farsite.vnfs.netconf import BASE, Netconf
@@ -112,6 +113,7 @@ class NetconfAdapter:
         self._folder = folder
         self._name = device
         self._now = now
+        self._pause: Callable[[float], Awaitable[None]] = asyncio.sleep
         self._parameters = folder.parameters(parameters)
         self._device = Datastores(
             device=device,
@@ -123,6 +125,13 @@ class NetconfAdapter:
             commit_s=float(self._parameters.get(_COMMIT_S, timeout_s)),
         )
         self._subtrees = {place.name: _subtree(place) for place in folder.dictionary.places}
+
+    def interpose(self, between: Between) -> None:
+        """Put something between this adapter and its device; see `Interposable`."""
+        clock, passes = self._now, self._pause
+        self._device = replace(self._device, netconf=InterposedNetconf(self._device.netconf, between))
+        self._now = lambda: between.now(clock)
+        self._pause = lambda seconds: between.pause(seconds, passes)
 
     @property
     def about(self) -> About:
@@ -279,7 +288,7 @@ class NetconfAdapter:
         if found.outcome is not Outcome.PENDING or self._now() < found.deadline_s:
             return found
         # netconfd 2.13 looks at its timers only after a second in which nobody asked it anything.
-        await asyncio.sleep(_IDLE_S)
+        await self._pause(_IDLE_S)
         found = await self._read()
         if (
             found.outcome is Outcome.PENDING

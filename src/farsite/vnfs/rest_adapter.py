@@ -14,6 +14,7 @@ import importlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from farsite.model.errors import Conflict, Invalid
 from farsite.model.licence import Licence
@@ -29,6 +30,7 @@ from farsite.vnfs.adapter import (
     Sample,
     Wanted,
 )
+from farsite.vnfs.between import Between, InterposedRest
 from farsite.vnfs.dictionary import Folder, TakesBack
 from farsite.vnfs.licences import Licences, LicenceWords, figures_of, lacking
 from farsite.vnfs.rest import Rest
@@ -84,6 +86,18 @@ class RestAdapter:
                 f"{folder.dictionary.module} has no method licences."
             )
 
+    def interpose(self, between: Between) -> None:
+        """Put something between this adapter and its device; see `Interposable`."""
+        clock, passes = self._now, self._device.pause
+
+        async def pause(seconds: float) -> None:
+            await between.pause(seconds, passes)
+
+        self._rest = InterposedRest(self._rest, between)
+        self._now = lambda: between.now(clock)
+        self._device = replace(self._device, rest=self._rest, now=self._now, pause=pause)
+        self._product = _product(self._folder, self._device)
+
     @property
     def about(self) -> About:
         return self._folder.about
@@ -113,7 +127,7 @@ class RestAdapter:
 
     async def apply(self, wanted: Wanted, plan: Plan, *, change_id: str, confirm_within_s: float) -> None:
         """Make it run, unconfirmed; see `Adapter.apply`."""
-        found = await self._look()
+        found = await self._look(change_id)
         if found.entry is not None and found.entry.change_id == change_id:
             if found.entry.outcome is Outcome.REVERTED:
                 raise self._was_taken_back(change_id)
@@ -138,7 +152,7 @@ class RestAdapter:
 
     async def confirm(self, change_id: str) -> None:
         """Keep the change; see `Adapter.confirm`."""
-        found = await self._look()
+        found = await self._look(change_id)
         entry = found.entry
         if entry is None or entry.change_id != change_id or entry.outcome is Outcome.REVERTED:
             raise self._was_taken_back(change_id)
@@ -160,7 +174,7 @@ class RestAdapter:
 
     async def outcome(self, change_id: str) -> Outcome:
         """What became of a change; see `Adapter.outcome`."""
-        entry = (await self._look()).entry
+        entry = (await self._look(change_id)).entry
         return entry.outcome if entry is not None and entry.change_id == change_id else Outcome.NONE
 
     async def health(self) -> Sequence[Probed]:
@@ -183,12 +197,16 @@ class RestAdapter:
     async def close(self) -> None:
         await self._rest.close()
 
-    async def _look(self) -> Found:
-        """What runs; a change whose time is over is taken back first."""
+    async def _look(self, change_id: str = "") -> Found:
+        """What runs; a change whose time is over is taken back first, and the one that is asked for if it is
+        there in part only. To anybody else that may be a change which somebody is still making."""
         found = await self._product.fetch()
         entry = found.entry
         if entry is None or entry.outcome is not Outcome.PENDING:
             return found
+        if entry.change_id == change_id and not entry.is_whole:
+            await self._product.take_back(found, entry)
+            return await self._product.fetch()
         by_itself = self._folder.dictionary.takes_back is TakesBack.ITSELF
         if self._now() < entry.deadline_s + (_LATE_S if by_itself else 0.0):
             return found

@@ -11,8 +11,9 @@ Farsite may be restarted, replaced by another process or fed from a backup, and 
 of a change.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -35,6 +36,9 @@ class Entry:
     change_id: str
     outcome: Outcome
     deadline_s: float = 0.0
+    is_whole: bool = True
+    """False: the change broke off between two of its requests. It is taken back when whoever asked for it
+    comes again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,8 @@ class Device:
     timeout_s: float = 60.0
     now: Callable[[], float] = time.time
     """POSIX time."""
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    """Waits so many seconds, between two looks at what the device is at."""
 
     def licence(self, name: str, *, state: str | None, expires: str, said: str) -> Licence:
         """What the product's words mean; see `LicenceWords.licence`."""

@@ -30,6 +30,7 @@ from farsite.vnfs.adapter import (
     Sample,
     Wanted,
 )
+from farsite.vnfs.between import Between, InterposedShell
 from farsite.vnfs.dictionary import Folder, Place
 from farsite.vnfs.licences import figures_of, lacking
 from farsite.vnfs.shell import Ran, Shell
@@ -69,6 +70,12 @@ class ShellAdapter:
         self._timeout_s = timeout_s
         self._now = now
         self._directory = f"{keep_in}/{folder.dictionary.name}"
+
+    def interpose(self, between: Between) -> None:
+        """Put something between this adapter and its device; see `Interposable`."""
+        self._shell = InterposedShell(self._shell, between)
+        clock = self._now
+        self._now = lambda: between.now(clock)
 
     @property
     def about(self) -> About:

@@ -24,7 +24,7 @@ from farsite.model.configuration import Configuration
 from farsite.model.configuration_checks import check
 from farsite.model.errors import Invalid
 from farsite.vnfs.adapter import Adapter
-from farsite.vnfs.conformance import Subject
+from farsite.vnfs.conformance import Opened, Subject
 from farsite.vnfs.dictionary import Folder
 from farsite.vnfs.netconf import BASE
 from farsite.vnfs.opening import USUAL_PORTS, DeviceAccess, open_device
@@ -137,6 +137,13 @@ def read_trial(path: Path, folder: Folder) -> Subject:
         meddle=meddling if trial.meddle else None,
         secrets=trial.secrets,
         expires_s=max(2.0, folder.dictionary.confirm_least_s),
+        opened=Opened(
+            device=trial.access.host,
+            user=access.user,
+            password=access.password,
+            parameters=trial.parameters,
+            keep_in=trial.keep_in,
+        ),
     )
 
 

@@ -20,7 +20,6 @@ a licence: F5Networks/f5-adcaas-openstack, app/waf/test/fixtures/datasources/tes
 not told.
 """
 
-import asyncio
 import base64
 import json
 import time
@@ -38,6 +37,8 @@ from farsite.vnfs.rest_product import Device, Entry, Found, Texts
 _DECLARE, _TASK = "/mgmt/shared/appsvcs/declare", "/mgmt/shared/appsvcs/task"
 _LICENCE, _LICENSED = "/mgmt/tm/sys/license", "BIG-IP"
 _PLACE, _SYSTEM = "load_balancer", "system"
+_ONBOARDING = "onboarding"
+"""Of a note: what DO holds once all of the change is there."""
 _OF_AS3 = frozenset({"class", "template", "constants", "label", "remark", "schemaOverlay", "enable"})
 _WORKING = frozenset({"in progress", "Declaration successfully submitted"})
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 2.0
@@ -67,16 +68,17 @@ class BigIp:
         await self._until_idle()
         tenant = await self._deployed()
         kept = self._kept(tenant)
+        self._held = await self._onboarded()
         entry = (
             Entry(
                 change_id=str(kept["change"]),
                 outcome=Outcome(kept["outcome"]),
                 deadline_s=float(kept.get("deadline") or 0),
+                is_whole=kept.get(_ONBOARDING, onboarding.text(self._held)) == onboarding.text(self._held),
             )
             if kept
             else None
         )
-        self._held = await self._onboarded()
         told = {
             _PLACE: _text(self._owned(tenant)),
             _SYSTEM: onboarding.text(self._held),
@@ -97,13 +99,15 @@ class BigIp:
             await self._declare(_objects(will[_PLACE]), {}, is_trial=True)
 
     async def install(self, found: Found, will: Texts, entry: Entry, *, within_s: float) -> None:
-        """AS3 first, with what was before of both; then DO, which ends by itself what it cannot do."""
+        """AS3 first, with what was before of both and what DO is to hold; then DO, which ends by itself what
+        it cannot do."""
         before = found.texts.get(_PLACE, "")
         note = {
             "change": entry.change_id,
             "outcome": Outcome.PENDING.value,
             "deadline": round(entry.deadline_s),
             "before": {place: found.texts.get(place, "") for place in will},
+            **({_ONBOARDING: will[_SYSTEM]} if _SYSTEM in will else {}),
         }
         await self._declare(_objects(will.get(_PLACE, before)), note)
         if _SYSTEM in will:
@@ -252,7 +256,7 @@ class BigIp:
                     code=ErrorCode.BUSY,
                     step=f"Look at {onboarding.PATH} on the device.",
                 )
-            await asyncio.sleep(pause_s)
+            await self._device.pause(pause_s)
             pause_s = min(pause_s * 2, _LAST_PAUSE_S)
 
     async def _declare(
@@ -304,7 +308,7 @@ class BigIp:
                     code=ErrorCode.BUSY,
                     step=f"Look at {_TASK}/{task} on the device.",
                 )
-            await asyncio.sleep(pause_s)
+            await self._device.pause(pause_s)
             pause_s = min(pause_s * 2, _LAST_PAUSE_S)
 
     async def _until_idle(self) -> None:

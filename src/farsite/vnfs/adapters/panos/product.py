@@ -19,7 +19,6 @@ docs/panos-upgrade-assurance/api/firewall_proxy.md (commit 0785fa3) and tests/te
 x-pack/metricbeat/module/panw/system/license.go (commit 80a6c2b).
 """
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
@@ -299,7 +298,7 @@ class PanOs:
                     code=ErrorCode.BUSY,
                     step=f"Look at it: show jobs id {job}.",
                 )
-            await asyncio.sleep(pause_s)
+            await self._device.pause(pause_s)
             pause_s = min(pause_s * 2, _LAST_PAUSE_S)
 
     # How it is asked.
