@@ -73,6 +73,12 @@ HEALS_WITHHELD = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+VNFS_PREEMPTED = Counter(
+    "farsite_vnfs_preempted_total",
+    "VNFs whose room was given to a more important one, by VIM.",
+    ["vim"],
+    registry=REGISTRY,
+)
 
 TAKEOVERS = Counter(
     "farsite_takeovers_total", "Processes of Farsite that this one has declared gone.", registry=REGISTRY

@@ -8,9 +8,12 @@ import pytest
 from farsite.assurance import alarms as catalogue
 from farsite.assurance.deciding import (
     CLASS_WORTH_S,
+    ROOM_RETRY_S,
+    SPARED_S,
     Case,
     Limits,
     PastHeal,
+    Short,
     Vnfc,
     decide,
     is_news,
@@ -18,13 +21,16 @@ from farsite.assurance.deciding import (
     urgency,
 )
 from farsite.assurance.evidence import Evidence, Seen, judge
+from farsite.assurance.preempting import Neighbour
 from farsite.model.alarm import Alarm, PerceivedSeverity
 from farsite.model.healing import (
     Budget,
     HealingDecision,
     HealingPolicy,
+    Held,
     LadderRung,
     Outcome,
+    Preempts,
     Recoverer,
     Rung,
     Scope,
@@ -290,3 +296,172 @@ def test_what_only_repeats_the_last_decision_is_not_kept() -> None:
     assert not is_news(decided(case(history=past(1)), cool, after_s=3), first)
     assert is_news(decided(case(is_worked_on=True), cool), first)
     assert is_news(decided(case()), first)
+
+
+# -- room that is short
+
+
+def short(**changed: object) -> Case:
+    """A function of class 1 whose heal has just found no room, beside one of class 3."""
+    said: dict[str, object] = {
+        "metadata": {"service_availability_level": "1"},
+        "vnfcs": {VnfcId("a"): Vnfc(vdu="front", host="h1", zone="z", amount=(2, 64, 0))},
+        "is_worked_on": True,
+        "short": Short(lacking=(VnfcId("a"),), since=NOW),
+        "has_room": False,
+        "neighbours": (neighbour("low"),),
+    }
+    return case(**(said | changed))
+
+
+def neighbour(name: str, level: int = 3, *, vcpus: int = 2, **changed: object) -> Neighbour:
+    usual = Neighbour(
+        vnf_id=VnfInstanceId(name),
+        name=name,
+        project_id=DEFAULT_PROJECT,
+        vnfd_ids=frozenset(),
+        ns_id=None,
+        metadata={"service_availability_level": str(level)},
+        vdus=frozenset({"v"}),
+        holds=(Held(host="h2", zone="z", vcpus=vcpus, memory_mib=64 * vcpus),),
+    )
+    return replace(usual, **changed)  # type: ignore[arg-type]
+
+
+TAKES = policy("takes", scope=Scope(vnf="fw"), preempts=Preempts.LOWER)
+
+
+def test_room_is_taken_from_one_of_a_lower_class_when_both_policies_allow_it() -> None:
+    """And the record has from whom, what it held, and what was known of all others."""
+    found = decided(short(), TAKES)
+    assert (found.outcome, found.takes_from) == (Outcome.PREEMPT, "low")
+    assert [one.vcpus for one in found.takes] == [2]
+    assert "low (class 3, its own is 1)" in " ".join(found.reasons)
+    assert found.evidence["room of low"] == "2 vCPUs, 128 MiB, 0 GiB on h2"
+    assert found.awaits == "room of VIM vim"
+
+
+@pytest.mark.parametrize(
+    ("other", "policies"),
+    [
+        (neighbour("equal", 1), [TAKES]),
+        (neighbour("higher", 1), [replace(TAKES, priority=2)]),
+        (neighbour("low"), []),
+        (neighbour("low"), [replace(TAKES, preempts=Preempts.NONE)]),
+        (neighbour("low"), [TAKES, policy("kept", scope=Scope(vnf="low"), is_preemptible=False)]),
+        (neighbour("low"), [TAKES, policy("kept", scope=Scope(vdu="v"), is_preemptible=False)]),
+        (neighbour("low"), [TAKES, policy("dry", scope=Scope(vnf="low"), is_dry_run=True)]),
+        (neighbour("low"), [TAKES, policy("own", scope=Scope(vnf="low"), handled_by=Recoverer.VNF)]),
+        (neighbour("low", metadata={"autoheal": "false"}), [replace(TAKES, priority=0)]),
+        (neighbour("low", project_id=ProjectId("other")), [TAKES]),
+        (neighbour("low", is_worked_on=True), [TAKES]),
+        (neighbour("low", vcpus=1), [TAKES]),
+        (neighbour("low", holds=(Held(host="h2", zone="other", vcpus=2, memory_mib=128),)), [TAKES]),
+        (neighbour("low", returned_at=NOW - timedelta(seconds=SPARED_S - 1)), [TAKES]),
+    ],
+)
+def test_nobody_is_preempted_who_may_not_be_or_whose_room_is_not_enough(
+    other: Neighbour, policies: list[HealingPolicy]
+) -> None:
+    """Of the same or a higher class, or without the word of both policies, or in vain: never."""
+    found = decided(short(neighbours=(other,)), *policies)
+    assert (found.outcome, found.takes_from) == (Outcome.WAIT, None)
+    assert "no room" in " ".join(found.reasons)
+
+
+def test_as_few_are_preempted_as_will_do_the_least_important_first() -> None:
+    """Nobody goes for room that another gives; two that share a host do where neither is enough alone."""
+    both = (neighbour("low", 3), neighbour("lower", 4))
+    assert decided(short(neighbours=both), TAKES).takes_from == "lower"
+    small = (neighbour("s1", 4, vcpus=1), neighbour("big", 3), neighbour("s2", 4, vcpus=1))
+    found = decided(short(neighbours=small), TAKES)
+    assert found.takes_from == "s1"
+    assert "and if need be then of s2" in " ".join(found.reasons)
+    apart = (neighbour("s1", 4, vcpus=1), neighbour("s2", 4, holds=(Held(host="h3", zone="z", vcpus=1),)))
+    assert decided(short(neighbours=apart), TAKES).takes_from is None
+    assert decided(short(neighbours=(*apart, neighbour("big", 3))), TAKES).takes_from == "big"
+
+
+def test_the_vim_is_asked_after_each_that_was_preempted() -> None:
+    """What it gave may be enough already; what was given counts when it was not."""
+    waits = Short(lacking=(VnfcId("a"),), since=NOW, is_taking=True)
+    assert decided(short(short=waits), TAKES).outcome is Outcome.WAIT
+    done = replace(waits, is_taking=False, given_by="s1", given=(Held(host="h2", zone="z", vcpus=1),))
+    assert decided(short(short=done), TAKES).outcome is Outcome.RETRY
+    refused = replace(done, given_by="", given=(Held(host="h2", zone="z", vcpus=1, memory_mib=64),))
+    left = short(short=refused, neighbours=(neighbour("s2", 4, vcpus=1),))
+    assert decided(left, TAKES).takes_from == "s2"
+    in_vain = replace(refused, in_vain=frozenset({"s2"}))
+    assert decided(replace(left, short=in_vain), TAKES).takes_from is None
+
+
+def test_one_vnf_at_a_time_has_room_made_for_it_on_a_vim() -> None:
+    """Two that take at once would each take what the other needs."""
+    assert decided(short(room_is_for="first"), TAKES).outcome is Outcome.WAIT
+    assert decided(short(awaited=frozenset({"room of VIM vim"})), TAKES).outcome is Outcome.WAIT
+    dead = case(awaited=frozenset({"room of VIM vim"}))
+    assert decided(dead).outcome is Outcome.WAIT
+    assert decided(case(awaited=frozenset({"room of VIM other"}))).outcome is Outcome.HEAL
+
+
+def test_one_that_is_kept_from_standing_beside_another_takes_no_room_there() -> None:
+    """Anti-affinity is the VIM's to keep: it would refuse, and somebody had gone for nothing."""
+    vnfcs = {
+        VnfcId("a"): Vnfc(vdu="front", host="h1", zone="z", amount=(2, 64, 0), group="g"),
+        VnfcId("b"): Vnfc(vdu="front", host="h2", zone="z", amount=(2, 64, 0), group="g"),
+    }
+    assert decided(short(vnfcs=vnfcs), TAKES).takes_from is None
+    elsewhere = neighbour("far", holds=(Held(host="h3", zone="z", vcpus=2, memory_mib=64),))
+    assert decided(short(vnfcs=vnfcs, neighbours=(elsewhere,)), TAKES).takes_from == "far"
+
+
+def test_a_dry_run_tells_whose_room_it_would_take_and_takes_none() -> None:
+    """Before anything is short, and when it is."""
+    dry = replace(TAKES, is_dry_run=True)
+    for given in (short(), short(short=None, is_worked_on=False)):
+        found = decided(given, dry)
+        assert (found.outcome, found.takes_from) == (Outcome.DRY_RUN, "low")
+    given_up = Short(lacking=(VnfcId("a"),), since=NOW, given_by="low")
+    assert decided(short(short=given_up, has_room=True), dry, after_s=99).outcome is Outcome.DRY_RUN
+
+
+def preempted(**changed: object) -> Case:
+    return case(
+        alarm(catalogue.VNF_PREEMPTED, ""),
+        **({"is_preempted": True, "vnfcs": {VnfcId("a"): Vnfc(vdu="front")}} | changed),
+    )
+
+
+def test_who_was_preempted_comes_back_when_there_is_room_and_nobody_more_urgent_waits_for_it() -> None:
+    """By being made anew, whatever its policy does first to what is alive and whatever it heals else."""
+    gentle = policy(triggers=(Trigger(fault_types=("vnfc-link-down",)),), ladder=LADDER[:1])
+    found = decided(preempted(), gentle)
+    assert (found.outcome, [one.kind for one in found.ladder]) == (Outcome.HEAL, [Rung.RESPAWN])
+    assert "vnf-preempted" in found.evidence
+    for waits in (
+        {"has_room": False},
+        {"room_is_for": "first"},
+        {"awaited": frozenset({"room of VIM vim"})},
+        {"vim_state": VimState.UNREACHABLE},
+    ):
+        assert decided(preempted(**waits), gentle).outcome is Outcome.WAIT
+
+
+def test_a_way_back_that_the_vim_had_no_room_for_is_tried_again_but_not_at_once() -> None:
+    """Our books may be wrong where the VIM was asked just now; then they are the newer word."""
+    resting = Short(lacking=(VnfcId("a"),), since=NOW)
+    given = preempted(short=resting, is_worked_on=True, has_room=True)
+    assert decided(given).outcome is Outcome.WAIT
+    assert decided(given, after_s=ROOM_RETRY_S).outcome is Outcome.RETRY
+    assert decided(replace(given, has_room=False), after_s=ROOM_RETRY_S).outcome is Outcome.WAIT
+    # Another heal that rests is for an operator, as ever, unless its policy lets it take room.
+    other = short(short=resting, has_room=True, neighbours=())
+    assert decided(other, after_s=ROOM_RETRY_S).outcome is Outcome.WAIT
+    assert decided(other, TAKES, after_s=ROOM_RETRY_S).outcome is Outcome.RETRY
+
+
+def test_who_came_back_may_be_preempted_again_only_after_a_while() -> None:
+    """Starvation is bounded from this side too."""
+    back = neighbour("low", returned_at=NOW)
+    assert decided(short(neighbours=(back,)), TAKES, after_s=SPARED_S - 1).takes_from is None
+    assert decided(short(neighbours=(back,)), TAKES, after_s=SPARED_S).takes_from == "low"

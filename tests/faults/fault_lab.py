@@ -604,7 +604,8 @@ class _Books:
 
     def _faults_of(self, vnf: VnfInstance) -> list[str]:
         deployment = vnf.deployment
-        should = sizing.held_per_zone(deployment) if deployment else {}
+        stands = deployment is not None and vnf.preempted_for is None
+        should = sizing.held_per_zone(deployment) if deployment and stands else {}
         is_reserved = vnf.ns_id in self.locks
         if self.allocations.get(vnf.id, {}) != should and not is_reserved:
             return [f"{vnf.id} holds {self.allocations.get(vnf.id)} instead of {should}"]
@@ -630,7 +631,7 @@ class _Books:
         here = {
             one.deployment.name: one
             for one in self.vnfs.values()
-            if one.deployment is not None and one.vim_id == vim_id(site)
+            if one.deployment is not None and one.vim_id == vim_id(site) and one.preempted_for is None
         }
         for name, held in state.deployments.items():
             vnf = here.get(name)

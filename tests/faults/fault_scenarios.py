@@ -15,11 +15,13 @@ from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_ns import InstantiateNs
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
 from farsite.lifecycle.operate_vnf import OperateVnf, StopType
+from farsite.lifecycle.preempt_vnf import PreemptVnf
 from farsite.lifecycle.scale_vnf import ScaleType, ScaleVnf
 from farsite.lifecycle.terminate_ns import TerminateNs
 from farsite.lifecycle.terminate_vnf import TerminateVnf, TerminationType
 from farsite.lifecycle.verbs import VERBS
 from farsite.model.deployment import ResourceKind
+from farsite.model.ids import VnfInstanceId
 from farsite.model.vnf import CpConfig, ExternalLink, InstantiationState, IpAddresses, IpType, VnfState
 from farsite.store import instances
 from farsite.vims.drivers.simulated.driver import SimulatedDriver
@@ -93,6 +95,15 @@ async def it_is_gone(lab: Lab, vnf_id: str) -> None:
     vnf = await lab.vnf(vnf_id)
     assert vnf.state is InstantiationState.NOT_INSTANTIATED
     assert vnf.deployment is None
+    assert vnf.resources == ()
+
+
+async def it_is_preempted(lab: Lab, vnf_id: str) -> None:
+    """Nothing of it stands, and all that it takes to bring it back is there."""
+    vnf = await lab.vnf(vnf_id)
+    assert (vnf.state, vnf.preempted_for) == (InstantiationState.INSTANTIATED, "another")
+    assert vnf.deployment is not None
+    assert len(vnf.deployment.vnfcs) == 2
     assert vnf.resources == ()
 
 
@@ -276,6 +287,11 @@ SCENARIOS: dict[str, Scenario] = {
             name="start_vnf", verb="operate_vnf", prepare=a_stopped_pair,
             parameters=OperateVnf(state=VnfState.STARTED), stands=it_is_chained(2), methods=("deploy",),
             is_killed_everywhere=False, is_on_postgresql=False,
+        ),
+        Scenario(
+            name="preempt_vnf", verb="preempt_vnf", prepare=a_running_vnf,
+            parameters=PreemptVnf(for_vnf=VnfInstanceId("another")), stands=it_is_preempted,
+            methods=("undeploy", "watch"), is_on_postgresql=False,
         ),
         Scenario(
             name="change_vnf_connectivity", verb="change_vnf_connectivity", prepare=a_connected_vnf,

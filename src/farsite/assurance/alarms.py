@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from farsite.lifecycle.deploying import PREEMPTED
 from farsite.model.alarm import Alarm, EventType, PerceivedSeverity
 from farsite.model.ids import AlarmId, ProjectId, id_in_time
 
@@ -84,6 +85,18 @@ HEAL_BUDGET_SPENT = AlarmType(
     severity=PerceivedSeverity.CRITICAL,
     effect="The VNF failed again and again; it is no longer healed automatically.",
     remedy="Find out why it dies, then farsite vnf heal VNF, which also clears this alarm.",
+)
+VNF_PREEMPTED = AlarmType(
+    name=PREEMPTED,
+    object_kind="vnf",
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="Resource at or nearing capacity",
+    severity=PerceivedSeverity.CRITICAL,
+    effect="Nothing of the VNF stands: its room was given to a more important one, which the details name.",
+    remedy="Add room, or wait: it comes back by itself when there is room on its VIM. At once, if there is: "
+    "farsite vnf heal VNF.",
+    hold_off_s=0.0,
+    impact=Impact.SERVICE,
 )
 MASS_FAILURE = AlarmType(
     name="mass-failure",
@@ -315,6 +328,7 @@ CATALOGUE: Mapping[str, AlarmType] = {
         LINK_DOWN,
         DATAPATH_LOST,
         HEAL_BUDGET_SPENT,
+        VNF_PREEMPTED,
         MASS_FAILURE,
         VIM_UNREACHABLE,
         VIM_DEGRADED,

@@ -6,11 +6,12 @@ schedules, and in a dry run. Nothing here waits, reads or writes.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from farsite.assurance.evidence import Action, Finding, Verdict
+from farsite.assurance.preempting import NOTHING, Amount, Need, Neighbour, chosen_of
 from farsite.model.alarm import Alarm
 from farsite.model.healing import (
     DEFAULT_POLICY,
@@ -18,8 +19,10 @@ from farsite.model.healing import (
     Budget,
     HealingDecision,
     HealingPolicy,
+    Held,
     LadderRung,
     Outcome,
+    Preempts,
     Recoverer,
     Rung,
 )
@@ -31,16 +34,23 @@ USUAL_LEVEL = 2
 _FIGURES = re.compile(r"\d+(\.\d+)?")
 CLASS_WORTH_S = 60.0
 """Seconds of waiting that outweigh one class of priority, so that a low class is late and never forgotten."""
+ROOM_RETRY_S = 30.0
+"""How long a VIM is believed that it has no room, when our books say that it has."""
+SPARED_S = 600.0
+"""How long a VNF that was preempted and came back is not preempted again, so that a low class serves too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vnfc:
-    """What a decision needs to know of a VNFC."""
+    """What a decision needs to know of a VNFC. `group`: VNFCs of one group stand on different hosts."""
 
     vdu: str
     host: str = ""
     epoch: int = 0
     is_stopped: bool = False
+    zone: str = ""
+    amount: Amount = NOTHING
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +62,23 @@ class PastHeal:
     hosts: tuple[str, ...]
     began_at: datetime
     ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Short:
+    """The heal of a VNF that rests because its VIM has no room."""
+
+    lacking: tuple[VnfcId, ...]
+    """VNFCs that found none."""
+    since: datetime
+    is_taking: bool = False
+    """Room is on its way: another VNF is being preempted for it."""
+    given_by: str = ""
+    """Who was preempted for it since the VIM refused it last."""
+    given: tuple[Held, ...] = ()
+    """What others held that were preempted for this heal so far."""
+    in_vain: frozenset[str] = frozenset()
+    """VNFs that should have been preempted for it and were not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +106,18 @@ class Case:
     findings: Mapping[str, Finding] = field(default_factory=dict[str, Finding])
     """Host -> verdict; the empty name stands for the VIM as a whole."""
     awaited: frozenset[str] = frozenset()
-    """Budgets that a more urgent VNF was found to wait for: what is free of them by now is its."""
+    """Budgets, and VIMs' room, that a more urgent VNF was found to wait for: what is free of them by now is
+    its."""
+    short: Short | None = None
+    """It is worked on by a heal that rests for want of room."""
+    is_preempted: bool = False
+    """Nothing of it stands, because its room was given to another."""
+    has_room: bool = True
+    """Whether by the books its VIM has room for all of a VNF that was preempted."""
+    room_is_for: str = ""
+    """Another VNF for which room is being made on the VIM; one at a time."""
+    neighbours: tuple[Neighbour, ...] = ()
+    """Other VNFs on the VIM, where it matters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +147,7 @@ def urgency(priority: int, waited_s: float) -> float:
     return priority * CLASS_WORTH_S - waited_s
 
 
-def policy_for(policies: Iterable[HealingPolicy], case: Case, vdu: str) -> HealingPolicy:
+def policy_for(policies: Iterable[HealingPolicy], case: Case | Neighbour, vdu: str) -> HealingPolicy:
     """The most specific policy that covers a VDU of the VNF: one that its metadata names, else by scope; of
     equals the first by name. Where none does, the default."""
     named = case.metadata.get("healing_policy", "")
@@ -118,7 +156,7 @@ def policy_for(policies: Iterable[HealingPolicy], case: Case, vdu: str) -> Heali
     return best or HealingPolicy(name=DEFAULT_POLICY, project_id=case.project_id)
 
 
-def _covers(policy: HealingPolicy, case: Case, vdu: str) -> bool:
+def _covers(policy: HealingPolicy, case: Case | Neighbour, vdu: str) -> bool:
     scope = policy.scope
     return (
         scope.vnf in ("", case.vnf_id, case.name)
@@ -194,15 +232,18 @@ def decide(
     recoverer = recoverer_of(policy, case.metadata)
     if recoverer is not Recoverer.FARSITE:
         return so(Outcome.LEFT_TO_OTHERS, f"handled by {recoverer}")
-    if case.is_worked_on:
+    if case.is_worked_on and case.short is None:
         return so(Outcome.WAIT, "an operation works on the VNF")
     if case.vim_state is VimState.UNREACHABLE:
         # Whatever would be asked of it now would be asked of nobody.
         return so(Outcome.WAIT, "its VIM is UNREACHABLE; until that is confirmed or over, nothing is begun")
     if refusal := _forbidden_by_the_vim(case, limits):
         return so(Outcome.WITHHELD, refusal)
+    if case.short is not None:
+        return _without_room(case, case.short, policy, policies, so, now)
     hosts = _hosts(case, vnfc_ids)
-    ladder, dropped = permitted_ladder(policy.ladder, [_finding(case, host) for host in hosts or ("",)])
+    wished = (LadderRung(kind=Rung.RESPAWN, deadline_s=300.0),) if case.is_preempted else policy.ladder
+    ladder, dropped = permitted_ladder(wished, [_finding(case, host) for host in hosts or ("",)])
     if not ladder:
         return so(Outcome.WITHHELD, *dropped)
     if refusal := _over_own_budget(case, policy, limits, now):
@@ -214,8 +255,137 @@ def decide(
         return so(Outcome.WAIT, f"a more urgent VNF waits for the budget of {before[0]}")
     if waiting := _cooling(case, policy, now):
         return so(Outcome.WAIT, waiting)
+    if waiting := _others_first(case):
+        return so(Outcome.WAIT, waiting)
+    if case.is_preempted and not case.has_room:
+        return so(Outcome.WAIT, "it was preempted, and its VIM has no room for it yet")
+    if policy.is_dry_run and policy.preempts is Preempts.LOWER:
+        found, why = _whose_room(case, policy, policies, vnfc_ids, now)
+        would = so(Outcome.DRY_RUN, *dropped, f"were there no room: {why}", ladder=ladder)
+        return would if found is None else _taking(case, would, found)
     outcome = Outcome.DRY_RUN if policy.is_dry_run else Outcome.HEAL
     return so(outcome, *dropped, ladder=ladder)
+
+
+def _without_room(
+    case: Case,
+    short: Short,
+    policy: HealingPolicy,
+    policies: Sequence[HealingPolicy],
+    so: Callable[..., HealingDecision],
+    now: datetime,
+) -> HealingDecision:
+    """What is done about a heal that found no room.
+
+    Room is taken from one VNF after another, and the VIM is asked after each, so that none is preempted that
+    need not be; but from nobody, unless those that may be preempted have enough together.
+    """
+    room = _room_of(case)
+    refused = "its VIM has no room for it"
+    if short.is_taking:
+        return replace(so(Outcome.WAIT, refused, "room is being made for it"), awaits=room)
+    if short.given_by and not policy.is_dry_run:
+        return replace(so(Outcome.RETRY, f"{short.given_by} has given its room"), awaits=room)
+    if waiting := _others_first(case):
+        return so(Outcome.WAIT, refused, waiting)
+    may_take = policy.preempts is Preempts.LOWER
+    if may_take:
+        found, why = _whose_room(case, policy, policies, short.lacking, now)
+        if found is not None:
+            outcome = Outcome.DRY_RUN if policy.is_dry_run else Outcome.PREEMPT
+            return replace(_taking(case, so(outcome, refused, why), found), awaits=room)
+        refused = f"{refused}; {why}"
+    # What is believed of a VIM is what it said last, for a while; then what our books say.
+    is_believed = 0 <= (now - short.since).total_seconds() < ROOM_RETRY_S
+    if (may_take or case.is_preempted) and not policy.is_dry_run and not is_believed and case.has_room:
+        return replace(so(Outcome.RETRY, "by our books its VIM has room for it by now"), awaits=room)
+    return so(Outcome.WAIT, refused)
+
+
+def _taking(case: Case, decision: HealingDecision, found: Neighbour) -> HealingDecision:
+    """A decision with whose room is taken, and what was known of all whose room could have been."""
+    known = {f"room of {one.label}": str(one) for one in case.neighbours}
+    return replace(
+        decision, takes_from=found.vnf_id, takes=found.holds, evidence={**decision.evidence, **known}
+    )
+
+
+def _whose_room(
+    case: Case,
+    policy: HealingPolicy,
+    policies: Sequence[HealingPolicy],
+    vnfc_ids: Iterable[VnfcId],
+    now: datetime,
+) -> tuple[Neighbour | None, str]:
+    """The VNF that is preempted first for some VNFCs, and why; None: nobody may be, or nobody's is enough."""
+    mine = priority_of(policy, case.metadata)
+    lacking = set(vnfc_ids)
+    needs = [
+        Need(
+            amount=one.amount,
+            zone=one.zone,
+            barred=frozenset(
+                other.host
+                for vnfc_id, other in case.vnfcs.items()
+                if one.group and other.group == one.group and vnfc_id not in lacking
+            ),
+        )
+        for one in (case.vnfcs[vnfc_id] for vnfc_id in sorted(lacking & case.vnfcs.keys()))
+    ]
+    in_vain = case.short.in_vain if case.short else frozenset[str]()
+    given = case.short.given if case.short else ()
+    lower = [
+        (class_of(policies, one), one)
+        for one in case.neighbours
+        if one.project_id == case.project_id
+        and one.vnf_id not in in_vain
+        and not spared(policies, one, mine, now)
+    ]
+    chosen = chosen_of(needs, lower, given)
+    if not chosen:
+        return None, "those of a lower class that may be preempted have not enough where it could stand"
+    first, *others = chosen
+    more = f", and if need be then of {', '.join(one.label for one in others)}" if others else ""
+    return first, (
+        f"it takes that of {first.label} (class {class_of(policies, first)}, its own is {mine}){more}"
+    )
+
+
+def class_of(policies: Sequence[HealingPolicy], one: Neighbour) -> int:
+    """The class of a VNF as a whole: that of its most important VDU."""
+    return min(priority_of(policy_for(policies, one, vdu), one.metadata) for vdu in one.vdus or {""})
+
+
+def spared(policies: Sequence[HealingPolicy], one: Neighbour, mine: int, now: datetime) -> str:
+    """Why a VNF may not be preempted for one of class `mine`; empty: it may.
+
+    We take only from what we also bring back, so nobody whom another recovers is touched.
+    """
+    covering = [policy_for(policies, one, vdu) for vdu in sorted(one.vdus or {""})]
+    if class_of(policies, one) <= mine:
+        return "it is of no lower class"
+    if not all(policy.is_preemptible for policy in covering):
+        return "its policy does not let it be preempted"
+    if any(policy.is_dry_run for policy in covering):
+        return "its policy is a dry run"
+    if any(recoverer_of(policy, one.metadata) is not Recoverer.FARSITE for policy in covering):
+        return "it is not for us to bring it back"
+    if one.is_worked_on:
+        return "an operation works on it"
+    if one.returned_at is not None and _left_of(SPARED_S, one.returned_at, now) > 0:
+        return f"it was preempted before, and came back less than {SPARED_S:g} s ago"
+    return ""
+
+
+def _others_first(case: Case) -> str:
+    """For whom the room is that there is on its VIM; empty: for whoever takes it."""
+    if case.room_is_for:
+        return f"room is being made on its VIM for {case.room_is_for}"
+    return "a more urgent VNF waits for room on its VIM" if _room_of(case) in case.awaited else ""
+
+
+def _room_of(case: Case) -> str:
+    return f"room of VIM {case.vim_id}"
 
 
 def recoverer_of(policy: HealingPolicy, metadata: Mapping[str, str]) -> Recoverer:
@@ -240,7 +410,8 @@ def _groups(
         touched = list(case.vnfcs) if is_whole else [part] if part in case.vnfcs else []
         for vnfc_id in touched:
             policy = policy_for(policies, case, case.vnfcs[vnfc_id].vdu)
-            left_s = _is_due(policy, alarm, limits, now)
+            # Whoever was preempted is brought back, whatever else its policy heals.
+            left_s = 0.0 if case.is_preempted else _is_due(policy, alarm, limits, now)
             if left_s is None:
                 continue
             if left_s > 0:
@@ -394,7 +565,7 @@ def _decision(
 
 def is_news(decision: HealingDecision, before: HealingDecision | None) -> bool:
     """Whether a decision says something that the one before it did not: what only repeats it is not kept."""
-    if before is None or decision.outcome is Outcome.HEAL:
+    if before is None or decision.outcome in (Outcome.HEAL, Outcome.PREEMPT, Outcome.RETRY):
         return True
 
     def gist(one: HealingDecision) -> HealingDecision:

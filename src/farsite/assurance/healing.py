@@ -20,6 +20,7 @@ import structlog
 from farsite import telemetry
 from farsite.assurance import alarms as catalogue
 from farsite.assurance.deciding import (
+    SPARED_S,
     Case,
     Limits,
     PastHeal,
@@ -32,19 +33,23 @@ from farsite.assurance.deciding import (
 )
 from farsite.assurance.evidence import Evidence, Finding, Seen, judge
 from farsite.assurance.host_states import findings as host_findings
-from farsite.lifecycle import requests
+from farsite.assurance.room import amount_of, known_of
+from farsite.lifecycle import placing, requests
 from farsite.lifecycle.heal_vnf import HEAL_VNF, HealVnf
+from farsite.lifecycle.preempt_vnf import PREEMPT_VNF, PreemptVnf
+from farsite.lifecycle.sizing import held_per_zone
 from farsite.model.alarm import Alarm
 from farsite.model.clock import Clock
 from farsite.model.control_plane import ControlPlane
 from farsite.model.deployment import ResourceKind, VimEventKind
 from farsite.model.errors import Conflict
 from farsite.model.healing import HealingDecision, HealingPolicy, Outcome
-from farsite.model.ids import VimId
+from farsite.model.ids import VimId, new_id
+from farsite.model.operation import Control, Operation
 from farsite.model.vim import Vim, VimState
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.settings import Settings
-from farsite.store import alarms, control_planes, healing, instances, operations, turns, vims
+from farsite.store import alarms, capacity, control_planes, healing, instances, operations, turns, vims
 from farsite.store.database import Connection, Database
 from farsite.store.exclusion import hold
 
@@ -141,7 +146,7 @@ class Healer:
         standing = {one.id for one in alarms.open_of(connection, vnf_id)}
         found = [one for one in found if one.id in standing]
         vim = vims.get_any(connection, vnf.vim_id)
-        case = self._case(connection, vnf, vim, found, round_)
+        case, resting = self._case(connection, vnf, vim, found, round_)
         limits = Limits(
             per_vnf=self._settings.heal_budget,
             window_s=self._settings.heal_window_s,
@@ -151,15 +156,27 @@ class Healer:
         decision = decide(case, round_.policies, limits, now)
         if decision is None:
             return None
-        if case.is_worked_on:
+        if case.is_worked_on and case.short is None:
             self._ask_to_be_let_pass(connection, case, round_, limits)
         decision = replace(decision, at=self._clock.now())
         self._tell(connection, decision, case, vim, limits)
+        if decision.outcome is Outcome.PREEMPT:
+            return self._preempt(connection, decision, case, vim)
+        if decision.outcome is Outcome.RETRY:
+            assert resting is not None
+            operations.ask_control(connection, resting, Control.RETRY)
+            healing.insert_decision(connection, replace(decision, operation_id=resting.id))
+            log.info("healing.retried", vnf=vnf.id, operation_id=resting.id)
+            return decision
         if decision.outcome is not Outcome.HEAL:
             before = healing.decisions_of(connection, vnf_id, limit=1)
             if is_news(decision, before[0] if before else None):
                 healing.insert_decision(connection, decision)
             return decision
+        if vnf.preempted_for is not None and vnf.deployment is not None:
+            # Of several that could come back, one has the room: the next is told that it is gone.
+            held = held_per_zone(vnf.deployment)
+            capacity.claim(connection, [placing.holding(connection, vnf.project_id, vnf.id, vim.id, held)])
         operation = requests.start(
             connection,
             self._begin,
@@ -187,6 +204,57 @@ class Healer:
         telemetry.HEALS_STARTED.labels(vim.id).inc()
         return decision
 
+    def _preempt(
+        self, connection: Connection, decision: HealingDecision, case: Case, vim: Vim
+    ) -> HealingDecision:
+        """Take the room of another VNF, and have it say so, in its alarm and in its own record."""
+        assert decision.takes_from is not None
+        other = instances.get_vnf(connection, None, decision.takes_from)
+        operation = requests.start(
+            connection,
+            self._begin,
+            PREEMPT_VNF,
+            instance_id=other.id,
+            project_id=other.project_id,
+            parameters=PreemptVnf(for_vnf=case.vnf_id),
+            clock=self._clock,
+            requested_by="healing",
+            is_automatic=True,
+        )
+        winner = f"{case.name} ({case.vnf_id})" if case.name else case.vnf_id
+        told = f"its room was given to VNF {winner} of class {decision.priority}"
+        alarm = catalogue.raised(
+            catalogue.VNF_PREEMPTED,
+            project_id=other.project_id,
+            object_id=other.id,
+            location=f"{vim.site}/{vim.name}/{other.name or other.id}",
+            at=decision.at,
+            details=(told,),
+        )
+        alarms.raise_(connection, alarm)
+        decision = replace(decision, operation_id=operation.id)
+        healing.insert_decision(connection, decision)
+        healing.insert_decision(
+            connection,
+            replace(
+                decision,
+                id=new_id(),
+                vnf_id=other.id,
+                outcome=Outcome.PREEMPTED,
+                reasons=(told, *decision.reasons),
+                vnfc_ids=(),
+                hosts=tuple(sorted({one.host for one in decision.takes})),
+                ladder=(),
+                epochs={},
+                awaits="",
+                takes_from=None,
+                takes=(),
+            ),
+        )
+        log.info("healing.preempts", vnf=case.vnf_id, preempted=other.id, operation_id=operation.id)
+        telemetry.VNFS_PREEMPTED.labels(vim.id).inc()
+        return decision
+
     def _ask_to_be_let_pass(
         self, connection: Connection, case: Case, round_: "Round", limits: Limits
     ) -> None:
@@ -198,18 +266,23 @@ class Healer:
 
     def _case(
         self, connection: Connection, vnf: VnfInstance, vim: Vim, found: list[Alarm], round_: "Round"
-    ) -> Case:
+    ) -> tuple[Case, Operation | None]:
         now = round_.at
         assert vnf.deployment is not None
         hosts = {
             one.vnfc_id: one.host for one in vnf.resources if one.kind is ResourceKind.COMPUTE and one.vnfc_id
         }
         window_s = max(
-            [self._settings.heal_window_s, *(one.budget.window_s for one in round_.policies)], default=0.0
+            [self._settings.heal_window_s, SPARED_S, *(one.budget.window_s for one in round_.policies)]
         )
         past = healing.heals_since(connection, site=vim.site, since=now - timedelta(seconds=window_s))
         breaker_since = now - timedelta(seconds=self._settings.heal_breaker_window_s)
-        return Case(
+        holder = operations.lock_holder(connection, vnf.id)
+        covering = [
+            one for one in round_.policies if one.project_id == vnf.project_id and covers_vnf(one, vnf)
+        ]
+        room = known_of(connection, vnf, vim, holder, covering, round_.alarms, past, now)
+        case = Case(
             vnf_id=vnf.id,
             name=vnf.name,
             project_id=vnf.project_id,
@@ -225,11 +298,14 @@ class Healer:
                     host=hosts.get(one.id, ""),
                     epoch=one.incarnation,
                     is_stopped=one.is_stopped,
+                    zone=one.zone,
+                    amount=amount_of(one),
+                    group=one.anti_affinity_group,
                 )
                 for one in vnf.deployment.vnfcs
             },
             alarms=tuple(found),
-            is_worked_on=operations.lock_holder(connection, vnf.id) is not None,
+            is_worked_on=holder is not None,
             history=tuple(
                 PastHeal(
                     vnf_id=one.decision.vnf_id,
@@ -245,7 +321,13 @@ class Healer:
             ),
             findings=round_.findings(vim),
             awaited=frozenset(round_.awaited),
+            short=room.short,
+            is_preempted=vnf.preempted_for is not None,
+            has_room=room.has_room,
+            room_is_for=room.room_is_for,
+            neighbours=room.neighbours,
         )
+        return case, room.resting
 
     def _tell(
         self, connection: Connection, decision: HealingDecision, case: Case, vim: Vim, limits: Limits

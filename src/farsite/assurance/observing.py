@@ -260,9 +260,10 @@ def _places(status: DeploymentStatus) -> frozenset[tuple[str, str, str]]:
 
 
 def _unchanged(connection: Connection, vnf_id: VnfInstanceId, version: int) -> VnfInstance | None:
-    """The record, unless an operation is at it or it has moved on since it was compared."""
+    """The record, unless an operation is at it, nothing of it shall stand, or it has moved on since it was
+    compared."""
     vnf = instances.find_vnf(connection, vnf_id)
-    if vnf is None or vnf.version != version or vnf.deployment is None:
+    if vnf is None or vnf.version != version or vnf.deployment is None or vnf.preempted_for is not None:
         return None
     return None if operations.lock_holder(connection, vnf_id) else vnf
 
@@ -426,7 +427,7 @@ def _conclude(
 
 def _is_current(vnf: VnfInstance, event: VimEvent) -> bool:
     """Whether the event is about a VNFC that shall stand: one removed on purpose raises nothing."""
-    if vnf.deployment is None or vnf.state is not InstantiationState.INSTANTIATED:
+    if vnf.deployment is None or vnf.state is not InstantiationState.INSTANTIATED or vnf.preempted_for:
         return False
     wanted = {one.id: one.incarnation for one in vnf.deployment.vnfcs}
     told = event.details.get("incarnation")

@@ -89,6 +89,8 @@ def _show(policy: HealingPolicy, form: Form) -> None:
             ("fencing", policy["fencing"]),
             ("budget", " ".join(f"{key}={value:g}" for key, value in policy["budget"].items() if value)),
             ("priority", "by availability level" if policy["priority"] is None else policy["priority"]),
+            ("preempts", policy["preempts"]),
+            ("preemptible", policy["is_preemptible"]),
             ("dry run", policy["is_dry_run"]),
         ],
         form,

@@ -20,6 +20,8 @@ class HealingPolicy(TypedDict):
     fencing: str
     budget: dict[str, float]
     priority: int | None
+    preempts: str
+    is_preemptible: bool
     is_dry_run: bool
 
 

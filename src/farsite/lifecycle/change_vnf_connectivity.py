@@ -55,6 +55,7 @@ def check(vnf: VnfInstance, flavour: DeploymentFlavour, want: ChangeVnfConnectiv
             f"VNF instance {vnf.id} is not instantiated, so no connectivity of it can be changed.",
             about={"vnf": vnf.id},
         )
+    vnf.check_stands()
     if not want.external_links:
         raise Invalid("No external link is named, so there is nothing to change.")
     binding.check_links(flavour, want.external_links)

@@ -72,6 +72,7 @@ def check(connection: Connection, vnf: VnfInstance, want: ChangeVnfPackage) -> V
             f"create one of the other package.",
             about={"vnf": vnf.id},
         )
+    vnf.check_stands()
     package, reason = choosing.package_for(
         connection, vnf.project_id, want.package_id, certified_first=want.certified_first
     )

@@ -18,13 +18,16 @@ from farsite.model.deployment import (
     ResourceKind,
     WantedVnfc,
 )
-from farsite.model.errors import VimFault
+from farsite.model.errors import NoRoom, VimFault
 from farsite.model.ids import VimId, VnfcId, VnfInstanceId
 from farsite.model.vnf import InstantiationState, VnfInstance
-from farsite.store import instances, operations
+from farsite.store import alarms, instances, operations
 from farsite.store.database import Connection
 from farsite.store.encoding import decode, encode
 from farsite.workflow.saga import Cancelled, OutsideAction
+
+PREEMPTED = "vnf-preempted"
+"""The alarm of a VNF that was preempted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +121,8 @@ async def settled(op: Op, vim_id: VimId, name: str, revision: str) -> Deployment
 
 def _fault(status: DeploymentStatus) -> VimFault:
     where = f" ({status.resource})" if status.resource else ""
-    return VimFault(
+    kind = NoRoom if status.lacks_room else VimFault
+    return kind(
         f"The VIM could not make {status.name}{where}: {status.reason}",
         about={"deployment": status.name, "resource": status.resource},
     )
@@ -245,15 +249,17 @@ def record_resources(
     connection: Connection, op: Op, waited: OutsideAction[World], *, before: Deployment | None
 ) -> None:
     """Record what the VIM said stands when the waiting step ended, and what that changes to `before`; the
-    instance is INSTANTIATED."""
+    instance is INSTANTIATED, and preempted no more if it was."""
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     standing = op.result_of(waited, Standing)
     stood = Stand(deployment=before, resources=vnf.resources)
     stands = Stand(deployment=vnf.deployment, resources=standing.resources)
     operations.put_changes(connection, op.operation, changes.between(stood, stands))
+    if vnf.preempted_for is not None:
+        alarms.clear(connection, object_id=vnf.id, specific_problem=PREEMPTED, at=op.clock.now())
     instances.save_vnf(
         connection,
-        replace(vnf, state=InstantiationState.INSTANTIATED, resources=standing.resources),
+        replace(vnf, state=InstantiationState.INSTANTIATED, resources=standing.resources, preempted_for=None),
     )
 
 

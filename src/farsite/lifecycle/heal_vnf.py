@@ -74,6 +74,8 @@ def decide(connection: Connection, op: Op) -> object:
         one.faulty_resource for one in alarms.open_of(connection, vnf.id) if one.faulty_resource in known
     }
     chosen = frozenset(want.vnfc_ids) or frozenset(alarmed) or frozenset(known)
+    if vnf.preempted_for is not None:
+        chosen = frozenset(known)
     return encode(Decision(before=vnf.deployment, chosen=tuple(VnfcId(one) for one in sorted(chosen))))
 
 
@@ -100,6 +102,8 @@ def replace(connection: Connection, op: Op) -> object:
         vnf = instances.get_vnf(connection, None, op.operation.instance_id)
         places = separating.placed_anew(connection, op, vnf, frozenset(left), mended.seen)
         deploying.renew(connection, VnfInstanceId(vnf.id), frozenset(left), revision=op.id, places=places)
+        if vnf.preempted_for is not None:
+            _hold_again(connection, op)
     return encode(Replaced(vnfc_ids=left))
 
 
@@ -110,9 +114,21 @@ async def deploy(op: Op) -> None:
 
 
 async def deploy_before(op: Op) -> None:
-    """Undo: what was not replaced yet stays as it is, dead or alive; a replaced VNFC cannot come back."""
+    """Undo: what was not replaced yet stays as it is, dead or alive; a replaced VNFC cannot come back. Of one
+    that was preempted nothing stands again."""
+    vnf = await deploying.recorded(op)
+    if vnf.preempted_for is not None:
+        await deploying.undeploy_and_wait(op)
+        await op.world.database.run(_hold_nothing, op)
+        return
     await deploying.previous_again(op, op.result_of(decide, Decision).before, may_lack=True)
     await op.world.database.run(_hold_again, op)
+
+
+def _hold_nothing(connection: Connection, op: Op) -> None:
+    vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+    if vnf.vim_id is not None:
+        capacity.claim(connection, [placing.unchecked(vnf.project_id, vnf.id, vnf.vim_id)])
 
 
 def _hold_again(connection: Connection, op: Op) -> None:
@@ -138,7 +154,7 @@ def record(connection: Connection, op: Op) -> None:
     deploying.record_resources(connection, op, wait, before=decision.before)
     repairing.end_respawns(connection, op)
     for alarm in alarms.open_of(connection, op.operation.instance_id):
-        if alarm.faulty_resource in decision.chosen:
+        if alarm.faulty_resource in decision.chosen or alarm.specific_problem == deploying.PREEMPTED:
             alarms.clear(
                 connection,
                 object_id=alarm.managed_object_id,

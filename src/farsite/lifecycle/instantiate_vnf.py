@@ -168,6 +168,7 @@ def release(connection: Connection, vnf: VnfInstance) -> None:
             vim_id=None,
             deployment=None,
             resources=(),
+            preempted_for=None,
             flavour_id="",
             level_id="",
             scale_levels={},

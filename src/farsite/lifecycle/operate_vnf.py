@@ -59,7 +59,7 @@ def check(vnf: VnfInstance, want: OperateVnf) -> Deployment:
     """The deployment to be operated.
 
     Raises:
-        Conflict: the VNF is not instantiated.
+        Conflict: the VNF is not instantiated, or preempted.
         Invalid: it has no such VNFC, or the timeout is out of bounds.
     """
     if vnf.state is not InstantiationState.INSTANTIATED or vnf.deployment is None:
@@ -67,6 +67,7 @@ def check(vnf: VnfInstance, want: OperateVnf) -> Deployment:
             f"VNF instance {vnf.id} is not instantiated, so it can be neither stopped nor started.",
             about={"vnf": vnf.id},
         )
+    vnf.check_stands()
     known = {one.id for one in vnf.deployment.vnfcs}
     unknown = sorted(set(want.vnfc_ids) - known)
     if unknown:

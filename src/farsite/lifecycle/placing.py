@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from farsite.lifecycle import requirements
-from farsite.lifecycle.sizing import group_of, place_of
+from farsite.lifecycle.sizing import group_of, held_per_zone, place_of
 from farsite.lifecycle.world import Op
 from farsite.model.deployment import WantedVnfc
 from farsite.model.errors import Invalid
 from farsite.model.ids import ProjectId, VimId, VnfcId, VnfInstanceId
 from farsite.model.vim import Rack, Site, Vim, VimState, Zone, endpoint_of
 from farsite.model.vnf import Place as Asked
+from farsite.model.vnf import VnfInstance
 from farsite.model.vnfd import AffinityScope, DeploymentFlavour
 from farsite.placement.problem import (
     Candidate,
@@ -262,6 +263,25 @@ def holding(
             else Hold(amount=amount)
             for place, amount in held.items()
         },
+    )
+
+
+def has_room(connection: Connection, vnf: VnfInstance) -> bool:
+    """Whether by our books, and by what its VIM told last, a VNF's VIM has room for all of it. What it holds
+    itself counts as free, as far as it is in our books alone."""
+    inventory = vims.inventory_of(connection, vnf.vim_id) if vnf.vim_id is not None else None
+    if inventory is None or vnf.vim_id is None or vnf.deployment is None:
+        return True
+    vim = vims.get_any(connection, vnf.vim_id)
+    held = capacity.claimed(connection, {pool_of(vim, one) for one in inventory.zones}, but_not=vnf.id)
+    rooms = {
+        (place := place_of(one.region, one.name)): _room(one, held.get((pool_of(vim, one), place), NOTHING))
+        for one in inventory.zones
+    }
+    return all(
+        (room := rooms.get(place)) is None
+        or (room.vcpus >= vcpus and room.memory_mib >= memory_mib and room.disk_gib >= disk_gib)
+        for place, (vcpus, memory_mib, disk_gib) in held_per_zone(vnf.deployment).items()
     )
 
 

@@ -16,7 +16,7 @@ from farsite.lifecycle.deploying import recorded
 from farsite.lifecycle.world import Op
 from farsite.model.alarm import Alarm
 from farsite.model.deployment import Deployment, DeploymentState, DeploymentStatus, Resource, ResourceKind
-from farsite.model.errors import FarsiteError, NotSupported, VimFault, VimUnreachable
+from farsite.model.errors import FarsiteError, NoRoom, NotSupported, VimFault, VimUnreachable
 from farsite.model.healing import (
     RISKS_TWO_ALIVE,
     Climb,
@@ -91,10 +91,11 @@ class Climber:
                 return True
             if position is None:
                 tried = ", ".join(f"{one.kind} ({one.detail or one.state})" for one in climbs)
-                raise VimFault(
+                kind = NoRoom if any(one.lacks_room for one in climbs) else VimFault
+                raise kind(
                     f"VNFC {self.vnfc_id} was not cured by {tried or 'an empty ladder'}, and its ladder ends "
                     f"there. Retry, or heal it with respawn.",
-                    about={"vnfc": self.vnfc_id},
+                    about={"vnfc": self.vnfc_id, "resource": self.vnfc_id},
                 )
             for one in climbs:
                 if one.state is ClimbState.TRYING and one.position != position:
@@ -132,7 +133,8 @@ class Climber:
                 # Whether it was taken is not known: looking tells, and the deadline bounds the looking.
                 self.op.waits_for(f"{rung.kind} of {self.vnfc_id}: {silence.detail}")
             except (NotSupported, VimFault) as refusal:
-                await self._end(base, begun, ClimbState.IMPOSSIBLE, refusal.detail)
+                refused = replace(begun, lacks_room=isinstance(refusal, NoRoom))
+                await self._end(base, refused, ClimbState.IMPOSSIBLE, refusal.detail)
                 return
             begun = await self._put(base, replace(begun, is_asked=True))
         self.op.waits_for(f"{rung.kind} of {self.vnfc_id} to help, until {begun.until:%H:%M:%S}.")

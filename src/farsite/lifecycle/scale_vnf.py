@@ -59,6 +59,7 @@ def decide(connection: Connection, op: Op) -> object:
     vnf = instances.get_vnf(connection, None, op.operation.instance_id)
     if vnf.state is not InstantiationState.INSTANTIATED or vnf.deployment is None or vnf.vim_id is None:
         raise Conflict(f"VNF instance {vnf.id} is not instantiated, so it cannot be scaled.")
+    vnf.check_stands()
     flavour = packages.vnfd_of(connection, vnf.project_id, vnf.vnfd_id).flavour(vnf.flavour_id)
     levels = _new_levels(vnf, want)
     counts = flavour.counts_at(levels)

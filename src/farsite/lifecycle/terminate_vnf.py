@@ -85,7 +85,8 @@ async def _stop(op: Op, grace_s: float) -> None:
         return
     vnf = await deploying.recorded(op)
     how = "nothing runs"
-    if vnf.state is InstantiationState.INSTANTIATED and vnf.deployment is not None and vnf.vim_id is not None:
+    stands = vnf.state is InstantiationState.INSTANTIATED and vnf.preempted_for is None
+    if stands and vnf.deployment is not None and vnf.vim_id is not None:
         vnfcs = tuple(
             one if one.is_stopped else replace(one, is_stopped=True, stop_grace_s=grace_s)
             for one in vnf.deployment.vnfcs
@@ -106,7 +107,7 @@ async def _stop(op: Op, grace_s: float) -> None:
 async def deploy_again(op: Op) -> None:
     """Undo: ask for what stood before, and wait for it. Remains of a failure are not worth that."""
     vnf = await deploying.recorded(op)
-    if vnf.state is InstantiationState.INSTANTIATED:
+    if vnf.state is InstantiationState.INSTANTIATED and vnf.preempted_for is None:
         await deploying.previous_again(op, op.result_of(check, Deployment))
 
 

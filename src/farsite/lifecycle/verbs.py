@@ -7,6 +7,7 @@ from farsite.lifecycle.heal_vnf import HEAL_VNF
 from farsite.lifecycle.instantiate_ns import INSTANTIATE_NS
 from farsite.lifecycle.instantiate_vnf import INSTANTIATE_VNF
 from farsite.lifecycle.operate_vnf import OPERATE_VNF
+from farsite.lifecycle.preempt_vnf import PREEMPT_VNF
 from farsite.lifecycle.restore_vnf import RESTORE_VNF
 from farsite.lifecycle.scale_vnf import SCALE_VNF
 from farsite.lifecycle.terminate_ns import TERMINATE_NS
@@ -23,6 +24,7 @@ VERBS: dict[str, Saga[World]] = {
         SCALE_VNF,
         HEAL_VNF,
         OPERATE_VNF,
+        PREEMPT_VNF,
         CHANGE_VNF_CONNECTIVITY,
         CHANGE_VNF_PACKAGE,
         CONFIGURE_VNF,

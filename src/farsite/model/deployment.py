@@ -220,8 +220,8 @@ class Resource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentStatus:
-    """State of one deployment. On FAILED, `reason` holds the VIM's own words and `resource` the
-    failing leaf."""
+    """State of one deployment. On FAILED, `reason` holds the VIM's own words, `resource` the failing leaf,
+    and `lacks_room` says that no host had room for it."""
 
     name: str
     state: DeploymentState
@@ -229,6 +229,7 @@ class DeploymentStatus:
     reason: str = ""
     resource: str = ""
     resources: tuple[Resource, ...] = ()
+    lacks_room: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

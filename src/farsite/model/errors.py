@@ -11,6 +11,7 @@
     │   └── Overloaded  too much at once; the same request a moment later is welcome
     ├── Failed          we tried; the outside said no              (operation FAILED_TEMP, problem 5xx)
     │   ├── VimFault
+    │   │   └── NoRoom  with more room the same request would succeed
     │   └── VnfFault
     └── Unknown         we tried; we do not know what happened     (must be recovered, never assumed)
         ├── VimUnreachable
@@ -20,6 +21,9 @@ A timeout is not a failure: a step that raises `Unknown` is followed by looking,
 """
 
 from collections.abc import Mapping
+
+ROOM = "room"
+"""What an operation lacks that failed by `NoRoom`."""
 
 
 class FarsiteError(Exception):
@@ -82,6 +86,18 @@ class Failed(FarsiteError):
 
 class VimFault(Failed):
     """A VIM refused or reported failure; `detail` holds its own words."""
+
+
+class NoRoom(VimFault):
+    """A VIM has no host with room for it now; with more room the same request would succeed.
+
+    `about["lacks"]` says so in the record of an operation that failed by it.
+    """
+
+    def __init__(
+        self, detail: str, *, operator_detail: str = "", about: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail, operator_detail=operator_detail, about={**(about or {}), "lacks": ROOM})
 
 
 class VnfFault(Failed):

@@ -132,10 +132,22 @@ class Scope:
     vdu: str = ""
 
 
+class Preempts(StrEnum):
+    """From whom room may be taken, when a heal finds none."""
+
+    NONE = "none"
+    LOWER = "lower"
+    """From VNFs of a lower class (a larger priority) on the same VIM that may be preempted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealingPolicy:
     """How faults of what it covers are healed. Smaller `priority` is healed first; None: by the service
-    availability level of the VNF (its metadata `service_availability_level`: 1, 2 or 3)."""
+    availability level of the VNF (its metadata `service_availability_level`: 1, 2 or 3).
+
+    Room is taken from a VNF for another only if the other's policy `preempts` and its own has it
+    `is_preemptible`.
+    """
 
     name: str
     project_id: ProjectId
@@ -146,6 +158,8 @@ class HealingPolicy:
     fencing: Fencing = Fencing.BEST
     budget: Budget = Budget()
     priority: int | None = None
+    preempts: Preempts = Preempts.NONE
+    is_preemptible: bool = True
     is_dry_run: bool = False
     created_at: datetime | None = None
 
@@ -204,6 +218,26 @@ class Outcome(StrEnum):
     """A budget, a breaker, the VIM's state or the evidence forbids it."""
     LEFT_TO_OTHERS = "LEFT_TO_OTHERS"
     """The policy names another recoverer, or none."""
+    PREEMPT = "PREEMPT"
+    """Its heal finds no room, and that of another VNF (`takes_from`) is taken for it."""
+    PREEMPTED = "PREEMPTED"
+    """Its own room is taken, for the VNF that its reason names."""
+    RETRY = "RETRY"
+    """Its heal rests for want of room, and is tried again because there is room now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a VNF holds on one host. Memory is MiB, disk GiB."""
+
+    host: str
+    zone: str = ""
+    vcpus: int = 0
+    memory_mib: int = 0
+    disk_gib: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.vcpus} vCPUs, {self.memory_mib} MiB, {self.disk_gib} GiB on {self.host}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,8 +261,14 @@ class HealingDecision:
     epochs: Mapping[str, int] = field(default_factory=dict[str, int])
     evidence: Mapping[str, str] = field(default_factory=dict[str, str])
     awaits: str = ""
-    """The budget that it was withheld for, where others draw on it too: it comes before the less urgent."""
+    """The budget, or the room, that it waits for where others draw on it too: it comes before the less
+    urgent."""
+    takes_from: VnfInstanceId | None = None
+    """The VNF that is preempted for it, or that would be were this no dry run."""
+    takes: tuple[Held, ...] = ()
+    """What that one holds."""
     operation_id: OperationId | None = None
+    """The operation that carries it out: the heal, or what takes the room of `takes_from`."""
 
 
 class ClimbState(StrEnum):
@@ -260,6 +300,8 @@ class Climb:
     ended_at: datetime | None = None
     state: ClimbState = ClimbState.TRYING
     detail: str = ""
+    lacks_room: bool = False
+    """It was refused for want of room alone."""
 
 
 def next_rung(ladder: tuple[LadderRung, ...], climbs: tuple[Climb, ...], now: datetime) -> int | None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from farsite.model.deployment import ResourceKind
-from farsite.model.errors import Conflict
+from farsite.model.errors import ROOM, Conflict
 from farsite.model.ids import OperationId, ProjectId
 
 
@@ -113,6 +113,11 @@ class OperationError:
     detail: str
     step: str = ""
     about: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def lacks_room(self) -> bool:
+        """Whether all that was missing was room on the VIM."""
+        return self.about.get("lacks") == ROOM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from farsite.model.deployment import Deployment, Resource
+from farsite.model.errors import Conflict
 from farsite.model.ids import NsInstanceId, ProjectId, VimId, VnfdId, VnfInstanceId, VnfPackageId
 
 
@@ -173,6 +174,8 @@ class VnfInstance:
     """External connection point -> the VDU connection point that exposes it."""
     deployment: Deployment | None = None
     resources: tuple[Resource, ...] = ()
+    preempted_for: VnfInstanceId | None = None
+    """The VNF that has its room: nothing of it stands until it is brought back."""
     ns_id: NsInstanceId | None = None
     profile: str = ""
     """VNF profile of the NSD it was made from; empty outside an NS."""
@@ -182,6 +185,19 @@ class VnfInstance:
     created_at: datetime
     version: int = 1
     """Grows with every change; the ETag."""
+
+    def check_stands(self) -> None:
+        """Refuse what would change a VNF of which nothing stands at present.
+
+        Raises:
+            Conflict: it was preempted; says for whom, and how it comes back.
+        """
+        if self.preempted_for is not None:
+            raise Conflict(
+                f"VNF instance {self.id} was preempted for {self.preempted_for} and comes back when there is "
+                f"room. Bring it back first (farsite vnf heal {self.id}), or terminate it.",
+                about={"vnf": self.id},
+            )
 
     @property
     def identity(self) -> VnfIdentity:
@@ -200,5 +216,5 @@ class VnfInstance:
     def vnf_state(self) -> VnfState:
         """STOPPED when no VNFC of it shall run (SOL003, `vnfState`)."""
         vnfcs = self.deployment.vnfcs if self.deployment else ()
-        is_stopped = bool(vnfcs) and all(one.is_stopped for one in vnfcs)
+        is_stopped = bool(vnfcs) and all(one.is_stopped or self.preempted_for for one in vnfcs)
         return VnfState.STOPPED if is_stopped else VnfState.STARTED

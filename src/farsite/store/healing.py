@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from farsite.model.errors import NotFound
 from farsite.model.healing import Climb, HealingDecision, HealingPolicy, Outcome
 from farsite.model.ids import ProjectId
-from farsite.model.operation import TERMINAL
+from farsite.model.operation import TERMINAL, OperationState
 from farsite.store.encoding import decode, encode
 from farsite.store.exclusion import put
 from farsite.store.tables import healing_climbs, healing_decisions, healing_policies, operations
@@ -112,6 +112,32 @@ def heals_since(connection: sa.Connection, *, site: str, since: datetime) -> lis
             decision=decode(HealingDecision, row.body),
             ended_at=row.state_entered_at if row.state in ended else None,
         )
+        for row in connection.execute(query)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preemption:
+    """Room that was taken from one VNF for another: the decision, and how far the taking is."""
+
+    decision: HealingDecision
+    state: OperationState
+
+
+def preemptions(connection: sa.Connection, *, site: str, since: datetime) -> list[Preemption]:
+    """Decisions since a time to take room from VNFs on a site, the latest first."""
+    query = (
+        sa.select(healing_decisions.c.body, operations.c.state)
+        .join(operations, operations.c.id == healing_decisions.c.operation_id)
+        .where(
+            healing_decisions.c.site == site,
+            healing_decisions.c.outcome == Outcome.PREEMPT.value,
+            healing_decisions.c.at >= since,
+        )
+        .order_by(healing_decisions.c.at.desc())
+    )
+    return [
+        Preemption(decision=decode(HealingDecision, row.body), state=OperationState(row.state))
         for row in connection.execute(query)
     ]
 

@@ -33,9 +33,9 @@ from farsite.workflow.saga import Sagas
 
 log = structlog.get_logger()
 
-WORKFLOW_VERSION = "6"
+WORKFLOW_VERSION = "7"
 """Raised with every change of a workflow body that a recorded history could not be replayed on."""
-REPLAYED_VERSIONS: tuple[str, ...] = ("1", "2", "3", "4", "5")
+REPLAYED_VERSIONS: tuple[str, ...] = ("1", "2", "3", "4", "5", "6")
 """Older versions whose recorded histories this program's workflow body replays: it branches, by what is
 recorded, where it differs from theirs. Work of any other version is left to processes that run it."""
 _BEFORE_TURNS = ("1", "2", "3")

@@ -108,7 +108,7 @@ def _switches(operation: Operation) -> bool | None:
             return True
         case "TERMINATE":
             return False
-        case "OPERATE" if not operation.parameters.get("vnfc_ids"):
+        case "OPERATE" if operation.verb == "operate_vnf" and not operation.parameters.get("vnfc_ids"):
             return operation.parameters.get("state") == VnfState.STARTED.value
         case _:
             return None

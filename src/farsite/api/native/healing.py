@@ -16,6 +16,7 @@ from farsite.model.healing import (
     HealingDecision,
     HealingPolicy,
     LadderRung,
+    Preempts,
     Probe,
     Recoverer,
     Rung,
@@ -85,6 +86,8 @@ class PolicyWire(Wire):
     fencing: Fencing = Fencing.BEST
     budget: BudgetWire = BudgetWire()
     priority: Annotated[int, Field(ge=0, le=99)] | None = None
+    preempts: Preempts = Preempts.NONE
+    is_preemptible: bool = True
     is_dry_run: bool = False
 
 
@@ -122,6 +125,8 @@ def policy_of(name: str, project_id: ProjectId, body: PolicyWire) -> HealingPoli
         fencing=body.fencing,
         budget=Budget(**body.budget.model_dump()),
         priority=body.priority,
+        preempts=body.preempts,
+        is_preemptible=body.is_preemptible,
         is_dry_run=body.is_dry_run,
     )
 

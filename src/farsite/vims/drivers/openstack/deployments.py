@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 REMOVED = "removed"
 """Revision of a status that tells of a removal: who waits for absence waits for no other revision."""
+NO_HOST = "No valid host was found"
+"""How Nova says that there is no room, whatever Heat puts around it."""
+
 _PAUSE_S = 0.2
 _READY_KEPT_S = 5.0
 """How long what stands of an unchanged stack is believed."""
@@ -613,4 +616,5 @@ def _failed(stack: Stack, held: Standing) -> DeploymentStatus:
         reason=reason,
         resource=resource,
         resources=standing.described(held, stack.tags.get("vnf", "")),
+        lacks_room=NO_HOST in reason,
     )

@@ -11,17 +11,14 @@ from dataclasses import asdict, dataclass
 from typing import cast
 
 from farsite.model.deployment import Chain, Deployment, DeploymentState, NetworkSpec, WantedVnfc
-from farsite.model.errors import VimFault
+from farsite.model.errors import NoRoom, VimFault
 from farsite.model.healing import Fence, FenceResult, Rung
 from farsite.model.ids import derived_id
 from farsite.model.vim import Rack, Zone
 from farsite.vims.drivers.simulated.faults import CURES, Fault
 from farsite.vims.drivers.simulated.knobs import Knobs, ZoneSize, host_names, matches, racks_of, zone_size
-from farsite.vims.drivers.simulated.state import HeldNetwork, HeldVnfc, State, Usage
+from farsite.vims.drivers.simulated.state import NO_HOST, HeldNetwork, HeldVnfc, State, Usage
 from farsite.vims.drivers.simulated.world import Transaction
-
-NO_HOST = "No valid host was found. There are not enough hosts available."
-"""Nova's words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -457,7 +454,7 @@ def repair(
         here = [zone for zone in zones if zone.region == held.region]
         place = _named_host(host, here) or choose_host(asked, here, tx.state, tx.now)
         if place is None:
-            raise VimFault(NO_HOST)
+            raise NoRoom(NO_HOST)
         rack = racks_of(place[0]).get(place[1], "")
         body |= {"zone": place[0].name, "host": place[1], "rack": rack, "is_cured": not held.hung}
     elif is_down:

@@ -24,6 +24,9 @@ from farsite.model.ids import VnfcId
 from farsite.vims.drivers.simulated.effects import Effect
 from farsite.vims.drivers.simulated.faults import Fault
 
+NO_HOST = "No valid host was found. There are not enough hosts available."
+"""Nova's words."""
+
 Body = dict[str, Any]
 """The body of an effect we wrote ourselves; its shape is in the table of `State.apply`."""
 
@@ -174,6 +177,7 @@ class HeldDeployment:
                 reason=reason,
                 resource=resource,
                 resources=tuple(self.resources(now)),
+                lacks_room=reason == NO_HOST,
             )
             self.known_from = now
             ahead = (vnfc.ready_at for vnfc in self.vnfcs.values() if vnfc.ready_at > now)
