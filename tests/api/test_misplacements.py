@@ -1,14 +1,24 @@
 """A VIM that puts a replacement beside what it was to be kept apart from is told of, and it is made good."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from racks_bench import HOSTS, PRODUCT, inject, onboard_racked, racks, workers
 
+from farsite.assurance import separation
 from service_bench import Service
 
 KIND = "anti-affinity-violated"
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def looked_at_when_operations_end() -> Iterator[None]:
+    """And then only: the look at everything, once a minute, would make up for an end that is not heard of."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(separation, "_PERIOD_S", 3600.0)
+        yield
 
 
 @pytest.fixture(scope="module")
