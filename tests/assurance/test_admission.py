@@ -123,7 +123,7 @@ async def test_fewer_are_admitted_while_the_loop_is_late_and_all_once_it_is_not(
     admission, leave = Admission(), asyncio.Event()
 
     async def one() -> None:
-        async with admission:
+        async with admission.turn():
             await leave.wait()
 
     tasks = [asyncio.create_task(one()) for _ in range(200)]
@@ -152,7 +152,7 @@ async def test_who_does_not_want_his_turn_any_more_takes_it_from_nobody() -> Non
     admission, leave, began = Admission(), asyncio.Event(), list[int]()
 
     async def one(number: int) -> None:
-        async with admission:
+        async with admission.turn():
             began.append(number)
             await leave.wait()
 
@@ -171,6 +171,28 @@ async def test_who_does_not_want_his_turn_any_more_takes_it_from_nobody() -> Non
     await asyncio.gather(*waiting, return_exceptions=True)
     assert 100 not in began
     assert began[-1] == 102
-    async with admission:
+    async with admission.turn():
         began.append(200)
+    assert admission._under_way == 0
+
+
+async def test_what_hangs_gives_its_turn_to_the_next_while_turns_are_scarce() -> None:
+    """Five hundred VIMs that hang are to be known within seconds, also by a process that is late."""
+    admission, hangs, began = Admission(), asyncio.Event(), list[float]()
+
+    async def one() -> None:
+        async with admission.turn():
+            began.append(time.monotonic())
+            await hangs.wait()
+
+    admission.adjust(1.0)
+    assert admission.limit == LEAST
+    tasks = [asyncio.create_task(one()) for _ in range(5 * LEAST)]
+    started = time.monotonic()
+    while len(began) < len(tasks):
+        assert time.monotonic() < started + 10
+        await asyncio.sleep(0.01)
+    assert sum(at - started < 0.1 for at in began) == LEAST
+    hangs.set()
+    await asyncio.gather(*tasks)
     assert admission._under_way == 0

@@ -293,7 +293,7 @@ class Heartbeats:
 
     async def _ask(self, one: _Watched) -> Finding | None:
         """What a check says; None: nothing, for we may not have heard the answer."""
-        async with self._admission:
+        async with self._admission.turn():
             started = self._clock.monotonic_s()
             health = await self._answer(one)
             now = self._clock.monotonic_s()
