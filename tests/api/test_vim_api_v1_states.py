@@ -37,8 +37,9 @@ def state_of(service: Service, vim: str) -> str:
 
 def test_one_silent_vim_among_ten_slows_none_of_the_others(quick: Service) -> None:
     """Its checks hang until their time is up; those of the others go on at their pace, and so do requests."""
-    for name in TEN:
+    for name in HEALTHY:
         quick.register(name)
+    quick.register(SILENT, heartbeat_timeout_s=2)
     assert {state_of(quick, name) for name in TEN} == {"ACTIVE"}
     fault = {"kind": "answer_delay_s", "settings": {"seconds": 60}}
     assert quick.native("POST", f"/vims/{SILENT}/faults", json=fault).status_code == 204
@@ -52,13 +53,13 @@ def test_one_silent_vim_among_ten_slows_none_of_the_others(quick: Service) -> No
     made = {name: checks_of(name) - before[name] for name in TEN}
     assert made[SILENT] <= 3
     assert min(made[name] for name in HEALTHY) > made[SILENT]
-    # If each waited for its turn, it would be asked about as often as each of the others.
+    # If each waited for its turn, it would be asked at least half as often as each of the others.
     before = {name: checks_of(name) for name in TEN}
     made = quick.until(
         lambda: {name: checks_of(name) - before[name] for name in TEN},
         lambda made: min(made[name] for name in HEALTHY) >= 12,
     )
-    assert made[SILENT] <= 8
+    assert made[SILENT] <= 3
     assert shown["state_reason"] == "no answer in time"
     assert {state_of(quick, name) for name in HEALTHY} == {"ACTIVE"}
     legacy = quick.http.get("/v1.0/vims.json").json()["vims"]

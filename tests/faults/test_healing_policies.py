@@ -173,6 +173,7 @@ async def test_what_may_still_be_alive_is_fenced_before_another_takes_its_place(
         assert climb.fence.startswith("CONFIRMED")
         assert climb.epoch == 1
         told = (await journal(lab))[before:]
+        assert "vnfc.fenced" in told
         assert told.index("vnfc.fenced") < told.index("vnfc.created")
         names = await lab.database.read(way_of_alarm, vnf_id)
         assert names.index("decided") < names.index("fenced") < names.index("acted")
