@@ -17,8 +17,9 @@ import pytest
 from farsite.model.ids import VimId
 from farsite.model.vim import ServiceHealth, VimHealth
 from farsite.vims.driver import VimConnection
-from farsite.vims.drivers.openstack import lines
+from farsite.vims.drivers.openstack import health, lines
 from farsite.vims.drivers.openstack.driver import OpenStackDriver
+from farsite.vims.drivers.openstack.trouble import Trouble, trouble_of
 from vims_openstack.small_cloud import (
     Answer,
     Script,
@@ -185,6 +186,38 @@ async def test_a_server_that_is_gone_is_named_with_its_port(tmp_path: Path) -> N
         told = await driver.pulse()
         assert set(down(told)) == {"keystone", "heat"}
         assert "connection refused" in of(told)["keystone"].detail
+
+
+async def test_a_service_that_has_answered_is_asked_what_it_speaks_only_when_it_fails_so_again(
+    changing: Changing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds that are lost at once close their connections: nobody could ask all of them in time."""
+    asked: list[bool] = []
+
+    def recorded(error: BaseException, url: str, *, may_ask: bool = True) -> Trouble | None:
+        asked.append(may_ask)
+        return trouble_of(error, url, may_ask=may_ask)
+
+    def breaks_off() -> Answer:
+        raise ConnectionAbortedError
+
+    monkeypatch.setattr(health, "trouble_of", recorded)
+    with small_cloud(changing.script) as cloud:
+        changing.url = cloud.url
+        async with driver_of(cloud, tmp_path) as driver:
+            await driver.pulse()
+            assert not down(await driver.pulse())
+            changing.changes[HEAT] = breaks_off
+            while not down(told := await driver.pulse()):
+                pass
+            assert down(told) == ["heat"]
+            assert "closed the connection without an answer" in of(told)["heat"].detail
+            assert asked == [False]
+            assert down(await driver.pulse()) == ["heat"]
+            assert asked == [False, True]
+            # What was found is kept while it fails so.
+            assert down(await driver.pulse()) == ["heat"]
+            assert asked == [False, True]
 
 
 async def test_a_certificate_that_has_expired_is_said_to_have(tmp_path: Path) -> None:

@@ -347,8 +347,10 @@ class _Questioner:
                 self._questions[key] = question(method, url, headers, certificates)
             except ValueError as error:
                 self._unaskable[key] = f"the catalogue has no endpoint of it that can be used: {error}"
-        self._words: dict[Key, tuple[str, str]] = {}
-        """What a server's last failure was, as the library says it and in words for people."""
+        self._failures: dict[Key, _Failure] = {}
+        """Of each service the last that repeated itself or may."""
+        self._answered: set[Key] = set()
+        """Services that have answered once: they speak what we do, unless somebody changed that."""
 
     async def service(self, key: Key, ends_at: float) -> ServiceHealth:
         """Ask a service of a region its question."""
@@ -369,6 +371,7 @@ class _Questioner:
             self.heard.discard(key)
         else:
             self.heard.add(key)
+            self._answered.add(key)
             detail = _detail(asked, reply)
         return ServiceHealth(
             name=self._names[key],
@@ -409,18 +412,35 @@ class _Questioner:
 
     async def _trouble(self, key: Key, error: Exception, url: str) -> str:
         """A failure in words. They may take asking the server what it speaks, so they are kept while it fails
-        the same way."""
-        said = repr(error)
-        known = self._words.get(key)
-        if known is None or known[0] != said:
-            found: object = None
+        the same way. One that has answered before is asked only when it fails so again: of hundreds that are
+        lost at once nobody could ask all in time."""
+        said, known = repr(error), self._failures.get(key)
+        if known is None or known.said != said:
+            known = _Failure(said=said)
+        if known.is_final:
+            return known.words
+        if isinstance(error, ConnectionRefusedError) or (key in self._answered and not known.words):
+            found: object = trouble_of(error, url, may_ask=False)
+            is_final = isinstance(error, ConnectionRefusedError)
+        else:
+            found, is_final = None, True
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PROBE_S):
                     work = asyncio.get_running_loop().run_in_executor(_probers, trouble_of, error, url)
                     found = await work
-            known = said, str(found or error or type(error).__name__)
-            self._words[key] = known
-        return known[1]
+        words = str(found or error or type(error).__name__)
+        self._failures[key] = _Failure(said=said, words=words, is_final=is_final)
+        return words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """How a service failed, as the library says it and in words for people; `is_final`: no better ones are to
+    be had."""
+
+    said: str
+    words: str = ""
+    is_final: bool = False
 
 
 _probers = OwnThreads(16, name="what-does-it-speak")

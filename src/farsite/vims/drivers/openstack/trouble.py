@@ -36,21 +36,22 @@ class Trouble:
         return f"{self.fact}. {self.next_step}"
 
 
-def trouble_of(error: BaseException, url: str) -> Trouble | None:
-    """What an HTTP library's error means for `url`; None if it is none of a connection."""
+def trouble_of(error: BaseException, url: str, *, may_ask: bool = True) -> Trouble | None:
+    """What an HTTP library's error means for `url`; None if it is none of a connection. Where that is
+    ambiguous the server is asked, for seconds, if `may_ask`."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _certificate(cause, url)
     for cause in causes:
-        if found := _of_one(cause, url):
+        if found := _of_one(cause, url, may_ask=may_ask):
             return found
     if any("timeout" in type(cause).__name__.lower() for cause in causes):
         return _silence(url)
     return None
 
 
-def _of_one(cause: BaseException, url: str) -> Trouble | None:
+def _of_one(cause: BaseException, url: str, *, may_ask: bool) -> Trouble | None:
     host, port = address_of(url)
     if isinstance(cause, ssl.SSLError) and cause.reason in _NOT_TLS:
         return _speaks_plainly(url)
@@ -69,7 +70,7 @@ def _of_one(cause: BaseException, url: str) -> Trouble | None:
     if isinstance(cause, TimeoutError):
         return _silence(url)
     if isinstance(cause, http.client.BadStatusLine | ConnectionResetError | BrokenPipeError | ssl.SSLError):
-        return _other_language(url) or Trouble(
+        return (_other_language(url) if may_ask else None) or Trouble(
             fact=f"{host}:{port} closed the connection without an answer",
             next_step="Look at the service and at what stands before it (load balancer, TLS front).",
             is_refusal=False,
