@@ -683,7 +683,8 @@ async def check_against_driver(lab: Lab) -> None:
             recorded = sorted(
                 (str(vnfc.id), vnfc.incarnation)
                 for one in here
-                for vnfc in (one.deployment.vnfcs if one.deployment else ())
+                # What was preempted keeps its record, and nothing of it stands.
+                for vnfc in (one.deployment.vnfcs if one.deployment and not one.preempted_for else ())
             )
             if standing != recorded:
                 wrong.append(f"{site} holds {standing} instead of {recorded}")
