@@ -196,6 +196,8 @@ class TestOnADevice:
             balancer.device.start()
         balancer.ask("DELETE", "/backups/1", 204)
         assert balancer.ask("GET", "/backups") == []
+        balancer.ask("POST", "/backups/1/restore", 404, json={})
+        assert balancer.ask("POST", "/backups", 201, json={})["number"] == 2
         balancer.ask("DELETE", "/management", 204)
         balancer.ask("POST", "/backups", 404, json={})
 

@@ -193,6 +193,11 @@ def test_a_file_that_is_no_transcript_is_not_written_over(
         words = ["adapter", "verify", str(recording.folder), str(trial), "--transcript", str(trial)]
         assert main(words) != 0
         assert "is no transcript" in capsys.readouterr().err
+        # What lies in the folder is part of the adapter, and would make its evidence stale.
+        within = str(recording.folder / "mine.json")
+        assert main([*words[:-1], within]) != 0
+        assert "would be within the adapter's folder" in capsys.readouterr().err
+        assert not Path(within).exists()
     finally:
         trial.write_text(before)
 

@@ -129,7 +129,7 @@ def verify_(
     if is_transcript(trial):
         checked = _replayed(adapter, digest, trial, is_recorded=record, into=transcript)
     elif transcript is not None:
-        checked = _transcribed(adapter, read_trial(trial, adapter), transcript)
+        checked = _transcribed(adapter, read_trial(trial, adapter), transcript, folder)
     else:
         checked = asyncio.run(_verified(read_trial(trial, adapter)))
     if output == "table":
@@ -162,10 +162,15 @@ def _replayed(
     return checked
 
 
-def _transcribed(adapter: Folder, subject: Subject, path: Path) -> list[Checked]:
+def _transcribed(adapter: Folder, subject: Subject, path: Path, folder: Path) -> list[Checked]:
     # Before an hour on a device goes by for nothing.
     if path.exists() and not is_transcript(path):
         raise Conflict(f"{path} is there, and is no transcript. Choose another name.")
+    if path.resolve().is_relative_to(folder.resolve()):
+        raise Invalid(
+            f"{path} would be within the adapter's folder {folder}, and all that is there is part of the "
+            f"adapter: its digest, and with it its evidence, would be another. Name a file elsewhere."
+        )
     if not path.parent.is_dir():
         raise Invalid(f"{path} cannot be written: there is no directory {path.parent}.")
     checked, known = asyncio.run(record_transcript(subject, adapter))

@@ -26,7 +26,7 @@ def create(vnf: Key, /, *, cause: Cause = "", output: Output = "table") -> None:
         taken = client.take_backup(vnf, cause)
         if output == "table":
             printing.write(
-                f"Backup {taken['number']}: {_bytes(taken)} in {len(taken['places'])} places. Put it back: "
+                f"Backup {taken['number']}: {_bytes(taken)}. Put it back: "
                 f"farsite vnf backup restore {vnf} {taken['number']}"
             )
         else:

@@ -198,7 +198,10 @@ def history(vnf: Key, /, *, output: Output = "table") -> None:
                 ("state", lambda one: one["state"]),
                 ("at", lambda one: printing.when(one["created_at"])),
                 ("by", lambda one: one["requested_by"]),
-                ("restores", lambda one: str(one["restores"] or "")),
+                (
+                    "restores",
+                    lambda one: f"backup {one['backup']}" if one["backup"] else str(one["restores"] or ""),
+                ),
                 ("cause", lambda one: one["said"] or one["cause"]),
             ],
             output,
@@ -272,7 +275,8 @@ def licences(vnf: Key, /, *, output: Output = "table") -> Exit:
 
 @app.command
 def forget(vnf: Key, /) -> None:
-    """Stop managing the inside of a VNF; the function goes on with what it runs."""
+    """Stop managing the inside of a VNF; the function goes on with what it runs. Its versions and backups are
+    forgotten."""
     with Client() as client:
         client.forget_management(vnf)
 

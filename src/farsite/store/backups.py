@@ -14,6 +14,8 @@ from farsite.store.tables import vnf_backups
 
 MOST = 50
 """Of one VNF."""
+_STANDS = sa.func.length(vnf_backups.c.secret) > 0
+"""Of a backup that was deleted the number stays, so that nobody puts another back under it."""
 
 
 def save(connection: sa.Connection, backup: VnfBackup, secret: bytes) -> VnfBackup:
@@ -24,9 +26,8 @@ def save(connection: sa.Connection, backup: VnfBackup, secret: bytes) -> VnfBack
     """
     hold(connection, f"backups of {backup.vnf_id}")
     of_it = vnf_backups.c.vnf_id == backup.vnf_id
-    count, last = connection.execute(
-        sa.select(sa.func.count(), sa.func.max(vnf_backups.c.number)).where(of_it)
-    ).one()
+    last = connection.execute(sa.select(sa.func.max(vnf_backups.c.number)).where(of_it)).scalar()
+    count = connection.execute(sa.select(sa.func.count()).where(of_it, _STANDS)).scalar_one()
     if count >= MOST:
         raise Conflict(
             f"VNF instance {backup.vnf_id} has {count} backups, as many as may be kept. Delete some first: "
@@ -69,7 +70,7 @@ def all_of(connection: sa.Connection, vnf_id: VnfInstanceId) -> Sequence[VnfBack
     """All backups of a VNF, the newest first."""
     rows = connection.execute(
         sa.select(vnf_backups.c.body)
-        .where(vnf_backups.c.vnf_id == vnf_id)
+        .where(vnf_backups.c.vnf_id == vnf_id, _STANDS)
         .order_by(vnf_backups.c.number.desc())
     ).scalars()
     return [decode(VnfBackup, body) for body in rows]
@@ -83,14 +84,16 @@ def remove(connection: sa.Connection, vnf_id: VnfInstanceId, number: int) -> Non
     """
     _row(connection, vnf_id, number)
     connection.execute(
-        sa.delete(vnf_backups).where(vnf_backups.c.vnf_id == vnf_id, vnf_backups.c.number == number)
+        sa.update(vnf_backups)
+        .where(vnf_backups.c.vnf_id == vnf_id, vnf_backups.c.number == number)
+        .values(body={}, secret=b"")
     )
 
 
 def _row(connection: sa.Connection, vnf_id: VnfInstanceId, number: int) -> tuple[object, bytes]:
     row = connection.execute(
         sa.select(vnf_backups.c.body, vnf_backups.c.secret).where(
-            vnf_backups.c.vnf_id == vnf_id, vnf_backups.c.number == number
+            vnf_backups.c.vnf_id == vnf_id, vnf_backups.c.number == number, _STANDS
         )
     ).one_or_none()
     if row is None:
