@@ -12,6 +12,7 @@ import yaml
 from command_bench import CommandLine
 
 from farsite.cli.app import NOUNS, app
+from farsite.client.connection import in_path
 from farsite.functions.packaging import sample_names
 from service_bench import Service
 
@@ -266,3 +267,9 @@ def test_a_client_command_loads_none_of_the_service(service: Service) -> None:
         [sys.executable, "-c", _PROBE], capture_output=True, text=True, env=environment, check=False
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_a_name_that_is_no_text_is_asked_for_as_it_was_typed() -> None:
+    """Terminals hand over bytes; the service says that nobody is called so."""
+    assert in_path("l\udcff") == "l%FF"
+    assert in_path("a/b ü") == "a%2Fb%20%C3%BC"

@@ -168,7 +168,8 @@ class Connection:
 
 
 def in_path(key: str) -> str:
-    return quote(key, safe="")
+    # A word of the command line that is no UTF-8 is nobody's name, which the service says.
+    return quote(key, safe="", errors="surrogateescape")
 
 
 def pieces(archive: Path, size: int = 1 << 20) -> Iterator[bytes]:
