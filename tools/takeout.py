@@ -281,6 +281,8 @@ def judged(entry: Entry, outcomes: list[Outcome], last: str) -> list[Verdict]:
 def one_line(words: str) -> str:
     """The first line of what was raised, without what differs from run to run, short enough for a table."""
     text = " ".join(words.strip().splitlines()[:1]) or "(no words)"
+    # Where the checkout lies is of one machine, as is what the copy is called.
+    text = text.replace(str(CHECKOUT), "CHECKOUT")
     text = re.sub(r"/tmp/\S+", "PATH", text)
     text = re.sub(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}\b", "ID", text)
     text = text.replace("AssertionError: ", "", 1)

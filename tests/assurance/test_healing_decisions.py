@@ -325,6 +325,7 @@ def neighbour(name: str, level: int = 3, *, vcpus: int = 2, **changed: object) -
         vdus=frozenset({"v"}),
         holds=(Held(host="h2", zone="z", vcpus=vcpus, memory_mib=64 * vcpus),),
     )
+    # Fields by their names, which a checker cannot follow.
     return replace(usual, **changed)  # type: ignore[arg-type]
 
 

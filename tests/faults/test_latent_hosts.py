@@ -203,6 +203,7 @@ async def another_that_counts(lab: Lab) -> AsyncIterator[Correlator]:
         kick()
         second.kick()
 
+    # One kick for both, as one event in the database is heard by each process.
     first.kick = kick_both  # type: ignore[method-assign]
     second.start()
     try:
@@ -245,6 +246,7 @@ async def test_two_that_count_add_up_and_agree(grounds: Grounds) -> None:
         await told(lab)
         first.start()
         await weighed(lab)
+        # What each of them writes is counted below its own words.
         with counted_writes(lab.database.engine, second._database.engine) as written:  # pyright: ignore[reportPrivateUsage]
             await weighed(lab)
             await second.look()

@@ -109,6 +109,7 @@ async def made(lab: Lab, name: str, level: int) -> str:
 
 
 async def under(lab: Lab, name: str, **said: object) -> None:
+    # Fields by their names, which a checker cannot follow.
     policy = HealingPolicy(name=name, project_id=DEFAULT_PROJECT, scope=Scope(vnf=name), **said)  # type: ignore[arg-type]
     await lab.database.run(healing.put_policy, policy)
 

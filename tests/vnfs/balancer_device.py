@@ -69,6 +69,7 @@ class Web:
         import threading
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+        # Nobody reads what it was asked.
         self.server.RequestHandlerClass.log_message = lambda *_: None  # type: ignore[method-assign]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 

@@ -77,6 +77,7 @@ async def test_an_engine_into_which_nothing_can_be_put_is_not_said_to_have_passe
     known = page(tmp_path)
 
     async def opened() -> Adapter:
+        # It stands for an engine that does not let itself be looked into.
         return Sealed(await known.open())  # type: ignore[return-value]
 
     checked = await verify(Subject(open=opened, good=known.good, other=known.other), CHECK)
