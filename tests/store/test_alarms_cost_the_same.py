@@ -155,6 +155,34 @@ def test_a_hundred_symptoms_are_tied_to_their_cause_in_as_many_statements_as_twe
     assert counts[0] == counts[1]
 
 
+def test_what_a_hundred_objects_no_longer_suffer_is_cleared_in_as_many_statements_as_for_twenty(
+    database: Database,
+) -> None:
+    """Of five hundred VIMs that are lost or come back together each took some statements. Each is cleared
+    since its own time, and what else is open of it stays."""
+    counts: list[int] = []
+    first = 0
+    for size in (20, 100):
+        raised = [one.alarm for one in reports(first, size)]
+        first += size
+        other = [replace(one, id=AlarmId(id_in_time()), specific_problem="another") for one in raised]
+        with database.transaction() as connection:
+            alarms.raise_all(connection, [*raised, *other])
+        over = {
+            (one.managed_object_id, one.specific_problem): later(4 + number)
+            for number, one in enumerate(raised)
+        } | {(one.managed_object_id, "never raised"): later(4) for one in raised}
+        counts.append(
+            statements_of(database, lambda connection, over=over: alarms.clear_those(connection, over))
+        )
+        with database.transaction() as connection:
+            known = [alarms.get(connection, DEFAULT_PROJECT, one.id) for one in raised]
+            left = [alarms.get(connection, DEFAULT_PROJECT, one.id) for one in other]
+        assert [one.cleared_at for one in known] == [later(4 + number) for number in range(size)]
+        assert all(one.is_open for one in left)
+    assert counts[0] == counts[1]
+
+
 def test_a_batch_writes_few_pages_however_many_alarms_stand(tmp_path: Path) -> None:
     """With random ids each alarm would change a page of its own in every index of ids: many times its own
     weight to be written, and to be read first where the indexes are larger than memory."""

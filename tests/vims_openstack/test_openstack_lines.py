@@ -234,6 +234,40 @@ async def test_questions_at_the_same_time_have_connections_of_their_own() -> Non
         assert server.connections == 3, "they are used again"
 
 
+async def test_a_server_that_refuses_one_connection_is_not_asked_for_others_at_the_same_time() -> None:
+    """Hundreds of VIMs that are lost at once have six services each, mostly behind one front; what is tried
+    for each of them takes the processor from telling of it. Here the server does not speak TLS."""
+    connections = 0
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.write(b"no TLS here")
+        writer.close()
+
+    listening = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v3"
+    async with lines_open() as lines:
+        wanted = question("GET", url, {}, trust(False))
+        told = await asyncio.gather(*(lines.ask(wanted) for _ in range(6)), return_exceptions=True)
+        assert [isinstance(one, OSError) for one in told] == [True] * 6
+        assert connections == 1
+        with pytest.raises(OSError, match=r"(?i)ssl|reset"):
+            await lines.ask(wanted)
+        assert connections == 2, "later it is tried again"
+    listening.close()
+
+
+async def test_whoever_gives_up_on_a_connection_leaves_the_others_theirs() -> None:
+    """One that waits for the first to open is not to hang with it."""
+    async with serving([PLAIN]) as server, lines_open() as lines:
+        first = asyncio.ensure_future(lines.ask(asked(server.url)))
+        second = asyncio.ensure_future(lines.ask(asked(server.url)))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert (await second).content == b"{}"
+
+
 async def test_a_name_is_looked_up_and_told_when_nobody_knows_it() -> None:
     """Registrations have names more often than addresses."""
     async with serving([PLAIN]) as server, lines_open() as lines:

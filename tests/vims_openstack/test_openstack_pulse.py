@@ -35,6 +35,8 @@ PERSON = {"username": "nfv_user", "password": "s3cret-word", "project_name": "nf
 HEAT = "GET /heat/v1/p1/build_info"
 KEYSTONE = "HEAD /v3/auth/tokens"
 GLANCE = "GET /glance/v2/images"
+NOVA = "GET /nova/v2.1/flavors"
+NEUTRON = "GET /neutron/v2.0/networks"
 OF_NOBODY = (200, "text/plain", "hello")
 
 
@@ -148,6 +150,35 @@ async def test_the_first_miss_tells_how_far_it_goes(
             assert words in of(told)[names[0]].detail
             changing.changes.clear()
             assert down(await driver.pulse()) == [], "what was down is asked in every pulse"
+
+
+async def test_of_a_lost_vim_the_vital_services_are_asked_until_one_answers(
+    changing: Changing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds that are lost at once would else be asked seven times as much as before, just when each of
+    them is to be told of; what else they run is known since the first miss."""
+    with small_cloud(changing.script) as cloud:
+        changing.url = cloud.url
+        async with driver_of(cloud, tmp_path) as driver:
+            await driver.pulse()
+            now = time.monotonic()
+            monkeypatch.setattr(driver._health, "_now_s", lambda: now)
+            changing.changes.update(dict.fromkeys((KEYSTONE, HEAT, GLANCE, NOVA, NEUTRON), page("no", 503)))
+            told = await driver.pulse()
+            assert sorted(down(told)) == sorted(one.name for one in told.services)
+            for _ in range(3):
+                now += 1
+                assert (await driver.pulse()).asked == {"keystone", "heat"}
+            now += 10
+            asked = [(await driver.pulse()).asked or frozenset() for _ in range(3)]
+            assert sorted(name for one in asked for name in one - {"keystone", "heat"}) == [
+                "glance", "neutron", "nova",
+            ], "each of the others once in ten seconds"  # fmt: skip
+            del changing.changes[KEYSTONE]
+            told = await driver.pulse()
+            assert told.asked == {one.name for one in told.services}
+            changing.changes.clear()
+            assert down(await driver.pulse()) == []
 
 
 async def test_a_service_that_hangs_has_the_others_asked_while_it_is_waited_for(

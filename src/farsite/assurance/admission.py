@@ -39,11 +39,16 @@ class Admission:
         """How many may be under way; infinite while the process keeps up."""
         return self._limit
 
+    @property
+    def is_scarce(self) -> bool:
+        """Whether the process has more to do than it can."""
+        return self._limit < math.inf
+
     def adjust(self, late_share: float) -> None:
         """Take note of the share of the last moments that the event loop was late."""
         if late_share > _SHRINKS_AT:
             self._limit = max(LEAST, min(self._limit, self._under_way) // 2)
-        elif late_share < _GROWS_AT and self._limit < math.inf:
+        elif late_share < _GROWS_AT and self.is_scarce:
             self._limit *= _GROWTH
             if not self._waiting:
                 self._limit = math.inf
@@ -96,7 +101,7 @@ class _Turn:
     async def __aenter__(self) -> None:
         await self._admission.enter()
         self._is_held = True
-        if self._admission.limit < math.inf:
+        if self._admission.is_scarce:
             self._ends = asyncio.get_running_loop().call_later(_TURN_S, self._leave)
 
     async def __aexit__(

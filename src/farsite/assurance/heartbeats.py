@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -35,6 +35,7 @@ from farsite.assurance.judging import (
 from farsite.assurance.own_pauses import OwnPauses
 from farsite.assurance.paths import followed, lost, with_paths, words_of
 from farsite.assurance.suspicion import Intervals, suspicion
+from farsite.model.alarm import Alarm
 from farsite.model.clock import Clock
 from farsite.model.errors import FarsiteError, VimUnreachable
 from farsite.model.ids import VimId, new_id
@@ -52,7 +53,7 @@ log = structlog.get_logger()
 _INVENTORY_TIMEOUT_S = 60.0
 _DOUBT = 0.5
 """A VIM that was missed, and is not yet confirmed to be lost, is asked again after this share of its
-period."""
+period; where there is more to do than we can, after a whole one as every other."""
 _LATE = 0.5
 """A check is late when it begins more than this share of its period after its time."""
 _PAUSED = 0.2
@@ -265,7 +266,10 @@ class Heartbeats:
             except Exception:
                 log.exception("heartbeat.failed", vim_id=one.vim_id)
             now = self._clock.monotonic_s()
-            due_s = max(due_s + _DOUBT * period_s, now) if is_in_doubt else next_due_s(due_s, now, period_s)
+            if is_in_doubt and not self._admission.is_scarce:
+                due_s = max(due_s + _DOUBT * period_s, now)
+            else:
+                due_s = next_due_s(due_s, now, period_s)
 
     async def _check_quietly(self, one: _Watched) -> None:
         try:
@@ -651,30 +655,38 @@ def _record(connection: Connection, notes: dict[VimId, _Note], clock: Clock) -> 
         vim = stands[verdict.vim_id]
         stands[verdict.vim_id] = replace(vim, state=verdict.state, reason=verdict.reason)
         log.info("vim.state", vim=vim.name, state=verdict.state.value, reason=verdict.reason)
-        _tell_alarms(connection, vim, verdict)
+    _tell_alarms(connection, verdicts, stands)
     return stands
 
 
 _ALARM_OF = {VimState.ERROR: catalogue.VIM_UNREACHABLE, VimState.DEGRADED: catalogue.VIM_DEGRADED}
 
 
-def _tell_alarms(connection: Connection, vim: Standing, verdict: Verdict) -> None:
-    """Raise what a verdict says, and clear what it no longer says; a silence that is not confirmed clears
-    nothing."""
-    told = _alarms_of(verdict)
-    for kind in (*_ALARM_OF.values(), catalogue.VIM_PATH_LOST):
-        if kind.name in told:
-            alarm = catalogue.raised(
-                kind,
-                project_id=vim.project_id,
-                object_id=vim.vim_id,
-                location=f"{vim.site}/{vim.name}",
-                at=verdict.at,
-                details=told[kind.name],
-            )
-            alarms.raise_(connection, alarm)
-        elif verdict.state is not VimState.UNREACHABLE:
-            alarms.clear(connection, object_id=vim.vim_id, specific_problem=kind.name, at=verdict.at)
+def _tell_alarms(
+    connection: Connection, verdicts: Sequence[Verdict], stands: Mapping[VimId, Standing]
+) -> None:
+    """Raise what verdicts say, and clear what they no longer say, all in a few statements; a silence that is
+    not confirmed clears nothing."""
+    raised: list[Alarm] = []
+    over: dict[tuple[str, str], datetime] = {}
+    for verdict in verdicts:
+        vim, told = stands[verdict.vim_id], _alarms_of(verdict)
+        for kind in (*_ALARM_OF.values(), catalogue.VIM_PATH_LOST):
+            if kind.name in told:
+                raised.append(
+                    catalogue.raised(
+                        kind,
+                        project_id=vim.project_id,
+                        object_id=vim.vim_id,
+                        location=f"{vim.site}/{vim.name}",
+                        at=verdict.at,
+                        details=told[kind.name],
+                    )
+                )
+            elif verdict.state is not VimState.UNREACHABLE:
+                over[vim.vim_id, kind.name] = verdict.at
+    alarms.raise_all(connection, raised)
+    alarms.clear_those(connection, over)
 
 
 def _alarms_of(verdict: Verdict) -> dict[str, tuple[str, ...]]:

@@ -25,6 +25,11 @@ from farsite.settings import Settings, read_settings
 
 _MOST_FILES = 100_000
 _STOP_WITHIN_S = 30.0
+_COLLECTED_AFTER = (20_000, 20, 20)
+"""Objects more than at the last collection of garbage, and collections of a generation, after which the next
+is collected. Python's own 700 are fewer than a process that watches hundreds of VIMs has under way at any
+moment. So what is under way was looked at all the time, and with it, every few seconds, all that stays: a
+quarter of a second each time with 300 VIMs, in which nothing else ran."""
 _IDLE_S = 75
 """Longer than clients and load balancers keep idle connections (5 s in most): whoever closes second may be
 sending a request at that moment, and cannot know whether it was done."""
@@ -136,6 +141,7 @@ async def _run(farsite: Farsite, app: Callable[..., Any], listener: socket.socke
     await farsite.start()
     # `main` put it off until now; what the start has made stays, and is not looked at again.
     gc.freeze()
+    gc.set_threshold(*_COLLECTED_AFTER)
     gc.enable()
     host, port = listener.getsockname()[:2]
     _write_address(farsite.settings, f"http://{f'[{host}]' if ':' in host else host}:{port}")

@@ -1,6 +1,6 @@
 """Alarms by their X.733 identity, and the events they were concluded from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -82,6 +82,37 @@ def clear_each(
         for one in known
     ]
     take_in(connection, reports, now=_no_earlier(at))
+
+
+def clear_those(
+    connection: sa.Connection, over: Mapping[tuple[str, str], datetime], *, who: str = "farsite"
+) -> None:
+    """Clear what is open of object ids of ours and specific problems, since the time given for each, in a few
+    statements for all of them."""
+    if not over:
+        return
+    objects = sorted({object_id for object_id, _ in over})
+    query = sa.select(alarms.c.body).where(one_of(connection, alarms.c.object_id, objects), alarms.c.is_open)
+    outbox.begin_to_tell(connection)
+    known = [
+        decode(Alarm, row.body)
+        for row in connection.execute(query.order_by(alarms.c.identity).with_for_update())
+    ]
+    reports = [
+        Report(
+            alarm=replace(
+                one,
+                perceived_severity=PerceivedSeverity.CLEARED,
+                event_at=over[one.managed_object_id, one.specific_problem],
+            ),
+            who=who,
+            is_in_order=True,
+        )
+        for one in known
+        if (one.managed_object_id, one.specific_problem) in over
+    ]
+    if reports:
+        take_in(connection, reports, now=_no_earlier(max(one.alarm.event_at for one in reports)))
 
 
 def clear(

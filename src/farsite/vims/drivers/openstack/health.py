@@ -125,7 +125,9 @@ class HealthCheck:
     async def pulse(self) -> VimHealth:
         """Ask one service: the vital ones in turn, and in between each other one every ten seconds. Those
         that were down are asked beside it. One that falls silent, or is slow to answer, has all the others
-        asked at once, so that the first miss says already how far it goes.
+        asked at once, so that the first miss says already how far it goes. Of a VIM of which no vital service
+        answers those are asked, and of the others one that has not been for ten seconds; as soon as anything
+        answers, all are.
 
         Raises:
             VimFault: Keystone refuses our credentials.
@@ -152,12 +154,12 @@ class HealthCheck:
     async def _asked(self, ask: "_Questioner", ends_at: float) -> list[Key]:
         """Ask what a pulse asks; which services that were."""
         asked = self._due(ask.keys)
-        were_up = [key for key in asked if _was_up(self._known, key)]
-        if len(asked) == 1:
+        was_up = {key: _was_up(self._known, key) for key in asked}
+        if len(asked) == 1 and was_up[asked[0]]:
             asked += await self._ask_warily(asked[0], ends_at)
         else:
             await self._ask_all(asked, ends_at)
-        if any(not _was_up(self._known, key) for key in were_up):
+        if any(_was_up(self._known, key) is not was for key, was in was_up.items()):
             rest = [key for key in ask.keys if key not in asked]
             await self._ask_all(rest, ends_at)
             asked += rest
@@ -173,19 +175,22 @@ class HealthCheck:
     # -- which service is asked
 
     def _due(self, keys: Sequence[Key]) -> list[Key]:
-        """What a pulse asks: what was down, and of the rest the one that has waited longest for its turn."""
+        """What a pulse asks: what was down, and of the rest the one that has waited longest for its turn. Of
+        what was down with all that is vital only the vital ones: of hundreds of VIMs that are lost at once
+        nobody could ask all services each time."""
         known, asked_at = self._known, self._asked_at
+        is_lost = not any(_is_vital(key) and _was_up(known, key) for key in keys)
         late_at = self._now_s() - _OTHERS_PERIOD_S + _SLACK_S
         asked: list[Key] = []
         vital: list[tuple[float, Key]] = []
         late: list[tuple[float, Key]] = []
         for key in keys:
-            if key not in known or not known[key].is_up:
+            if not _was_up(known, key) and (_is_vital(key) or not is_lost):
                 asked.append(key)
             elif _is_vital(key):
                 vital.append((asked_at[key], key))
-            elif asked_at[key] < late_at:
-                late.append((asked_at[key], key))
+            elif (since := asked_at.get(key, float("-inf"))) < late_at:
+                late.append((since, key))
         # One that is not vital never follows another: a lost VIM shall be missed at the second pulse at last.
         self._was_vital = not (late and (self._was_vital or not vital))
         if turn := vital if self._was_vital else late:

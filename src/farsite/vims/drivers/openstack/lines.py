@@ -102,6 +102,8 @@ class Lines:
     def __init__(self) -> None:
         self._idle: dict[_Server, list[Line]] = {}
         self._busy: set[Line] = set()
+        self._opening: dict[_Server, asyncio.Future[None]] = {}
+        """Servers that somebody connects to at this moment."""
         self._swept_s = 0.0
         self._is_closed = False
 
@@ -120,7 +122,33 @@ class Lines:
                 # The server was less patient than we are, which says nothing of the service.
                 if self._is_closed:
                     raise
-        return await self._ask(await _connected(asked.server), asked)
+        return await self._ask(await self._opened(asked.server), asked)
+
+    async def _opened(self, server: _Server) -> Line:
+        """A new connection. Who wants one while another is about to open the first to the same server waits
+        what comes of it: a server that refuses one refuses all, and where hundreds of VIMs are lost at once,
+        each with its services behind one front, what is tried once per service takes the processor from
+        telling of it.
+
+        Raises:
+            OSError: no connection.
+        """
+        under_way = self._opening.get(server)
+        if under_way is not None:
+            await asyncio.shield(under_way)
+            return await _connected(server)
+        opening = self._opening[server] = asyncio.get_running_loop().create_future()
+        try:
+            line = await _connected(server)
+        except OSError as error:
+            opening.set_exception(error)
+            opening.exception()  # It is no oversight if nobody else wanted to know.
+            raise
+        finally:
+            del self._opening[server]
+            if not opening.done():
+                opening.set_result(None)
+        return line
 
     async def close(self) -> None:
         """Close all; repeating it is quiet. Questions under way are lost."""

@@ -5,15 +5,15 @@ program's own threads busy nor be asked each time.
 """
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 from farsite.vims.drivers.openstack.own_threads import OwnThreads
 
-Addresses = Sequence[
-    tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
-]
+Address = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
+Addresses = Sequence[Address]
 """As `socket.getaddrinfo` tells them."""
 
 _KEPT_S = 60.0
@@ -23,11 +23,14 @@ _kept: "WeakKeyDictionary[asyncio.AbstractEventLoop, _Kept]" = WeakKeyDictionary
 
 
 async def addresses(host: str, port: int) -> Addresses:
-    """Where a server is, the best address first. Those who ask for the same one wait for one look-up.
+    """Where a server is, the best address first. Those who ask for the same one wait for one look-up, and an
+    address is its own answer.
 
     Raises:
         socket.gaierror: the name is not known, or nobody says.
     """
+    if (itself := _as_address(host, port)) is not None:
+        return [itself]
     loop = asyncio.get_running_loop()
     kept = _kept.setdefault(loop, {})
     known = kept.get((host, port))
@@ -39,6 +42,16 @@ async def addresses(host: str, port: int) -> Addresses:
         looking.add_done_callback(_failed)
         known = kept[host, port] = loop.time() + _KEPT_S, looking
     return await asyncio.shield(known[1])
+
+
+def _as_address(host: str, port: int) -> Address | None:
+    """None: it is a name, or an address with a zone."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            socket.inet_pton(family, host)
+            place = (host, port) if family == socket.AF_INET else (host, port, 0, 0)
+            return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place
+    return None
 
 
 def _failed(one: "asyncio.Future[Addresses]") -> bool:
