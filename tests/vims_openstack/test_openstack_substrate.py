@@ -145,6 +145,7 @@ async def test_back_ends_are_found_and_physical_networks_are_named(bench: Bench)
     assert found.storage_back_ends == ("ssd-a", "ssd-b")
     assert "storage-back-ends" in found.features
     assert "physical-networks" not in found.features
+    assert isinstance(found.features, frozenset), "as it is stored"
     assert "setting physical_networks" in found.missing["physical-networks"]
     named = {"physical_networks": ["front", "back"], "storage_back_ends": "x, y"}
     found = with_substrate(judge(sights), sights, named)

@@ -250,7 +250,7 @@ def with_substrate(
     physical_networks = tuple(_asserted(settings.get("physical_networks")))
     back_ends = tuple(_asserted(settings.get("storage_back_ends"))) or in_every_region(sights)
     told = {PHYSICAL_NETWORKS: physical_networks, STORAGE_BACK_ENDS: back_ends}
-    features = found.features - told.keys() | {one for one, names in told.items() if names}
+    features = (found.features - frozenset(told)) | {one for one, names in told.items() if names}
     return replace(
         found,
         features=features,
@@ -263,8 +263,12 @@ def with_substrate(
 
 def in_every_region(sights: Sequence[Sight]) -> tuple[str, ...]:
     """Volume types on back ends of their own that are offered in whichever region a VNF will be in."""
-    found = [one.volume_types for one in sights]
-    return tuple(sorted(frozenset.intersection(*found))) if found else ()
+    if not sights:
+        return ()
+    found = sights[0].volume_types
+    for one in sights[1:]:
+        found &= one.volume_types
+    return tuple(sorted(found))
 
 
 def _asserted(given: object) -> list[str]:
@@ -340,7 +344,8 @@ def on_back_ends_of_their_own(types: Sequence[Mapping[str, Any]]) -> frozenset[s
     administrators see what a type names."""
     first: dict[str, str] = {}
     for one in sorted(types, key=lambda one: str(one["name"])):
-        if back_end := (one.get("extra_specs") or {}).get("volume_backend_name"):
+        specs = cast("Mapping[str, object]", one.get("extra_specs") or {})
+        if back_end := specs.get("volume_backend_name"):
             first.setdefault(str(back_end), str(one["name"]))
     return frozenset(first.values())
 

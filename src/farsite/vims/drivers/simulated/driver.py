@@ -76,6 +76,12 @@ FEATURES = frozenset(
 )
 """What can be asked for; nothing of it is more than written down."""
 
+_NOBODY = {
+    "racks": "No zone has any",
+    "physical-networks": "The registration names none",
+    "storage-back-ends": "The registration names none",
+}
+
 LOOK_S = 1.0
 """How long a listener of a shared world trusts that nothing has changed."""
 
@@ -134,11 +140,7 @@ class SimulatedDriver:
                 features=(FEATURES | {one for one, has in told.items() if has}) - knobs.lacks,
                 missing={"limits": "A simulated VIM runs nothing that could be limited."}
                 | {"console": "Nothing boots on a simulated VIM."}
-                | {
-                    one: f"The registration names none (setting {one.replace('-', '_')})."
-                    for one, has in told.items()
-                    if not has
-                }
+                | {one: f"{_NOBODY[one]} (setting {one.replace('-', '_')})." for one in told if not told[one]}
                 | dict.fromkeys(knobs.lacks, "The registration says so (lacks)."),
                 physical_networks=knobs.physical_networks,
                 storage_back_ends=knobs.storage_back_ends,
