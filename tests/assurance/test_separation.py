@@ -27,7 +27,7 @@ def test_when_the_violators_are_gone_the_rest_stands_apart_and_no_more_are_named
 ) -> None:
     """One alarm too few leaves two together, one too many moves what stands well."""
     found = violations([(scope, members)])
-    named = {one.vnfc_id for one in found}
+    named = {one.part for one in found}
     left = [one.place(scope) for one in members if one.vnfc_id not in named and one.place(scope)]
     assert len(left) == len(set(left))
     known = [one.place(scope) for one in members if one.place(scope)]
@@ -46,5 +46,5 @@ def test_the_one_that_came_last_is_named() -> None:
     )  # fmt: skip
     (one,) = violations([(AffinityScope.ZONE_GROUP, (first, second))])
     assert str(one) == "it shares rack r with w-1 (anti-affinity, scope zone_group)"
-    assert one.vnfc_id == "w-0"
+    assert one.part == "w-0"
     assert violations([(AffinityScope.NFVI_NODE, (first, second))]) == []

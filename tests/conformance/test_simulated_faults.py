@@ -28,6 +28,7 @@ from farsite.model.deployment import (
     ResourceKind,
     VimEvent,
     VimEventKind,
+    Volume,
 )
 from farsite.model.errors import Invalid, VimFault, VimUnreachable
 from farsite.model.ids import VimId, VnfcId
@@ -323,6 +324,44 @@ async def test_an_anti_affinity_group_stands_on_different_hosts_or_not_at_all(si
     assert status.state is DeploymentState.READY
     await driver.deploy(web(0, 1, 2, group="g"))
     assert (await settled(driver, "web")).resource == "web-2"
+
+
+async def test_a_scattered_group_uses_every_host_before_it_shares_one(simulated: Site) -> None:
+    """As Nova does it by soft-anti-affinity: best effort, and never a refusal."""
+    driver = made(simulated, capacity={"vcpus": 64, "hosts": 3})
+    # Two hosts are half full, so what goes by room alone goes to the third.
+    full = (vnfc(f"full-{number}", IMAGE, vcpus=10, anti_affinity_group="f") for number in range(2))
+    await ready(driver, deployment("full", *full))
+    names = [f"web-{number}" for number in range(4)]
+    found = await ready(driver, deployment("web", *(vnfc(one, IMAGE, scattered_group="g") for one in names)))
+    hosts = [one.host for one in found.resources if one.kind is ResourceKind.COMPUTE]
+    assert sorted(map(hosts.count, set(hosts))) == [1, 1, 2]
+
+
+async def test_networks_and_volumes_come_to_what_was_asked_for_and_stay(simulated: Site) -> None:
+    """Where a network is is decided when it is made; another wish later does not move it."""
+    has = {"physical_networks": ["front", "back"], "storage_back_ends": ["ssd-a", "ssd-b"]}
+    driver = made(simulated, provider_networks=["*"], **has)
+    told = await driver.capabilities()
+    assert [list(told.physical_networks), list(told.storage_back_ends)] == list(has.values())
+
+    async def stands(line: str, disk: str) -> set[tuple[str, str]]:
+        disks = (Volume(name="data", size_gib=1, back_end=disk), Volume(name="log", size_gib=1))
+        wanted = deployment("web", vnfc("web-0", IMAGE, volumes=disks))
+        network = NetworkSpec(id="web-left", name="left", physical_network=line)
+        found = (await ready(driver, replace(wanted, networks=(network,)))).resources
+        return {(one.name, one.physical_network or one.back_end) for one in found if one.kind in BELOW}
+
+    first = {("left", "back"), ("data", "ssd-b"), ("log", "ssd-a")}
+    assert await stands("back", "ssd-b") == first
+    assert await stands("front", "ssd-b") == first
+    with pytest.raises(VimFault, match="Physical network side could not be found"):
+        await driver.ensure_network(NetworkSpec(id="n", owner="ns", physical_network="side"))
+    with pytest.raises(VimFault, match="Storage back end ssd-z could not be found"):
+        await stands("back", "ssd-z")
+
+
+BELOW = (ResourceKind.VL, ResourceKind.STORAGE)
 
 
 async def test_regions_and_zones_are_as_set_and_honoured(simulated: Site) -> None:

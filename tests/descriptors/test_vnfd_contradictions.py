@@ -254,6 +254,55 @@ def test_affinity_rules_expand_groups_and_leave_links_out() -> None:
     assert any("linked: ignored" in warning for warning in content.warnings)
 
 
+STORAGE = """
+    disk:
+      type: tosca.nodes.nfv.Vdu.VirtualBlockStorage
+      properties:
+        virtual_block_storage_data: {size_of_storage: 1 GiB}
+    second:
+      type: tosca.nodes.nfv.VnfVirtualLink
+      properties:
+        connectivity_type: {layer_protocols: [ipv4]}
+        vl_profile:
+          max_bitrate_requirements: {root: 1}
+          min_bitrate_requirements: {root: 1}
+  policies:
+"""
+
+
+def rule(name: str, scope: str, targets: str, *, kind: str = "AntiAffinityRule", more: str = "") -> str:
+    return (
+        f"    - {name}:\n        type: tosca.policies.nfv.{kind}\n        properties: {{scope: {scope}}}\n"
+        f"        targets: [{targets}]\n{more}"
+    )
+
+
+def test_rules_of_links_and_of_storages_are_read_and_what_nobody_keeps_is_told() -> None:
+    """A rule that is dropped in silence is found out on the day of the fault that it was for."""
+    best_effort = "        metadata: {fallback_best_effort: true}\n"
+    rules = (
+        rule("lines", "network_link_and_node", "inner, second")
+        + rule("disks", "nfvi_node", "disk, vdu", more=best_effort)
+        + rule("zoned", "zone", "inner, second")
+        + rule("wired", "network_link_and_node", "vdu")
+        + rule("close", "nfvi_node", "inner, second", kind="AffinityRule")
+        + rule("beside", "nfvi_node", "vdu", kind="AffinityRule", more=best_effort)
+    )
+    content = read_package(package_files(changed(VNFD, "\n  policies:\n", STORAGE) + rules))
+    flavour = content.vnfd.flavour()
+    (lines,) = flavour.links_apart
+    assert (lines.targets, lines.scope, lines.is_best_effort) == (
+        ("inner", "second"), "network_link_and_node", False,
+    )  # fmt: skip
+    (disks,) = flavour.storages_apart
+    assert (disks.targets, disks.scope, disks.is_best_effort) == (("disk",), "nfvi_node", True)
+    assert [(one.is_anti, one.is_best_effort) for one in flavour.affinity] == [(True, True), (False, False)]
+    told = "\n".join(content.warnings)
+    assert "beside: kept strictly, not as a best effort" in told
+    for ignored in ("zoned: ignored for inner, second: virtual links", "wired: ignored for vdu", "close: "):
+        assert ignored in told
+
+
 def test_the_configuration_document_reaches_the_vdu() -> None:
     """It is the function's recorded initial state, to which healing returns."""
     boot = (

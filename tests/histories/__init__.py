@@ -13,8 +13,8 @@ believed   operation: operation id; verb, instance, state, error, is_automatic, 
            alarm: object id; became (raised, cleared ...), alarm, type, problem, part, severity, event_type,
            location, happened. alarm-stands: alarm id; object, type, part, is_root_cause, correlated.
            heal, healed, given up: VNF; actor, detail. recover: VNF or VNFC; epoch. policy: VNF; per_vnf,
-           window_s, parallel, handled_by, priority. apart: group; scope. lock, workflow, lease, vim,
-           delivery: what is there when the run is over.
+           window_s, parallel, handled_by, priority. apart: group; scope, members, volumes. lock, workflow,
+           lease, vim, delivery: what is there when the run is over.
 seen       every effect in the journal of a simulated VIM under its own name, with its body. serves, stops,
            fenced, acts: the same in the words of the simulation. usage: process; memory_mib, threads, files,
            disk_mib. written: file; text.

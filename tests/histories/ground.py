@@ -1,5 +1,5 @@
 """A ground for runs that write a history: real processes of the program on either store, VIMs, VNFs whose
-servers stand apart, a consumer, and a client that asks all the time."""
+servers, volumes and virtual links stand apart, a consumer, and a client that asks all the time."""
 
 import contextlib
 import math
@@ -52,6 +52,33 @@ _APART = b"""    - workers_apart:
 
 """
 _LEVELS = b"    - instantiation_levels:\n"
+_BELOW = b"""    data:
+      type: tosca.nodes.nfv.Vdu.VirtualBlockStorage
+      properties:
+        virtual_block_storage_data: {size_of_storage: 1 GiB}
+    left: &link
+      type: tosca.nodes.nfv.VnfVirtualLink
+      properties:
+        connectivity_type: {layer_protocols: [ethernet]}
+        vl_profile:
+          max_bitrate_requirements: {root: 1000}
+          min_bitrate_requirements: {root: 0}
+    right: *link
+
+  policies:
+    - lines_apart:
+        type: tosca.policies.nfv.AntiAffinityRule
+        properties: {scope: network_link_and_node}
+        targets: [ left, right ]
+    - disks_apart:
+        type: tosca.policies.nfv.AntiAffinityRule
+        properties: {scope: nfvi_node}
+        targets: [ data ]
+"""
+_POLICIES = b"\n  policies:\n"
+_ON_DISK = b"      requirements: [ { virtual_storage: data } ]\n"
+_ARTIFACTS = b"      artifacts:\n        # Nothing to carry"
+_HAS = {"physical_networks": ["front", "back"], "storage_back_ends": [f"ssd-{one}" for one in "abcd"]}
 
 
 class Alone(Cluster):
@@ -108,13 +135,18 @@ class Ground:
         self.history.add(credential("token", self.running.token, at=time.time()))
         self.history.add(credential("password", PASSWORD, at=time.time()))
         for name in VIMS:
-            knobs = {"deploy_delay_s": 0.2, "hosts": HOSTS, "vcpus": 64, "provider_networks": ["*"]}
+            knobs = {"deploy_delay_s": 0.2, "hosts": HOSTS, "vcpus": 64, "provider_networks": ["*"], **_HAS}
             self.vims[name] = self.running.register(name, **knobs)
         created = self.running.done("POST", "/packages")
         self.running.done(
             "PUT",
             f"/packages/{created['id']}/content",
-            content=changed("inspector", (_LEVELS, _APART + _LEVELS)),
+            content=changed(
+                "inspector",
+                (_LEVELS, _APART + _LEVELS),
+                (_POLICIES, b"\n" + _BELOW),
+                (_ARTIFACTS, _ON_DISK + _ARTIFACTS),
+            ),
             headers={"Content-Type": "application/zip"},
         )
         self._subscribe()
@@ -144,6 +176,12 @@ class Ground:
             priority=2,
         )
         self.history.note(Kind.BELIEVED, "stays", vnf, source="client", vims=[self.vnfs[vnf]])
+        below = {
+            "lines": {"scope": "physical-network", "members": [f"{vnf}-left", f"{vnf}-right"]},
+            "disks": {"scope": "back-end", "members": [vnf], "volumes": ["data"]},
+        }
+        for name, rule in below.items():
+            self.history.note(Kind.BELIEVED, "apart", f"{name} of {vnf}", source="client", **rule)
 
     def _subscribe(self) -> None:
         basic = {"authType": ["BASIC"], "paramsBasic": {"userName": "sink", "password": PASSWORD}}

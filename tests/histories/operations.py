@@ -13,7 +13,7 @@ ENDED = ("COMPLETED", "FAILED", "ROLLED_BACK")
 RESTS = "FAILED_TEMP"
 NOT_OF_THE_FIRST_DAY = (
     "resource_id", "incarnation", "host", "zone", "ready_at", "sequence", "pid", "deployment", "fails",
-    "fails_resource",
+    "fails_resource", "back_ends",
 )  # fmt: skip
 """What differs from server to server however equal they are."""
 
@@ -53,6 +53,8 @@ def apart(entries: Entries, bounds: Bounds) -> list[str]:
 
     A group of servers that the VIM was told of stands on different hosts; `apart` names a group with a scope
     (host, rack, zone, vim, site), of which `members` are VNFs; `stays` names the VIMs in which a VNF may be.
+    With the scope physical-network, `members` are networks of which no two are carried by one; with the scope
+    back-end, they are VNFs of which each has no two `volumes` of these names on one.
     """
     racks = {one.object: one["rack"] for one in of(entries, Kind.BELIEVED, "rack")}
     sites = {one.object: one["site"] for one in of(entries, Kind.BELIEVED, "vim")}
@@ -74,6 +76,8 @@ def apart(entries: Entries, bounds: Bounds) -> list[str]:
                     f"{life.vnfc} stands on {life.vim} at {one.at:.2f} s; it may on {allowed[life.vnf]}"
                 )
         _together(standing, scopes, racks, sites, one.at, wrong)
+        _on_one_back_end(standing, scopes, one.at, wrong)
+        _on_one_physical_network(world, scopes, one.at, wrong)
     return list(wrong.values())
 
 
@@ -101,13 +105,52 @@ def _together(
             "site": sites.get(life.vim, life.vim),
         }
         groups = {f"{life.vim} {life.group}": "host"} if life.group else {}
-        groups |= {name: one["scope"] for name, one in scopes.items() if life.vnf in one["members"]}
+        groups |= {
+            name: one["scope"]
+            for name, one in scopes.items()
+            if one["scope"] in places and life.vnf in one["members"]
+        }
         for group, scope in groups.items():
             other = taken.setdefault((group, places[scope]), life)
             # VNFs that must stand apart may have several servers each in one place.
             if other is not life and (group not in scopes or other.vnf != life.vnf):
                 told = f"{other.vnfc} and {life.vnfc} share {scope} {places[scope]} from {at:.2f} s on"
                 wrong.setdefault((group, other.resource, life.resource), told)
+
+
+def _on_one_back_end(
+    standing: dict[str, Life], scopes: dict[str, Entry], at: float, wrong: dict[tuple[str, ...], str]
+) -> None:
+    """Note which volumes of a VNF share a storage back end and must not."""
+    taken: dict[tuple[str, ...], str] = {}
+    for name, rule in scopes.items():
+        lives = [
+            life for life in standing.values() if rule["scope"] == "back-end" and life.vnf in rule["members"]
+        ]
+        for life in lives:
+            for volume in rule["volumes"]:
+                place = life.facts.get("back_ends", {}).get(volume, "")
+                mine = f"{volume} of {life.vnfc}"
+                other = taken.setdefault((name, life.vim, life.vnf, place), mine) if place else mine
+                if other != mine:
+                    told = f"{other} and {mine} share back end {place} from {at:.2f} s on"
+                    wrong.setdefault((name, other, mine), told)
+
+
+def _on_one_physical_network(
+    world: Site, scopes: dict[str, Entry], at: float, wrong: dict[tuple[str, ...], str]
+) -> None:
+    """Note which networks share a physical network and must not."""
+    carried = {one: place for networks in world.networks.values() for one, place in networks.items() if place}
+    for name, rule in scopes.items():
+        if rule["scope"] != "physical-network":
+            continue
+        taken: dict[str, str] = {}
+        for one in sorted(carried.keys() & set(rule["members"])):
+            other = taken.setdefault(carried[one], one)
+            if other != one:
+                told = f"{other} and {one} share physical network {carried[one]} from {at:.2f} s on"
+                wrong.setdefault((name, other, one), told)
 
 
 def initial_state(entries: Entries, bounds: Bounds) -> list[str]:

@@ -83,6 +83,8 @@ class Site:
     """By the VIM's id of the server."""
     wanted: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     """Deployment -> VNFCs."""
+    networks: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    """Deployment -> network -> what carries it; one that belongs to none is its own."""
 
     def apply(self, one: Entry) -> list[Life]:
         """Take an effect in; the lives that it touched."""
@@ -90,10 +92,20 @@ class Site:
         match one.what:
             case "deployment.created" | "deployment.changed":
                 self.wanted[body["name"]] = {vnfc for vnfc, _ in body["wanted"]}
+                self.networks[body["name"]] = {
+                    network["id"]: network.get("physical_network", "") for network in body["networks"]
+                }
+                return []
+            case "network.created" | "network.changed":
+                self.networks[body["id"]] = {body["id"]: body.get("physical_network", "")}
+                return []
+            case "network.removed":
+                self.networks.pop(body["id"], None)
                 return []
             case "deployment.removed":
                 gone = [life for life in self.lives.values() if life.facts["deployment"] == body["name"]]
                 self.wanted.pop(body["name"], None)
+                self.networks.pop(body["name"], None)
                 return [self._remove(life, one.at) for life in gone]
             case "vnfc.created":
                 return [self._create(one)]

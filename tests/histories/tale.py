@@ -74,6 +74,8 @@ class Tale:
             disk_gib=0,
             group=f"{vnf}:apart",
             ports=[["ingress", "02:00", ["10.0.0.1"], "net"]],
+            volumes={"data": 1.0},
+            back_ends={"data": f"ssd-{vnfc.partition('/')[2]}"},
             is_stopped=False,
             configuration={"patterns": ["eicar"]},
             ready_at=at + ready_s,
@@ -154,12 +156,16 @@ def healthy() -> list[Entry]:
             0.0, Kind.BELIEVED, "policy", vnf, per_vnf=2, window_s=600, handled_by="farsite", priority=2
         )
         tale.note(0.0, Kind.BELIEVED, "stays", vnf, vims=[VIM])
+        lines = {f"{vnf}-left": "front", f"{vnf}-right": "back"}
+        tale.note(0.0, Kind.BELIEVED, "apart", f"lines of {vnf}", scope="physical-network", members=[*lines])
+        networks = [{"id": line, "physical_network": place} for line, place in lines.items()]
         wanted = [[f"{vnf}/0", 0], [f"{vnf}/1", 0]]
         tale.effect(1.0, "deployment.created", f"deployment:{vnf}", name=vnf, vnf_id=vnf, revision="1",
-                    region="r", wanted=wanted, networks=[])  # fmt: skip
+                    region="r", wanted=wanted, networks=networks)  # fmt: skip
         for number, host in enumerate(hosts):
             tale.created(1.0, f"{vnf}/{number}", 0, host)
         tale.operation(0.5, 1.5, f"make-{vnf}", "instantiate_vnf", vnf)
+    tale.note(0.0, Kind.BELIEVED, "apart", "disks", scope="back-end", members=["v1", "v2"], volumes=["data"])
     for number in range(200):
         tale.note(
             10 + number / 20, Kind.ASKED, "request", f"GET {number}", vim="vim-2", duration_s=0.02, status=200

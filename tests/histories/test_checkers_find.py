@@ -173,6 +173,33 @@ PLANTED: dict[str, tuple[str, Spoil]] = {
             entry(0.0, Kind.BELIEVED, "rack", f"{VIM}/C", rack="one"),
         ),
     ),
+    "two volumes of a VNF share a back end after a heal": (
+        "I-10 apart",
+        lambda e: changed(e, "vnfc.created", "vnfc:v1/0/1", {"back_ends": {"data": "ssd-1"}}),
+    ),
+    "two networks of a VNF share a physical network": (
+        "I-10 apart",
+        lambda e: changed(
+            e,
+            "deployment.created",
+            "deployment:v2",
+            {
+                "networks": [
+                    {"id": "v2-left", "physical_network": "front"},
+                    {"id": "v2-right", "physical_network": "front"},
+                ]
+            },
+        ),
+    ),
+    "a network that was made alone shares a physical network": (
+        "I-10 apart",
+        lambda e: with_(
+            e,
+            entry(0.0, Kind.BELIEVED, "apart", "links", scope="physical-network", members=["l1", "v1-left"]),
+            entry(
+30.0, Kind.SEEN, "network.created", "network:l1", VIM, id="l1", physical_network="front"),
+        ),
+    ),
     "a VNF stands where it may not": (
         "I-10 apart",
         lambda e: changed(e, "stays", "v1", {"vims": ["elsewhere"]}),

@@ -466,6 +466,44 @@ def test_units_of_a_rack_group_never_share_a_rack_and_are_placed_where_that_can_
         assert all(free[int(rack[1:])] >= 1 for rack in given_)
 
 
+@given(st.integers(1, 5), st.integers(1, 3), st.integers(1, 3))
+def test_units_of_a_loose_group_use_every_place_before_they_share_one(
+    units: int, zones: int, racks_: int
+) -> None:
+    """Best effort is an effort: two that share while a place is empty are lost together for nothing."""
+    made = demand("vnf", units=units)
+    loose = (replace(one, loose_zone_group="g", loose_rack_group="g") for one in made.units)
+    wanted = replace(made, units=tuple(loose))
+    found = place(Problem(demands=(wanted,), candidates=(racked("north", *[9] * racks_, zones=zones),)))
+    assigned = found.of("vnf")
+    assert len(set(assigned.zones)) == min(units, zones)
+    assert len(set(assigned.racks)) == min(units, racks_)
+    # Where nothing tells them apart it is no reason to refuse.
+    bare = place(Problem(demands=(wanted,), candidates=(vim("bare"),))).of("vnf")
+    assert set(bare.racks) == {""}
+
+
+def test_functions_that_are_kept_apart_as_a_best_effort_share_a_vim_only_where_they_must() -> None:
+    """Load would send both to the roomiest."""
+    rule = replace(apart("a", "b", scope=AffinityScope.VIM), is_best_effort=True)
+    demands = (demand("a"), demand("b"))
+    roomy, small = vim("roomy", vcpus=800), vim("small", vcpus=2)
+    found = place(Problem(demands=demands, candidates=(roomy, small), rules=(rule,)))
+    assert {one.vim_id for one in found.assignments} == {roomy.vim_id, small.vim_id}
+    alone = place(Problem(demands=demands, candidates=(roomy,), rules=(rule,)))
+    assert {one.vim_id for one in alone.assignments} == {roomy.vim_id}
+
+
+def test_a_vim_with_too_few_physical_networks_or_back_ends_is_refused_with_its_figures() -> None:
+    """Before anything of it is made, and for the VIM that has them."""
+    few = vim("few", physical_networks=("front",), storage_back_ends=("a", "b"))
+    enough = vim("enough", physical_networks=("front", "back"), storage_back_ends=("a", "b"))
+    wanted = demand("vnf", physical_networks=2, storage_back_ends=2)
+    assert place(Problem(demands=(wanted,), candidates=(few, enough))).of("vnf").vim_id == enough.vim_id
+    with pytest.raises(NotEnough, match=r"physical-networks: has 1 physical network\(s\) \(front\)"):
+        place(Problem(demands=(wanted,), candidates=(few,)))
+
+
 def test_what_stands_counts_where_it_stands_and_not_where_it_was_to_be() -> None:
     """A VIM moves servers; the next one keeps away from where they are now."""
     stands = Unit(

@@ -40,6 +40,8 @@ class SmallCloud:
 
     url: str
     asked: list[str] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+    """Bodies of the same requests."""
 
 
 @contextmanager
@@ -50,7 +52,7 @@ def small_cloud(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterato
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            kept.sent.append(self.rfile.read(int(self.headers.get("Content-Length", 0))).decode())
             path = self.path.partition("?")[0]
             kept.asked.append(f"{self.command} {path}")
             status, kind, body = script(self.command, path)
@@ -126,10 +128,11 @@ def whole_cloud(
     catalogue: bool = True,
     clock_ahead_h: float = 0,
     objects_in: str = "",
+    has_volumes: bool = False,
 ) -> Script:
     """Keystone, Heat, Nova, Neutron and Glance behind one port; `changes` puts other answers in place, by
     method and path. Its tokens last an hour of its own clock. `objects_in` is a further region, which only
-    keeps objects."""
+    keeps objects; Cinder is there with `has_volumes`."""
 
     def service(kind: str, path: str, region: str = "one") -> dict[str, object]:
         endpoint = {"interface": "public", "region": region, "region_id": region, "url": url() + path}
@@ -142,6 +145,8 @@ def whole_cloud(
             "network": "/neutron",
             "image": "/glance",
         }
+        if has_volumes:
+            paths["block-storage"] = "/cinder/v3/p1"
         objects = [service("object-store", "/swift", objects_in)] if objects_in else []
         return objects + [service(kind, path) for kind, path in paths.items()]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from farsite.model.deployment import BaseTemplate, Deployment, Port, WantedVnfc
+from farsite.model.deployment import BaseTemplate, Deployment, NetworkSpec, Port, Volume, WantedVnfc
 from farsite.model.errors import VimFault
 from farsite.model.ids import VnfcId, VnfInstanceId
 from farsite.vims.drivers.openstack import base_hot
@@ -72,6 +72,18 @@ def made(wanted: Deployment) -> tuple[dict[str, Any], dict[str, Any]]:
     assert isinstance(resources, dict)
     assert isinstance(nfv, dict)
     return resources, nfv
+
+
+def test_a_template_that_makes_its_own_networks_and_volumes_keeps_nothing_apart_and_says_so() -> None:
+    """It would be made as its author wrote it, and the rule broken in silence."""
+    wanted = wish(GROUP)
+    line = NetworkSpec(id="v-left", name="left", physical_network="front")
+    disk = Volume(name="data", size_gib=1, back_end="ssd-a")
+    with pytest.raises(VimFault, match=r"virtual link left.*flavour without a base HOT"):
+        base_hot.read(replace(wanted, networks=(line,)), Chosen())
+    vnfcs = tuple(replace(one, volumes=(disk,)) for one in wanted.vnfcs)
+    with pytest.raises(VimFault, match="storage data"):
+        base_hot.read(replace(wanted, vnfcs=vnfcs), Chosen())
 
 
 def test_a_scaling_group_stays_as_its_author_wrote_it() -> None:

@@ -223,6 +223,32 @@ def test_an_internal_network_leaves_our_addresses_alone() -> None:
     assert subnet["gateway_ip"] is None
 
 
+def test_a_best_effort_group_is_a_soft_one_of_novas_and_yields_to_a_strict_one() -> None:
+    """Nova takes a server into one group only."""
+    group = resources(wish(worker(0, scattered_group=f"{VNF}:A")))["group.soft-anti-affinity.A"]
+    assert group["properties"]["policies"] == ["soft-anti-affinity"]
+    both = resources(wish(worker(0, scattered_group=f"{VNF}:A", anti_affinity_group=f"{VNF}:A")))
+    assert both["A-0.server"]["properties"]["scheduler_hints"]["group"] == {
+        "get_resource": "group.anti-affinity.A"
+    }
+
+
+def test_what_is_kept_apart_is_asked_for_by_physical_network_and_by_volume_type() -> None:
+    """In words that Neutron and Cinder keep or refuse; a hint they might not know. The rest is as it was."""
+    line = replace(INNER, physical_network="front")
+    disks = (Volume(name="data", size_gib=1, back_end="ssd-a"), Volume(name="log", size_gib=1))
+    wanted = replace(wish(worker(0, volumes=disks)), networks=(line,))
+    found = resources(wanted)
+    assert found["net.inner"] == {
+        "type": "OS::Neutron::ProviderNet",
+        "properties": {"name": INNER.id, "network_type": "vlan", "physical_network": "front"},
+    }
+    assert found["A-0.volume.data.0"]["properties"]["volume_type"] == "ssd-a"
+    assert "volume_type" not in found["A-0.volume.log.0"]["properties"]
+    assert hot.record(wanted, {})["back_ends"] == ["ssd-a"]
+    assert "back_ends" not in hot.record(wish(worker(0, volumes=disks[1:])), {})
+
+
 def test_a_port_that_only_chains_feed_gets_a_network_all_the_same() -> None:
     """Neutron has no port without a network; on Linux sites such a port has none."""
     found = resources(wish(worker(0, ports=(Port(name="in"), Port(name="out")))))

@@ -314,11 +314,23 @@ ANTI_AFFINITY_VIOLATED = AlarmType(
     probable_cause="Configuration or customization error",
     severity=PerceivedSeverity.MAJOR,
     effect="The VNFC stands on the host, in the rack or in the zone of another that it was to be kept apart "
-    "from: one fault may take both.",
+    "from, or a volume of it on the storage back end of another such: one fault may take both.",
     remedy="farsite vnf heal VNF --vnfc VNFC makes it anew where it stands apart; a healing policy with this "
     "alarm among its triggers does so by itself. If it comes again, the VIM does not keep what it is asked "
     "for: see its scheduler's filters.",
     faulty_resource_type="COMPUTE",
+)
+LINKS_TOGETHER = AlarmType(
+    name="link-anti-affinity-violated",
+    object_kind="vnf",
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="Configuration or customization error",
+    severity=PerceivedSeverity.MAJOR,
+    effect="The virtual link is carried by the physical network of another that it was to be kept apart "
+    "from: one fault of a switch or a cable may take both.",
+    remedy="No heal makes a network anew: have the VIM's operator move it, or terminate the VNF and "
+    "instantiate it again. If it comes again, the VIM does not keep what it is asked for.",
+    faulty_resource_type="NETWORK",
 )
 
 CATALOGUE: Mapping[str, AlarmType] = {
@@ -352,6 +364,7 @@ CATALOGUE: Mapping[str, AlarmType] = {
         FUNCTION_SILENT,
         CONFIGURATION_DRIFTED,
         ANTI_AFFINITY_VIOLATED,
+        LINKS_TOGETHER,
     )
 }
 

@@ -89,7 +89,7 @@ class Observer:
             look_closer=self.audit,
             on_alarm=on_alarm,
         )
-        self._places: dict[VnfInstanceId, frozenset[tuple[str, str, str]]] = {}
+        self._places: dict[VnfInstanceId, frozenset[tuple[str, ...]]] = {}
         """Where the servers of each VNF stood when they were last compared with its record."""
         self._tasks: dict[VimId, list[asyncio.Task[None]]] = {}
         self._looking = asyncio.Lock()
@@ -253,9 +253,13 @@ def _told_dead(connection: Connection, vim_id: VimId) -> set[str]:
     return {one.managed_object_id for one in alarms.open_of_types(connection, (catalogue.VNFC_DIED.name,))}
 
 
-def _places(status: DeploymentStatus) -> frozenset[tuple[str, str, str]]:
+def _places(status: DeploymentStatus) -> frozenset[tuple[str, ...]]:
+    """Where each server, network and volume stands."""
+    kinds = (ResourceKind.COMPUTE, ResourceKind.VL, ResourceKind.STORAGE)
     return frozenset(
-        (one.id, one.host, one.zone) for one in status.resources if one.kind is ResourceKind.COMPUTE
+        (one.id, one.host, one.zone, one.rack, one.physical_network, one.back_end)
+        for one in status.resources
+        if one.kind in kinds
     )
 
 
@@ -314,14 +318,21 @@ def _conclude_alive(
         return
     dead = control_planes.dead_hosts(connection, vim_id)
     servers = {one.id: one for one in status.resources if one.kind is ResourceKind.COMPUTE}
+    others = {one.id: one for one in status.resources if one.kind in (ResourceKind.VL, ResourceKind.STORAGE)}
     on_dead = {one.vnfc_id for one in servers.values() if one.host in dead}
     for vnfc in vnf.deployment.vnfcs:
         if (vnfc.id, vnfc.incarnation) in _alive(status) and vnfc.id not in on_dead:
             problem = catalogue.problem_of(catalogue.VNFC_DIED, vnfc.id)
             alarms.clear(connection, object_id=vnf.id, specific_problem=problem, at=clock.now())
     moved = tuple(
-        replace(one, host=servers[one.id].host, zone=servers[one.id].zone)
+        replace(one, host=servers[one.id].host, zone=servers[one.id].zone, rack=servers[one.id].rack)
         if one.id in servers and servers[one.id].host
+        else replace(
+            one,
+            physical_network=others[one.id].physical_network or one.physical_network,
+            back_end=others[one.id].back_end or one.back_end,
+        )
+        if one.id in others
         else one
         for one in vnf.resources
     )

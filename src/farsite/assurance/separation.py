@@ -1,9 +1,11 @@
 """Whether what must not fail together still stands apart, by where VIMs say that it stands.
 
-A VIM may put a server elsewhere than it was asked to: by a scheduler that ignores racks, by an evacuation, by
-its operator's hand. So each VNF is looked at when an operation on it has ended, and after that whenever its
-record has changed. Each VNFC that stands where another of its group stood before it is an alarm of its own,
-so repairing it is a heal: by itself where a policy names the alarm, else when it is asked for.
+A VIM may put a server, a volume or a network elsewhere than it was asked to: by a scheduler that is blind to
+racks, by an evacuation, by its operator's hand. So each VNF is looked at when an operation on it has ended,
+and after that whenever its record has changed. Each VNFC that stands where another of its group stood before
+it, or has a volume there, is an alarm of its own, so repairing it is a heal: by itself where a policy names
+the alarm, else when it is asked for. No heal makes a network anew, so virtual links that share what they must
+not have an alarm of another kind.
 """
 
 import asyncio
@@ -61,18 +63,33 @@ class Stand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Violation:
-    """A VNFC that stands where another of its group stood before it."""
+class Backed:
+    """A volume or a virtual link, and what holds or carries it."""
 
-    vnfc_id: str
+    part: str
+    """The VNFC that has the volume, or the link."""
+    words: str
+    incarnation: int = 0
+    place: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """A VNFC that stands, or has a volume, where another of its group was before it; or such a link."""
+
+    part: str
     scope: AffinityScope
+    kind: str
+    """What the place is called."""
     place: str
     beside: str
+    words: str = "it"
 
     def __str__(self) -> str:
-        kind = _SCOPES[self.scope]
         name = self.place.partition("/")[2] or self.place
-        return f"it shares {kind} {name} with {self.beside} (anti-affinity, scope {self.scope})"
+        return (
+            f"{self.words} shares {self.kind} {name} with {self.beside} (anti-affinity, scope {self.scope})"
+        )
 
 
 def violations(groups: Iterable[tuple[AffinityScope, Sequence[Stand]]]) -> list[Violation]:
@@ -80,16 +97,30 @@ def violations(groups: Iterable[tuple[AffinityScope, Sequence[Stand]]]) -> list[
     first stays: it stands where it was asked to. What stands at an unknown place shares it with nobody."""
     found: list[Violation] = []
     for scope, members in groups:
-        first: dict[str, str] = {}
-        for one in sorted(members, key=lambda one: (one.incarnation, one.vnfc_id)):
-            place = one.place(scope)
-            if not place:
-                continue
-            if beside := first.get(place):
-                found.append(Violation(vnfc_id=one.vnfc_id, scope=scope, place=place, beside=beside))
-            else:
-                first[place] = one.vnfc_id
+        places = [(one.incarnation, one.vnfc_id, one.place(scope), one.vnfc_id) for one in members]
+        found += [
+            Violation(part=part, scope=scope, kind=_SCOPES[scope], place=place, beside=beside)
+            for part, _, place, beside in _later(places)
+        ]
     return found
+
+
+def below(scope: AffinityScope, kind: str, members: Iterable[Backed]) -> list[Violation]:
+    """The volumes or links that would have to move so that these are apart; as with `violations`."""
+    places = [(one.incarnation, one.part, one.place, one.words) for one in members]
+    return [
+        Violation(part=part, scope=scope, kind=kind, place=place, beside=beside, words=words)
+        for part, words, place, beside in _later(places)
+    ]
+
+
+def _later(members: Iterable[tuple[int, str, str, str]]) -> Iterator[tuple[str, str, str, str]]:
+    """Of incarnation, part, place and words: part, words, place, and words of the first there, of all but the
+    first at each known place."""
+    first: dict[str, str] = {}
+    for _, part, place, words in sorted(members):
+        if place and (beside := first.setdefault(place, words)) != words:
+            yield part, words, place, beside
 
 
 class Separation:
@@ -164,12 +195,13 @@ class Separation:
             return False
         vim = vims.get_any(connection, vnf.vim_id)
         for problem in sorted(set(wrong) - standing):
-            part = problem.partition("/")[2]
+            name, _, part = problem.partition("/")
+            kind = catalogue.CATALOGUE[name]
             host = next((one.host for one in vnf.resources if one.vnfc_id == part and one.host), "")
             alarms.raise_(
                 connection,
                 catalogue.raised(
-                    catalogue.ANTI_AFFINITY_VIOLATED,
+                    kind,
                     project_id=vnf.project_id,
                     object_id=vnf.id,
                     location="/".join(each for each in (vim.site, vim.name, host, part) if each),
@@ -178,8 +210,8 @@ class Separation:
                     details=tuple(map(str, wrong[problem])),
                 ),
             )
-            telemetry.ALARMS_RAISED.labels(catalogue.ANTI_AFFINITY_VIOLATED.name).inc()
-            log.info("separation.violated", vnf=vnf.id, vnfc=part)
+            telemetry.ALARMS_RAISED.labels(name).inc()
+            log.info("separation.violated", vnf=vnf.id, part=part, alarm=name)
         return True
 
 
@@ -211,7 +243,10 @@ class _Rules:
         key = str(vnf.package_id), vnf.flavour_id
         if key not in self.known:
             flavour = packages.vnfd_of(connection, vnf.project_id, vnf.vnfd_id).flavour(vnf.flavour_id)
-            has_any = any(one.is_anti and one.scope in _SCOPES for one in flavour.affinity)
+            below = (*flavour.links_apart, *flavour.storages_apart)
+            has_any = any(one.is_kept for one in below) or any(
+                one.is_kept and one.scope in _SCOPES for one in flavour.affinity
+            )
             self.known[key] = flavour if has_any else None
         return self.known[key]
 
@@ -230,12 +265,12 @@ def _read(connection: Connection, vnf_ids: Iterable[str], rules: _Rules) -> list
 
 
 def _open(connection: Connection, vnf_id: str) -> set[str]:
-    kind = catalogue.ANTI_AFFINITY_VIOLATED.name
-    return {one.specific_problem for one in alarms.open_of(connection, vnf_id) if one.fault_type == kind}
+    kinds = {catalogue.ANTI_AFFINITY_VIOLATED.name, catalogue.LINKS_TOGETHER.name}
+    return {one.specific_problem for one in alarms.open_of(connection, vnf_id) if one.fault_type in kinds}
 
 
 def _wrong(connection: Connection, vnf: VnfInstance, rules: _Rules) -> dict[str, list[Violation]]:
-    """Specific problem -> what is wrong with a VNFC of this VNF."""
+    """Specific problem -> what is wrong with a VNFC or a virtual link of this VNF."""
     if vnf.state is not InstantiationState.INSTANTIATED or vnf.deployment is None or vnf.vim_id is None:
         return {}
     own = {one.id for one in vnf.deployment.vnfcs}
@@ -243,11 +278,50 @@ def _wrong(connection: Connection, vnf: VnfInstance, rules: _Rules) -> dict[str,
     groups = list(_inside(connection, vnf, flavour)) if flavour else []
     groups += _of_service(connection, vnf)
     found: dict[str, list[Violation]] = {}
-    for one in violations(groups):
-        if one.vnfc_id in own:
-            problem = catalogue.problem_of(catalogue.ANTI_AFFINITY_VIOLATED, one.vnfc_id)
+    volumes = list(_of_volumes(vnf, flavour)) if flavour else []
+    for one in (*violations(groups), *volumes):
+        if one.part in own:
+            problem = catalogue.problem_of(catalogue.ANTI_AFFINITY_VIOLATED, one.part)
             found.setdefault(problem, []).append(one)
+    for one in _of_links(vnf, flavour) if flavour else ():
+        found.setdefault(catalogue.problem_of(catalogue.LINKS_TOGETHER, one.part), []).append(one)
     return found
+
+
+def _of_volumes(vnf: VnfInstance, flavour: DeploymentFlavour) -> Iterator[Violation]:
+    """Volumes that share a back end and must not."""
+    alive = {one.vnfc_id for one in vnf.resources if one.kind is ResourceKind.COMPUTE and one.is_alive}
+    for rule in (one for one in flavour.storages_apart if one.is_kept):
+        members = [
+            Backed(
+                part=one.vnfc_id,
+                words=f"volume {one.name} of {one.vnfc_id}",
+                incarnation=one.incarnation,
+                place=f"{vnf.vim_id}/{one.back_end}" if one.back_end else "",
+            )
+            for one in vnf.resources
+            if one.kind is ResourceKind.STORAGE and one.vnfc_id in alive and one.name in rule.targets
+            if one.vnfc_id is not None
+        ]
+        yield from below(rule.scope, "storage back end", members)
+
+
+def _of_links(vnf: VnfInstance, flavour: DeploymentFlavour) -> Iterator[Violation]:
+    """Virtual links that share a physical network and must not."""
+    assert vnf.deployment is not None
+    link_of = {name: one.name for one in vnf.deployment.networks for name in (one.id, one.name)}
+    for rule in (one for one in flavour.links_apart if one.is_kept):
+        members = {
+            link: Backed(
+                part=link,
+                words=f"virtual link {link}",
+                place=f"{vnf.vim_id}/{one.physical_network}" if one.physical_network else "",
+            )
+            for one in vnf.resources
+            if one.kind is ResourceKind.VL
+            if (link := link_of.get(one.id) or link_of.get(one.name, "")) in rule.targets
+        }
+        yield from below(rule.scope, "physical network", members.values())
 
 
 def _inside(

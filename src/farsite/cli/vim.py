@@ -233,6 +233,8 @@ def _show(vim: Vim, form: Form, plane: ControlPlane | None = None) -> None:
             ("can", ", ".join(vim["features"])),
             ("cannot", "\n".join(f"{what}: {why}" for what, why in vim["missing"].items())),
             ("details", vim["capability_details"]),
+            ("physical networks", ", ".join(vim["physical_networks"])),
+            ("storage back ends", ", ".join(vim["storage_back_ends"])),
             ("tunnels", vim["tunnel_endpoint"]),
             ("zones", "\n".join(zones)),
             ("asked", f"{age_s:.0f} s ago" if age_s is not None else "not yet"),

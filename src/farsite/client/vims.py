@@ -172,6 +172,8 @@ class Vim(TypedDict):
     features: list[str]
     missing: dict[str, str]
     capability_details: dict[str, str]
+    physical_networks: list[str]
+    storage_back_ends: list[str]
     tunnel_endpoint: str
     zones: list[Zone]
     inventory_age_s: float | None

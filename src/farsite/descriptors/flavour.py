@@ -5,7 +5,8 @@ Source: ETSI GS NFV-SOL 001, clauses 6.8 (VNFD node types) and 6.10 (policies); 
 
 import ipaddress
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from farsite.descriptors.archive import Limits
 from farsite.descriptors.faults import ArchiveRefused, FaultLog
@@ -31,6 +32,12 @@ from farsite.model.vnfd import (
 
 _READ_PROPERTIES = {"name", "description", "vdu_profile", "sw_image_data", "boot_data"}
 _SCOPES = {scope.value for scope in AffinityScope}
+_OF_PLACED = frozenset(AffinityScope) - {AffinityScope.NETWORK_LINK_AND_NODE}
+_OF_LINKS = frozenset({AffinityScope.NETWORK_LINK_AND_NODE, AffinityScope.NFVI_NODE})
+_OF_STORAGES = frozenset({AffinityScope.NFVI_NODE})
+_LOOSE_IN_A_VNF = frozenset({AffinityScope.NFVI_NODE, AffinityScope.ZONE, AffinityScope.ZONE_GROUP})
+BEST_EFFORT = "fallback_best_effort"
+"""Key of a policy's metadata: SOL001 has no property for what SOL003 calls so."""
 _CONFIGURATION_SIZE = 256 * 1024
 _NOT_OPERATIONS = {"type", "inputs", "description", "operations", "notifications", "derived_from"}
 
@@ -43,6 +50,10 @@ def read_flavour(flavour_id: str, description: str, topology: Topology, images: 
     links = {node.name: virtual_link(node, images.log) for node in topology.of_type("VnfVirtualLink")}
     sizes = read_sizes(topology, vdus, images.log)
     cps = reader.cps(vdus)
+    rules = affinity_rules(
+        topology, ("AffinityRule",), ("AntiAffinityRule",), images.log,
+        placed=vdus, links=links, storages=storages, loose=_LOOSE_IN_A_VNF,
+    )  # fmt: skip
     reader.check_boot_data(vdus, cps)
     for node in topology.nodes.values():
         images.check_other_artifacts(node, topology)
@@ -58,9 +69,9 @@ def read_flavour(flavour_id: str, description: str, topology: Topology, images: 
         levels=sizes.levels,
         default_level=sizes.default_level,
         initial_counts=sizes.initial_counts,
-        affinity=tuple(
-            affinity_rules(topology, ("AffinityRule",), ("AntiAffinityRule",), set(vdus), images.log)
-        ),
+        affinity=tuple(rules.placed),
+        links_apart=tuple(rules.links),
+        storages_apart=tuple(rules.storages),
         lifecycle_scripts=tuple(lifecycle_scripts(flavour_id, topology, images)),
     )
 
@@ -328,10 +339,34 @@ def protocols(node: NodeTemplate) -> tuple[str, ...]:
     return tuple(layer.string for layer in stated.entries) if stated else ()
 
 
+@dataclass(slots=True)
+class AffinityRules:
+    """Rules by what they are about: VDUs or VNFs, virtual links, block storages."""
+
+    placed: list[AffinityRule] = field(default_factory=list[AffinityRule])
+    links: list[AffinityRule] = field(default_factory=list[AffinityRule])
+    storages: list[AffinityRule] = field(default_factory=list[AffinityRule])
+
+
 def affinity_rules(
-    topology: Topology, affine: tuple[str, ...], anti: tuple[str, ...], members: set[str], log: FaultLog
-) -> Iterator[AffinityRule]:
-    """Affinity rules among `members` (VDUs or VNFs), groups expanded; a rule on links alone is warned of."""
+    topology: Topology,
+    affine: tuple[str, ...],
+    anti: tuple[str, ...],
+    log: FaultLog,
+    *,
+    placed: Collection[str],
+    links: Collection[str],
+    storages: Collection[str] = (),
+    loose: Collection[AffinityScope],
+) -> AffinityRules:
+    """Affinity rules among what is `placed` (VDUs or VNFs), links and storages, groups expanded; of a rule
+    that nobody keeps it is warned. What is placed is kept apart as a best effort in the scopes `loose`."""
+    found = AffinityRules()
+    kinds = (
+        ("", placed, _OF_PLACED, found.placed),
+        ("virtual links", links, _OF_LINKS, found.links),
+        ("block storages", storages, _OF_STORAGES, found.storages),
+    )
     for policy in topology.policies_of(*affine, *anti):
         scope = policy.property("scope")
         if scope is None or scope.string not in _SCOPES:
@@ -340,12 +375,42 @@ def affinity_rules(
                     scope, f'{policy.name}: scope "{scope.string}" is not provided, the rule is ignored'
                 )
             continue
-        targets = tuple(dict.fromkeys(target for target in _expanded(policy, topology) if target in members))
-        if not targets:
+        targets = tuple(dict.fromkeys(_expanded(policy, topology)))
+        rule = AffinityRule(
+            targets=targets,
+            scope=AffinityScope(scope.string),
+            is_anti=any(topology.types.derives("policy", policy.type, kind) for kind in anti),
+            is_best_effort=_is_best_effort(policy),
+        )
+        names_any = False
+        for words, members, scopes, rules in kinds:
+            own = tuple(target for target in targets if target in members)
+            names_any = names_any or bool(own)
+            if not own:
+                continue
+            if rule.scope in scopes and (rule.is_anti or members is placed):
+                is_loose = rule.is_best_effort and (members is not placed or _is_loose(rule, loose))
+                rules.append(replace(rule, targets=own, is_best_effort=is_loose))
+                if rule.is_best_effort and not is_loose:
+                    log.warn_at(policy.tree, f"{policy.name}: kept strictly, not as a best effort")
+                continue
+            only = (
+                f"{words} are only kept apart, by scope " if words else "the scope is of virtual links, not "
+            )
+            known = " or ".join(sorted(scopes)) if words else "of what is placed"
+            log.warn_at(policy.tree, f"{policy.name}: ignored for {', '.join(own)}: {only}{known}")
+        if not names_any:
             log.warn_at(policy.tree, f"{policy.name}: ignored, names nothing that is placed")
-            continue
-        is_anti = any(topology.types.derives("policy", policy.type, kind) for kind in anti)
-        yield AffinityRule(targets=targets, scope=AffinityScope(scope.string), is_anti=is_anti)
+    return found
+
+
+def _is_loose(rule: AffinityRule, loose: Collection[AffinityScope]) -> bool:
+    return rule.is_anti and rule.scope in loose
+
+
+def _is_best_effort(policy: Policy) -> bool:
+    stated = policy.tree.get("metadata", BEST_EFFORT)
+    return stated is not None and stated.string.lower() == "true"
 
 
 def _expanded(policy: Policy, topology: Topology) -> Iterator[str]:

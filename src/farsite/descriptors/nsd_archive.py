@@ -22,7 +22,9 @@ from farsite.descriptors.yaml_tree import Tree
 from farsite.model.catalogue import NOTHING_STATED, Statement
 from farsite.model.ids import NsdId, VnfdId
 from farsite.model.nsd import Classifier, ForwardingPath, Nsd, NsFlavour, PathHop, Sap, VnfProfile
+from farsite.model.vnfd import AffinityScope
 
+_LOOSE_IN_A_SERVICE = frozenset({AffinityScope.NFVI_POP, AffinityScope.VIM})
 _UNREAD_CRITERIA = (
     "ether_destination_address",
     "ether_source_address",
@@ -139,12 +141,14 @@ class _Reader:
         profiles = {
             node.name: self._profile(node, levels.get(default_level, {}).get(node.name)) for node in nodes
         }
-        affinity = affinity_rules(
+        rules = affinity_rules(
             self.topology,
             ("NsAffinityRule", "AffinityRule"),
             ("NsAntiAffinityRule", "AntiAffinityRule"),
-            set(profiles),
             self.log,
+            placed=profiles,
+            links=[node.name for node in self.topology.of_type("NsVirtualLink")],
+            loose=_LOOSE_IN_A_SERVICE,
         )
         return NsFlavour(
             id=flavour_id,
@@ -153,7 +157,8 @@ class _Reader:
                 node.name: virtual_link(node, self.log) for node in self.topology.of_type("NsVirtualLink")
             },
             paths=tuple(path for node in self.topology.of_type("NFP") if (path := self._path(node))),
-            affinity=tuple(affinity),
+            affinity=tuple(rules.placed),
+            links_apart=tuple(rules.links),
             saps=tuple(self._saps()),
             levels=levels,
             default_level=default_level,

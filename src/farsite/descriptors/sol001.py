@@ -16,7 +16,8 @@ The language, one type per paragraph:
 
 VALUES are a type with constraints, alternatives separated by `|`, and `list of` or `map of` others.
 `size`, `time`, `frequency` and `bitrate` are TOSCA's scalar units; `{a, b}` lists the valid values.
-SINCE is the lowest version number that has the type. One thing is ours: the affinity scope `vim`.
+SINCE is the lowest version number that has the type. Two things are ours: the affinity scope `vim`, and block
+storages among the targets of anti-affinity.
 """
 
 STATEMENT = r"""
@@ -682,7 +683,7 @@ policy AntiAffinityRule < tosca.policies.Placement [2.5.1]
         cis_node, vim}
     nfvi_maintenance_group_info: NfviMaintenanceInfo
     targets: Vdu.Compute, VnfVirtualLink, group PlacementGroup, Mciop, Vdu.OsContainerDeployableUnit, VNF,
-        NsVirtualLink, NS
+        NsVirtualLink, NS, Vdu.VirtualBlockStorage
 policy DataFlowInfo [4.3.1]
     data_flow_info_id!: string
     associated_mirroring_job_name!: string

@@ -232,10 +232,10 @@ def internal_network_id(vnf: VnfInstance, link: str) -> str:
 def _inner_network(vnf: VnfInstance, flavour: DeploymentFlavour, link: str) -> str:
     if not link:
         return ""
-    return _outer(vnf, flavour).get(link) or internal_network_id(vnf, link)
+    return outer_networks(vnf, flavour).get(link) or internal_network_id(vnf, link)
 
 
-def _outer(vnf: VnfInstance, flavour: DeploymentFlavour) -> dict[str, str]:
+def outer_networks(vnf: VnfInstance, flavour: DeploymentFlavour) -> dict[str, str]:
     """Internal virtual links that are networks of others: managed by the NFVO, or offered to the outside
     as they are (VnfExtCp) and bound there."""
     exposed = {
@@ -250,7 +250,7 @@ def _outer(vnf: VnfInstance, flavour: DeploymentFlavour) -> dict[str, str]:
 
 def internal_networks(vnf: VnfInstance, flavour: DeploymentFlavour) -> tuple[NetworkSpec, ...]:
     """The VNF's own virtual links as networks, less those that are networks of others."""
-    outer = _outer(vnf, flavour)
+    outer = outer_networks(vnf, flavour)
     return tuple(_network(vnf, link) for link in flavour.virtual_links.values() if link.id not in outer)
 
 

@@ -11,7 +11,17 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.11a.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from farsite.lifecycle import addressing, binding, booting, choosing, deploying, placing, rolling, sizing
+from farsite.lifecycle import (
+    addressing,
+    binding,
+    booting,
+    choosing,
+    deploying,
+    placing,
+    rolling,
+    sizing,
+    substrate,
+)
 from farsite.lifecycle.artefacts import with_artefacts
 from farsite.lifecycle.create_vnf import check_usable
 from farsite.lifecycle.instantiate_vnf import prefixes_of
@@ -129,6 +139,7 @@ def decide(connection: Connection, op: Op) -> object:
     assert before is not None
     package = packages.get_package(connection, vnf.project_id, after.package_id)
     flavour = packages.vnfd_of(connection, vnf.project_id, after.vnfd_id).flavour(after.flavour_id)
+    substrate.check_standing(vnf, flavour)
     derived = _derived(after, package, flavour, before, want)
     _check_room(connection, op, vnf, flavour, before, derived)
     newest = addressing.with_addresses(
@@ -144,8 +155,11 @@ def decide(connection: Connection, op: Op) -> object:
         connection, op, after, newest, flavour=flavour, vim_id=vim_id, region=before.region
     )
     swaps = [Swap(old=older.id, new=newer) for older, newer in zip(before.vnfcs, newest, strict=True)]
+    deployment = sizing.deployment_of(after, flavour, newest, revision=op.id, region=before.region)
     after = replace(after, deployment=with_artefacts(
-        sizing.deployment_of(after, flavour, newest, revision=op.id, region=before.region),
+        substrate.chosen(
+            connection, deployment, vnf, flavour, vim_id, anew={one.id for one in before.vnfcs}
+        ),
         after, package, flavour, images_dir=op.world.settings.images_dir,
         parameters=before.template.parameters if before.template else {},
     ))  # fmt: skip
@@ -232,8 +246,9 @@ def _check_room(
         for older, newer in zip(before.vnfcs, derived, strict=True)
     )
     demand = placing.demand_of(
-        vnf.name or vnf.id, grown, flavour, vim=vnf.vim_id or "", region=before.region, is_growth=True
-    )
+        vnf.name or vnf.id, grown, flavour, vim=vnf.vim_id or "", region=before.region, is_growth=True,
+        links_apart=substrate.links_apart(vnf, flavour),
+    )  # fmt: skip
     placing.decide(connection, op, (demand,))
 
 

@@ -9,7 +9,7 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.9; which VNFCs, as in NFV-SOL 002.
 
 from dataclasses import dataclass
 
-from farsite.lifecycle import deploying, placing, repairing, separating, sizing
+from farsite.lifecycle import deploying, placing, repairing, separating, sizing, substrate
 from farsite.lifecycle.world import Op, World
 from farsite.model.deployment import Deployment
 from farsite.model.errors import Conflict, Invalid
@@ -101,7 +101,10 @@ def replace(connection: Connection, op: Op) -> object:
     if left:
         vnf = instances.get_vnf(connection, None, op.operation.instance_id)
         places = separating.placed_anew(connection, op, vnf, frozenset(left), mended.seen)
-        deploying.renew(connection, VnfInstanceId(vnf.id), frozenset(left), revision=op.id, places=places)
+        vnf = deploying.renew(
+            connection, VnfInstanceId(vnf.id), frozenset(left), revision=op.id, places=places
+        )
+        substrate.renewed(connection, vnf, frozenset(left))
         if vnf.preempted_for is not None:
             _hold_again(connection, op)
     return encode(Replaced(vnfc_ids=left))

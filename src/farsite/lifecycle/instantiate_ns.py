@@ -6,7 +6,7 @@ Source: ETSI GS NFV-SOL 005 clause 6.4.4.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from farsite.lifecycle import chaining, members, placing, separating, sizing
+from farsite.lifecycle import chaining, members, placing, separating, sizing, substrate
 from farsite.lifecycle.create_vnf import instance_of
 from farsite.lifecycle.instantiate_vnf import INSTANTIATE_VNF, InstantiateVnf
 from farsite.lifecycle.terminate_vnf import TERMINATE_VNF, TerminateVnf
@@ -111,6 +111,7 @@ def check(want: InstantiateNs, flavour: NsFlavour) -> None:
     if want.level_id and want.level_id not in flavour.levels:
         known = ", ".join(sorted(flavour.levels)) or "none"
         raise Invalid(f'The service has no instantiation level "{want.level_id}". Levels: {known}.')
+    substrate.check_named(flavour, want.networks)
     for given in (*want.vims, *want.regions, *want.zones, *want.compute_flavours, *want.configurations):
         if given not in flavour.profiles:
             raise Invalid(
@@ -143,6 +144,7 @@ def _members(
             demand = _demand(
                 vnf, vnfd.flavour(profile.flavour_id), profile, package, want, profile.id in on_paths
             )
+            demand = _with_links(demand, flavour, profile, want)
             demand = replace(demand, is_racked=separating.is_racked(rules))
             found.append(_Member(vnf=vnf, profile=profile, demand=demand))
     return found
@@ -164,7 +166,22 @@ def _demand(
     return placing.demand_of(
         vnf.name, vnfcs, flavour, vim=vim, region=want.regions.get(profile.id, ""),
         zone=want.zones.get(profile.id, ""), features=features,
+        links_apart=substrate.links_apart(vnf, flavour),
     )  # fmt: skip
+
+
+def _with_links(demand: Demand, flavour: NsFlavour, profile: VnfProfile, want: InstantiateNs) -> Demand:
+    """The demand with what the virtual links of the service ask of its VIM, beside its own."""
+    vim = want.vims.get(profile.id, "")
+    made = {link for link in profile.links.values() if not {"", vim} & want.networks.get(link, {}).keys()}
+    needed = substrate.service_links_apart(flavour, made)
+    if not needed:
+        return demand
+    return replace(
+        demand,
+        features=demand.features | {substrate.PHYSICAL_NETWORKS},
+        physical_networks=max(demand.physical_networks, needed),
+    )
 
 
 def _rules(flavour: NsFlavour, chosen: list[_Member]) -> tuple[Rule, ...]:
@@ -172,7 +189,14 @@ def _rules(flavour: NsFlavour, chosen: list[_Member]) -> tuple[Rule, ...]:
     for rule in flavour.affinity:
         names = frozenset(one.demand.id for one in chosen if one.profile.id in rule.targets)
         if len(names) > 1:
-            rules.append(Rule(members=names, scope=rule.scope, is_anti=rule.is_anti))
+            rules.append(
+                Rule(
+                    members=names,
+                    scope=rule.scope,
+                    is_anti=rule.is_anti,
+                    is_best_effort=rule.is_best_effort,
+                )
+            )
     return tuple(rules)
 
 
@@ -197,7 +221,17 @@ def _networks(
         )
         made = tuple(sorted(users - named.keys()))
         networks.append(NsNetwork(link=link.id, spec=spec, vims=made, named=named))
-    return tuple(networks)
+    on: dict[VimId, dict[str, str]] = {}
+    for vim_id in sorted({vim_id for one in networks for vim_id in one.vims}):
+        links = [one.link for one in networks if vim_id in one.vims]
+        on[vim_id] = substrate.of_service(connection, ns.id, vim_id, links, flavour)
+    return tuple(
+        replace(
+            one,
+            physical_networks={vim_id: on[vim_id][one.link] for vim_id in one.vims if one.link in on[vim_id]},
+        )
+        for one in networks
+    )
 
 
 def forget(connection: Connection, op: Op) -> None:
@@ -241,7 +275,10 @@ async def create_links(op: Op) -> object:
         for vim_id in network.vims:
             peers = tuple(endpoints[other] for other in network.vims if other != vim_id)
             driver = await op.world.drivers.of(vim_id)
-            await ability(driver, Networks, "networks").ensure_network(replace(network.spec, peers=peers))
+            wanted = replace(
+                network.spec, peers=peers, physical_network=network.physical_networks.get(vim_id, "")
+            )
+            await ability(driver, Networks, "networks").ensure_network(wanted)
     return {"endpoints": endpoints, "agents": agents}
 
 

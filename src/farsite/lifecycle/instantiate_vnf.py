@@ -6,7 +6,7 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.4.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from farsite.lifecycle import binding, booting, deploying, placing, separating, sizing
+from farsite.lifecycle import binding, booting, deploying, placing, separating, sizing, substrate
 from farsite.lifecycle.addressing import Prefixes, with_addresses
 from farsite.lifecycle.artefacts import with_artefacts
 from farsite.lifecycle.world import Op, World
@@ -74,12 +74,14 @@ def place(connection: Connection, op: Op) -> object:
         port_of_cp=port_of_cp,
         configuration=want.configuration,
     )
+    substrate.check_links(vnf, flavour)
     remains = _take_over_remains(connection, vnf, want)
     package = packages.get_package(connection, vnf.project_id, vnf.package_id)
     vnfcs = sizing.wanted_vnfcs(vnf, package, flavour, flavour.vnfc_counts(want.level_id))
     demand = placing.demand_of(
         vnf.name or vnf.id, vnfcs, flavour, vim=vnf.vim_id or want.vim, region=want.region, zone=want.zone,
         features=frozenset(want.features), apart=separating.apart_from(connection, vnf),
+        links_apart=substrate.links_apart(vnf, flavour),
     )  # fmt: skip
     placing.check_place(connection, vnf.project_id, replace(want.place, vim=vnf.vim_id or want.vim))
     assignment = placing.decide(
@@ -91,8 +93,9 @@ def place(connection: Connection, op: Op) -> object:
     vnfcs = booting.placed(
         connection, op, vnf, vnfcs, flavour=flavour, vim_id=assignment.vim_id, region=assignment.region
     )
+    deployment = sizing.deployment_of(vnf, flavour, vnfcs, revision=op.id, region=assignment.region)
     deployment = with_artefacts(
-        sizing.deployment_of(vnf, flavour, vnfcs, revision=op.id, region=assignment.region),
+        substrate.chosen(connection, deployment, vnf, flavour, assignment.vim_id),
         vnf, package, flavour, images_dir=op.world.settings.images_dir, parameters=want.parameters,
     )  # fmt: skip
     instances.save_vnf(connection, replace(vnf, vim_id=assignment.vim_id, deployment=deployment))

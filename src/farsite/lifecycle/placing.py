@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from farsite.lifecycle import requirements
+from farsite.lifecycle import requirements, substrate
 from farsite.lifecycle.sizing import group_of, held_per_zone, place_of
 from farsite.lifecycle.world import Op
 from farsite.model.deployment import WantedVnfc
@@ -59,22 +59,31 @@ def demand_of(
     standing: tuple[WantedVnfc, ...] = (),
     places: Mapping[VnfcId, Place] | None = None,
     apart: Apart = APART_NOWHERE,
+    links_apart: int = 0,
     is_growth: bool = False,
 ) -> Demand:
     """What one VNF asks of placement for `vnfcs`; those of it that stand already count in its groups.
 
     The units of what stands come first in the demand, and so do their zones in the answer. `places` is where
-    they stand by the VIM's word. With `is_growth`, `vnfcs` are what standing ones grow by, each in its own
-    zone.
+    they stand by the VIM's word, `links_apart` on how many physical networks its links must be. With
+    `is_growth`, `vnfcs` are what standing ones grow by, each in its own zone.
     """
     units = [_standing(one, flavour, (places or {}).get(one.id)) for one in standing]
     for one in vnfcs:
         unit = _unit(one, flavour)
-        units.append(replace(unit, grows_in=one.zone, zone_group="", rack_group="") if is_growth else unit)
+        grown = replace(
+            unit, grows_in=one.zone, zone_group="", rack_group="", loose_zone_group="", loose_rack_group=""
+        )
+        units.append(grown if is_growth else unit)
     features |= requirements.features_of(vnfcs)
     features |= {f"images:{one.image.partition(':')[0]}" for one in vnfcs if _is_site_image(one.image)}
     if any(one.rack_group for one in units):
         features |= {"racks"}
+    volumes_apart = substrate.volumes_apart(flavour, (*standing, *vnfcs))
+    if volumes_apart:
+        features |= {substrate.STORAGE_BACK_ENDS}
+    if links_apart:
+        features |= {substrate.PHYSICAL_NETWORKS}
     return Demand(
         id=demand_id,
         units=tuple(units),
@@ -85,6 +94,8 @@ def demand_of(
         is_racked=apart.is_racked,
         barred_zones=apart.zones,
         barred_racks=apart.racks,
+        physical_networks=links_apart,
+        storage_back_ends=volumes_apart,
     )
 
 
@@ -102,6 +113,8 @@ def _unit(vnfc: WantedVnfc, flavour: DeploymentFlavour) -> Unit:
         host_group=vnfc.anti_affinity_group,
         zone_group=group_of(flavour, vnfc.vdu, AffinityScope.ZONE),
         rack_group=group_of(flavour, vnfc.vdu, AffinityScope.ZONE_GROUP),
+        loose_zone_group=group_of(flavour, vnfc.vdu, AffinityScope.ZONE, is_best_effort=True),
+        loose_rack_group=group_of(flavour, vnfc.vdu, AffinityScope.ZONE_GROUP, is_best_effort=True),
     )
 
 
@@ -220,6 +233,8 @@ def _candidate(
         state=vim.state,
         is_default=vim.is_default,
         features=inventory.capabilities.features if inventory else frozenset(),
+        physical_networks=inventory.capabilities.physical_networks if inventory else (),
+        storage_back_ends=inventory.capabilities.storage_back_ends if inventory else (),
         rooms=tuple(_room(zone, held(zone)) for zone in inventory.zones) if inventory else (),
         availability=vim.availability,
         age_s=(now - inventory.read_at).total_seconds() if inventory else 0,

@@ -9,7 +9,7 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.5.
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from farsite.lifecycle import booting, chaining, deploying, placing, separating, sizing
+from farsite.lifecycle import booting, chaining, deploying, placing, separating, sizing, substrate
 from farsite.lifecycle.addressing import with_addresses
 from farsite.lifecycle.instantiate_vnf import prefixes_of
 from farsite.lifecycle.world import Op, World
@@ -99,7 +99,9 @@ def decide(connection: Connection, op: Op) -> object:
         leaving_ports=_port_names(leaving),
         coming_ports=_port_names(added),
     )
-    _save(connection, vnf, replace(vnf.deployment, vnfcs=wanted, revision=op.id), levels)
+    deployment = replace(vnf.deployment, vnfcs=wanted, revision=op.id)
+    deployment = substrate.chosen(connection, deployment, vnf, flavour, vnf.vim_id)
+    _save(connection, vnf, deployment, levels)
     return encode(decision)
 
 

@@ -57,7 +57,7 @@ def rules_of(connection: Connection, vnf: VnfInstance) -> list[AffinityRule]:
 
 def spreading(rules: Iterable[AffinityRule], target: str) -> list[AffinityRule]:
     """Those of some rules that keep a target out of zones or racks of others."""
-    return [one for one in rules if one.is_anti and one.scope in SPREAD and target in one.targets]
+    return [one for one in rules if one.is_kept and one.scope in SPREAD and target in one.targets]
 
 
 def apart_from(connection: Connection, vnf: VnfInstance) -> Apart:
@@ -143,7 +143,7 @@ def placed_anew(
     for one in (each for each in vnf.deployment.vnfcs if each.id in replaced):
         keys = _taken(flavour, one, (one.zone, one.rack))
         is_barred = one.zone in barred_zones or (one.rack in barred_racks and apart.is_racked)
-        is_spread = keys or apart != APART_NOWHERE
+        is_spread = keys or apart != APART_NOWHERE or _is_scattered(flavour, one)
         if is_spread and (is_barred or keys & taken or not _is_there(one, vnf.deployment, seen.zones)):
             moving.append(one)
         else:
@@ -162,6 +162,11 @@ def _taken(flavour: DeploymentFlavour, vnfc: WantedVnfc, place: Place) -> set[tu
         if (group := sizing.group_of(flavour, vnfc.vdu, scope)) and name:
             found.add((scope, group, name))
     return found
+
+
+def _is_scattered(flavour: DeploymentFlavour, vnfc: WantedVnfc) -> bool:
+    """Whether a VNFC was given its zone or rack as a best effort to keep it apart."""
+    return any(sizing.group_of(flavour, vnfc.vdu, scope, is_best_effort=True) for scope in SPREAD)
 
 
 def _is_there(vnfc: WantedVnfc, deployment: Deployment, zones: Iterable[Zone]) -> bool:

@@ -57,6 +57,7 @@ def _wanted(
     name = vnfc_id(vnf, vdu.id, index)
     apart = group_of(flavour, vdu.id, AffinityScope.NFVI_NODE)
     together = group_of(flavour, vdu.id, AffinityScope.NFVI_NODE, is_anti=False)
+    scattered = group_of(flavour, vdu.id, AffinityScope.NFVI_NODE, is_best_effort=True)
     image = _image(vnf, package, flavour, vdu)
     return WantedVnfc(
         id=name,
@@ -69,6 +70,7 @@ def _wanted(
         configuration=_configuration(vnf, vdu),
         anti_affinity_group=f"{vnf.id}:{apart}" if apart else "",
         affinity_group=f"{vnf.id}:{together}" if together else "",
+        scattered_group=f"{vnf.id}:{scattered}" if scattered else "",
         flavour=vnf.compute_flavours.get(vdu.id, ""),
         flavour_hints=vdu.requested_capabilities,
         requirements=requirements.requirements_of(flavour, vdu),
@@ -138,10 +140,18 @@ def _name_of(vnf: VnfInstance, package: VnfPackage, image: SwImage) -> str:
     return vnf.images.get(image.name) or package.image_map.get(image.name) or image.reference or image.name
 
 
-def group_of(flavour: DeploymentFlavour, vdu: str, scope: AffinityScope, *, is_anti: bool = True) -> str:
-    """Name of the (anti-)affinity group of a VDU in a scope; empty when there is none."""
+def group_of(
+    flavour: DeploymentFlavour,
+    vdu: str,
+    scope: AffinityScope,
+    *,
+    is_anti: bool = True,
+    is_best_effort: bool = False,
+) -> str:
+    """Name of the (anti-)affinity group of a VDU in a scope, strict or best effort; empty: there is none."""
     for rule in flavour.affinity:
-        if rule.is_anti is is_anti and rule.scope is scope and vdu in rule.targets:
+        is_such = rule.is_anti is is_anti and rule.is_best_effort is is_best_effort
+        if is_such and rule.scope is scope and vdu in rule.targets:
             return "+".join(sorted(rule.targets))
     return ""
 

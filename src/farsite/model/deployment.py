@@ -78,6 +78,8 @@ class Volume:
     size_gib: float
     image: str = ""
     volume_type: str = ""
+    back_end: str = ""
+    """The storage that shall hold it (a name of `Capabilities.storage_back_ends`); empty: whichever."""
     is_boot: bool = False
 
 
@@ -104,6 +106,8 @@ class WantedVnfc:
     """VNFCs of one group stand on different hosts."""
     affinity_group: str = ""
     """VNFCs of one group stand on the same host."""
+    scattered_group: str = ""
+    """VNFCs of one group stand on different hosts as far as there are any."""
     flavour: str = ""
     """Name or id of a flavour of the VIM; empty: found or made by vCPUs, memory, disk and `requirements`."""
     flavour_hints: tuple[str, ...] = ()
@@ -149,6 +153,8 @@ class NetworkSpec:
     vni: int = 0
     cidr_v4: str = ""
     cidr_v6: str = ""
+    physical_network: str = ""
+    """The one that shall carry it (a name of `Capabilities.physical_networks`); empty: whichever."""
     peers: tuple[str, ...] = ()
     """Tunnel endpoints of the other VIMs that hold the network."""
     owner: str = ""
@@ -208,6 +214,10 @@ class Resource:
     zone: str = ""
     rack: str = ""
     """Rack of its host; empty where the VIM tells of none."""
+    physical_network: str = ""
+    """What carries a network (kind VL); empty where the VIM does not tell."""
+    back_end: str = ""
+    """What holds a volume (kind STORAGE); empty where the VIM does not tell."""
     is_alive: bool = True
     """Whether it is as it shall be. What was stopped on purpose is; what stopped by itself is not."""
     is_stopped: bool = False

@@ -28,6 +28,8 @@ class NsNetwork:
     """Where we make it."""
     named: Mapping[VimId, str] = field(default_factory=dict[VimId, str])
     """Where it is a network that the VIM has already: its name or id there. We neither make nor delete it."""
+    physical_networks: Mapping[VimId, str] = field(default_factory=dict[VimId, str])
+    """What carries it where a rule keeps it apart from others; on other VIMs it is the VIM's choice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,6 +86,8 @@ class NsFlavour:
     virtual_links: Mapping[str, VirtualLink] = field(default_factory=dict[str, VirtualLink])
     paths: tuple[ForwardingPath, ...] = ()
     affinity: tuple[AffinityRule, ...] = ()
+    links_apart: tuple[AffinityRule, ...] = ()
+    """Virtual links that share no physical network."""
     saps: tuple[Sap, ...] = ()
     levels: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     """NS instantiation level -> VNF profile -> number of instances."""

@@ -219,6 +219,11 @@ class Capabilities:
     features: frozenset[str]
     missing: Mapping[str, str] = field(default_factory=dict[str, str])
     """Feature -> why it is missing and what would enable it."""
+    physical_networks: tuple[str, ...] = ()
+    """Those on which a network can be had by name, and which share no switch nor link (feature
+    `physical-networks`)."""
+    storage_back_ends: tuple[str, ...] = ()
+    """Those on which a volume can be had by name, and which fail apart (feature `storage-back-ends`)."""
     tunnel_endpoint: str = ""
     """Underlay address that VXLAN peers on other VIMs send to; empty: no tunnels."""
     details: Mapping[str, str] = field(default_factory=dict[str, str])

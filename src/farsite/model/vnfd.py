@@ -169,12 +169,20 @@ class InstantiationLevel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AffinityRule:
-    """Affinity or anti-affinity among the VNFCs of the targets, within a scope."""
+    """Affinity or anti-affinity among the VNFCs of the targets, within a scope; or anti-affinity among
+    virtual links, or among the volumes of block storages."""
 
     targets: tuple[str, ...]
-    """VDU ids (groups already expanded); for an NSD, VNF profile ids."""
+    """VDU ids (groups already expanded); for an NSD, VNF profile ids. Else links, or storages."""
     scope: AffinityScope
     is_anti: bool
+    is_best_effort: bool = False
+    """Where it cannot be kept it is not (SOL003 `fallbackBestEffort`)."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is of anti-affinity, and breaking it a violation."""
+        return self.is_anti and not self.is_best_effort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +202,10 @@ class DeploymentFlavour:
     initial_counts: Mapping[str, int] = field(default_factory=dict[str, int])
     """VDU -> VduInitialDelta number of instances."""
     affinity: tuple[AffinityRule, ...] = ()
+    links_apart: tuple[AffinityRule, ...] = ()
+    """Virtual links that share no physical network."""
+    storages_apart: tuple[AffinityRule, ...] = ()
+    """Block storages of which no two volumes, of whichever VNFCs, share a back end."""
     lifecycle_scripts: tuple[str, ...] = ()
     """Lifecycle interfaces that name a script or artefact: never run, listed as unsupported."""
     base_template: BaseHot | None = None

@@ -27,6 +27,7 @@ from farsite.placement.problem import (
 from farsite.placement.spreading import Barred, Refusal, spread
 
 _SEARCH_LIMIT = 20_000
+_WORSE_BESIDE = 2.0
 _USABLE = frozenset({VimState.ACTIVE, VimState.DEGRADED})
 
 Rooms = Mapping[VimId, tuple[Room, ...]]
@@ -132,7 +133,24 @@ def _fit(
     if "" in barred.racks:
         reason = "what it must be kept apart from stands on the site, in a rack that is not known"
         return Refusal("racks", reason)
-    return _into_a_region(demand, candidate, offered, rooms[candidate.vim_id], barred, problem)
+    fit = _into_a_region(demand, candidate, offered, rooms[candidate.vim_id], barred, problem)
+    beside = _beside(demand, candidate, problem.rules, placed)
+    return replace(fit, score=round(fit.score - beside, 4)) if beside and isinstance(fit, _Fit) else fit
+
+
+def _beside(
+    demand: Demand, candidate: Candidate, rules: tuple[Rule, ...], placed: Mapping[str, _Fit]
+) -> float:
+    """How much worse a VIM is for the others there that a demand is kept apart from as a best effort: each
+    counts for more than all room does."""
+    others = [
+        name
+        for rule in rules
+        if rule.is_best_effort and rule.is_anti and demand.id in rule.members
+        for name in rule.members - {demand.id}
+        if name in placed and _same_place(rule.scope, candidate, placed[name].candidate)
+    ]
+    return _WORSE_BESIDE * len(others)
 
 
 def _into_a_region(
@@ -170,6 +188,14 @@ def _plain_refusal(demand: Demand, candidate: Candidate) -> Refusal | None:
     missing = demand.features - candidate.features
     if missing:
         return Refusal("capability", f"does not offer {', '.join(sorted(missing))}")
+    for filter_, what, needed, has in (
+        ("physical-networks", "virtual link", demand.physical_networks, candidate.physical_networks),
+        ("storage-back-ends", "volume", demand.storage_back_ends, candidate.storage_back_ends),
+    ):
+        if needed > len(has):
+            named = filter_.replace("-", " ").removesuffix("s")
+            reason = f"has {len(has)} {named}(s) ({', '.join(has)}), too few to keep {needed} {what}s apart"
+            return Refusal(filter_, reason)
     return None
 
 
@@ -177,7 +203,7 @@ def _rule_refusal(
     demand: Demand, candidate: Candidate, problem: Problem, placed: Mapping[str, _Fit]
 ) -> Refusal | None:
     for rule in problem.rules:
-        if demand.id not in rule.members:
+        if demand.id not in rule.members or rule.is_best_effort:
             continue
         for other in sorted(rule.members - {demand.id}):
             if other not in placed:
@@ -212,7 +238,7 @@ def _barred(
     zones = {zone for vim_id, zone in demand.barred_zones if vim_id == candidate.vim_id}
     racks = {rack for site, rack in demand.barred_racks if site == candidate.site}
     for rule in rules:
-        if demand.id not in rule.members or not rule.is_anti:
+        if demand.id not in rule.members or not rule.is_anti or rule.is_best_effort:
             continue
         for other in (placed[name] for name in rule.members - {demand.id} if name in placed):
             if rule.scope is AffinityScope.ZONE and other.candidate.vim_id == candidate.vim_id:

@@ -15,7 +15,7 @@ from farsite.model.vnfd import AffinityScope
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
     """One VNFC to be placed. Units of one `host_group` stand on different hosts, of one `zone_group`
-    in different zones, of one `rack_group` in different racks."""
+    in different zones, of one `rack_group` in different racks; of a loose one as far as that can be."""
 
     id: str
     vcpus: int
@@ -24,6 +24,8 @@ class Unit:
     host_group: str = ""
     zone_group: str = ""
     rack_group: str = ""
+    loose_zone_group: str = ""
+    loose_rack_group: str = ""
     grows_in: str = ""
     """The only zone it can be in, because it makes larger what stands there."""
     stands_in: str = ""
@@ -49,6 +51,10 @@ class Demand:
     """VIM and zone of what it must stand apart from and that is not part of the problem."""
     barred_racks: frozenset[tuple[str, str]] = frozenset()
     """Site and rack of the same."""
+    physical_networks: int = 0
+    """How many the VIM must have, so that its virtual links can be kept apart."""
+    storage_back_ends: int = 0
+    """How many the VIM must have, so that its volumes can be kept apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +91,8 @@ class Candidate:
     state: VimState
     is_default: bool = False
     features: frozenset[str] = frozenset()
+    physical_networks: tuple[str, ...] = ()
+    storage_back_ends: tuple[str, ...] = ()
     rooms: tuple[Room, ...] = ()
     availability: float | None = None
     """Share of the last days in which it served, as measured; None: not known."""
@@ -103,6 +111,8 @@ class Rule:
     members: frozenset[str]
     scope: AffinityScope
     is_anti: bool
+    is_best_effort: bool = False
+    """Whether it only makes a place worse, and forbids none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +159,7 @@ class Consideration:
     reason: str = ""
     filter: str = ""
     """Which constraint rejected it: `vim`, `state`, `capability`, `zone`, `capacity`, `hosts`, `racks`,
-    `affinity`, `anti-affinity`; empty when none did."""
+    `physical-networks`, `storage-back-ends`, `affinity`, `anti-affinity`; empty when none did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 Together where nothing forbids it, apart where a group demands it.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -43,6 +44,9 @@ class _Used:
     in_host_group: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     in_zones: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     in_racks: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    loose_zones: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    loose_racks: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    """Group and place of units that are kept apart as a best effort, and how many they are."""
 
     def add(self, unit: Unit, zone: str, rack: str) -> None:
         self.zones.append(zone)
@@ -54,6 +58,10 @@ class _Used:
             self.in_zones.setdefault(unit.zone_group, set()).add(zone)
         if unit.rack_group:
             self.in_racks.setdefault(unit.rack_group, set()).add(rack)
+        if unit.loose_zone_group:
+            self.loose_zones[unit.loose_zone_group, zone] += 1
+        if unit.loose_rack_group:
+            self.loose_racks[unit.loose_rack_group, rack] += 1
 
 
 def spread(
@@ -107,7 +115,16 @@ def _place_for(
     open_ = [room for room in left.values() if unit.grows_in in ("", room.zone)]
     if not open_:
         return Refusal("zone", f"has no zone {unit.grows_in} any more")
-    preferred = sorted(open_, key=lambda room: (room.zone not in used.zones[-1:], -room.vcpus, room.zone))
+    # What is to be apart as a best effort goes where the fewest of its group are.
+    preferred = sorted(
+        open_,
+        key=lambda room: (
+            used.loose_zones[unit.loose_zone_group, room.zone],
+            room.zone not in used.zones[-1:],
+            -room.vcpus,
+            room.zone,
+        ),
+    )
     for room in preferred:
         if unit.zone_group and room.zone in used.in_zones.get(unit.zone_group, set()):
             refusals.append(Refusal("anti-affinity", f"fewer zones than {unit.zone_group} needs"))
@@ -120,13 +137,26 @@ def _place_for(
         elif shortfall := _shortfall(unit, room):
             refusals.append(Refusal("capacity", f"zone {room.zone}: {shortfall}"))
         elif not unit.rack_group and not (is_racked and (room.racks or barred.racks)):
-            return room.zone, ""
+            return room.zone, _loose_rack(unit, room, used)
         else:
             rack = _rack_for(unit, room, used, barred.racks)
             if isinstance(rack, str):
                 return room.zone, rack
             refusals.append(rack)
     return refusals[0]
+
+
+def _loose_rack(unit: Unit, room: Room, used: _Used) -> str:
+    """The rack of a zone with the fewest of a unit's loose group, of those that have room; else whichever."""
+    if not unit.loose_rack_group:
+        return ""
+    fitting = [rack for rack in room.racks if not _shortfall(unit, rack)]
+    best = min(
+        fitting,
+        key=lambda rack: (used.loose_racks[unit.loose_rack_group, rack.name], -rack.vcpus, rack.name),
+        default=None,
+    )
+    return best.name if best else ""
 
 
 def _rack_for(unit: Unit, room: Room, used: _Used, barred: frozenset[str]) -> str | Refusal:

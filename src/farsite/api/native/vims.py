@@ -103,6 +103,8 @@ class VimView(Wire):
     features: list[str]
     missing: dict[str, str]
     capability_details: dict[str, str]
+    physical_networks: list[str]
+    storage_back_ends: list[str]
     tunnel_endpoint: str
     zones: list[Zone]
     inventory_age_s: float | None
@@ -173,6 +175,8 @@ def vim_view(vim: Vim, inventory: vims.Inventory | None, site: Site | None, now:
         features=sorted(found.features) if found else [],
         missing=dict(found.missing) if found else {},
         capability_details=dict(found.details) if found else {},
+        physical_networks=list(found.physical_networks) if found else [],
+        storage_back_ends=list(found.storage_back_ends) if found else [],
         tunnel_endpoint=found.tunnel_endpoint if found else "",
         zones=list(inventory.zones) if inventory else [],
         inventory_age_s=max((now - inventory.read_at).total_seconds(), 0.0) if inventory else None,

@@ -50,6 +50,10 @@ _HUNG_AFTER_S = 10.0
 _LAST_WORD_S = 0.5
 """What an agent is given before it is killed; it answers in a millisecond, and may have thawed just now."""
 _DYING_FOR_S = 1.0
+_NOT_OFFERED = {
+    "physical-networks": "All networks of a Linux site are carried by its one underlay.",
+    "storage-back-ends": "The VDUs of a Linux site have no volumes.",
+}
 
 
 class LinuxDriver:
@@ -80,6 +84,7 @@ class LinuxDriver:
     async def capabilities(self) -> Capabilities:
         """What the agent found by trying."""
         found = wire.from_document(Capabilities, await self._call("capabilities"))
+        found = replace(found, missing={**found.missing, **_NOT_OFFERED})
         if self._rack:
             return replace(found, features=found.features | repairs.FEATURES | {"racks"})
         missing = {**found.missing, "racks": "The registration names none (setting rack)."}

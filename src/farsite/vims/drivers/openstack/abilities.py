@@ -9,7 +9,7 @@ missing, with the reason; an operator who knows better names it in the registrat
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from farsite.model.vim import Capabilities
@@ -47,6 +47,8 @@ class Sight:
     """Physical networks that networks without NAT are on."""
     racks: int = 0
     """How many racks its hosts stand in."""
+    volume_types: frozenset[str] = frozenset()
+    """Volume types that are made on one back end each, and no two on the same."""
     has_volumes: bool = False
     has_images: bool = False
     details: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -119,7 +121,12 @@ def _of_ports(seen: Sight) -> Evidence:
     return {}
 
 
+PHYSICAL_NETWORKS, STORAGE_BACK_ENDS = "physical-networks", "storage-back-ends"
 _WHY_MISSING: Mapping[str, str] = {
+    PHYSICAL_NETWORKS: "the registration names no physical networks on which it may have VLANs (setting "
+    "physical_networks; takes an administrator)",
+    STORAGE_BACK_ENDS: "no volume type that we may see names a back end (volume_backend_name), and the "
+    "registration names none (setting storage_back_ends)",
     "volumes": "the catalogue has no Cinder (block-storage) for this project",
     "images:upload": "the catalogue has no Glance (image) for this project",
     "sfc": "Neutron has no networking-sfc (extensions sfc and flow_classifier)",
@@ -225,11 +232,43 @@ class Abilities:
             "roles": ", ".join(sorted(roles)),
         }
         may_evacuate = "admin" in roles
+        found = with_substrate(found, sights, self._cloud.registration.settings)
         return Capabilities(
             features=found.features | frozenset({EVACUATE} if may_evacuate else ()),
             missing=dict(found.missing) | ({} if may_evacuate else {EVACUATE: EVACUATE_NEEDS_ADMIN}),
+            physical_networks=found.physical_networks,
+            storage_back_ends=found.storage_back_ends,
             details={**found.details, **identity},
         )
+
+
+def with_substrate(
+    found: Capabilities, sights: Sequence[Sight], settings: Mapping[str, object]
+) -> Capabilities:
+    """With the physical networks that the registration names, and the storage back ends that it names or,
+    where it names none, that volume types tell of."""
+    physical_networks = tuple(_asserted(settings.get("physical_networks")))
+    back_ends = tuple(_asserted(settings.get("storage_back_ends"))) or in_every_region(sights)
+    told = {PHYSICAL_NETWORKS: physical_networks, STORAGE_BACK_ENDS: back_ends}
+    features = (found.features - frozenset(told)) | {one for one, names in told.items() if names}
+    return replace(
+        found,
+        features=features,
+        missing={one: why for one, why in found.missing.items() if one not in features}
+        | {one: _WHY_MISSING[one] for one, names in told.items() if not names},
+        physical_networks=physical_networks,
+        storage_back_ends=back_ends,
+    )
+
+
+def in_every_region(sights: Sequence[Sight]) -> tuple[str, ...]:
+    """Volume types on back ends of their own that are offered in whichever region a VNF will be in."""
+    if not sights:
+        return ()
+    found = sights[0].volume_types
+    for one in sights[1:]:
+        found &= one.volume_types
+    return tuple(sorted(found))
 
 
 def _asserted(given: object) -> list[str]:
@@ -257,6 +296,7 @@ def look(sdk: "Connection", region: str, rack_key: str) -> Sight:
         sriov_agents=_agents(sdk),
         physical_networks=_physical_networks(sdk),
         racks=len(set(racks.read(sdk, rack_key).values())),
+        volume_types=volume_types(sdk),
         has_volumes=bool(endpoint_of(sdk.block_storage)),
         has_images=bool(endpoint_of(sdk.image)),
         details=_details(sdk),
@@ -289,6 +329,25 @@ def _physical_networks(sdk: "Connection") -> frozenset[str] | None:
     if not any("provider:physical_network" in one for one in networks):
         return None
     return frozenset(str(one["provider:physical_network"]) for one in networks)
+
+
+def volume_types(sdk: "Connection") -> frozenset[str]:
+    """Volume types of a region that are made on back ends of their own, as far as we see it."""
+    from farsite.vims.drivers.openstack.session import readable_json
+
+    told = readable_json(sdk.block_storage, "/types") or {}
+    return on_back_ends_of_their_own(cast("list[dict[str, Any]]", told.get("volume_types", [])))
+
+
+def on_back_ends_of_their_own(types: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Volume types that name a back end, of several that name the same one the first by name. Only
+    administrators see what a type names."""
+    first: dict[str, str] = {}
+    for one in sorted(types, key=lambda one: str(one["name"])):
+        specs = cast("Mapping[str, object]", one.get("extra_specs") or {})
+        if back_end := specs.get("volume_backend_name"):
+            first.setdefault(str(back_end), str(one["name"]))
+    return frozenset(first.values())
 
 
 def _details(sdk: "Connection") -> dict[str, str]:

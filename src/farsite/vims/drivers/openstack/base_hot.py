@@ -55,6 +55,7 @@ def read(wanted: Deployment, chosen: Chosen) -> Made:
         VimFault: the template is not readable, or wants a value that nobody gave; says which.
     """
     assert wanted.template is not None
+    _check_substrate(wanted)
     main = _parsed("base HOT", wanted.template.main)
     files = {name: text for name, text in wanted.template.files.items() if name in _file_types(wanted)}
     by_vdu: dict[str, list[WantedVnfc]] = {}
@@ -229,6 +230,18 @@ def _with_paths(value: object, renamed: Mapping[tuple[str, str], str]) -> object
         if len(path) > 2 and path[0] == _NFV and (new := renamed.get((str(path[1]), str(path[2])))):
             one["get_param"] = [path[0], path[1], new, *path[3:]]
     return value
+
+
+def _check_substrate(wanted: Deployment) -> None:
+    """See that nothing is asked of networks and volumes, which the template makes as it says itself."""
+    places = [f"virtual link {one.name}" for one in wanted.networks if one.physical_network]
+    places += [f"storage {one.name}" for vnfc in wanted.vnfcs for one in vnfc.volumes if one.back_end]
+    if places:
+        raise VimFault(
+            f"The package's base HOT makes its networks and volumes itself, so nothing of it can be kept "
+            f"apart by physical network or storage back end ({', '.join(dict.fromkeys(places))}). Use a "
+            f"flavour without a base HOT, or a rule that is best effort."
+        )
 
 
 # -- the parameters

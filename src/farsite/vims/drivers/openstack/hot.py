@@ -88,13 +88,16 @@ def _hidden_parameters(wanted: Deployment) -> dict[str, str]:
 
 
 def record(wanted: Deployment, servers: Mapping[str, str]) -> Json:
-    """What a stack keeps of the wish: which VNFCs, which incarnation, which of them stopped on purpose, and
-    the resource that is or holds each one's server."""
+    """What a stack keeps of the wish: which VNFCs, which incarnation, which of them stopped on purpose, the
+    resource that is or holds each one's server, and on which back ends volumes are kept apart."""
+    back_ends = {volume.back_end for one in wanted.vnfcs for volume in one.volumes} - {""}
     return {
         "incarnations": {one.id: one.incarnation for one in wanted.vnfcs},
         "vdus": {one.id: one.vdu for one in wanted.vnfcs},
         "servers": dict(servers),
         "stopped": sorted(one.id for one in wanted.vnfcs if one.is_stopped),
+        # Only where there are any: what a stack keeps must not change because a later version knows more.
+        **({"back_ends": sorted(back_ends)} if back_ends else {}),
     }
 
 
@@ -139,7 +142,12 @@ def metadata(wanted: Deployment, vnfc: WantedVnfc) -> dict[str, str]:
 def _network(resources: Json, spec: NetworkSpec, vnf_id: str, *, name: str = "") -> tuple[str, list[str]]:
     """Add a network with its subnets; the names of their resources."""
     name = name or f"net.{label(spec.id, vnf_id)}"
-    resources[name] = {"type": "OS::Neutron::Net", "properties": {"name": spec.id}}
+    if spec.physical_network:
+        # Neutron takes a VLAN out of the ranges that the physical network has for projects.
+        placed = {"network_type": "vlan", "physical_network": spec.physical_network}
+        resources[name] = {"type": "OS::Neutron::ProviderNet", "properties": {"name": spec.id, **placed}}
+    else:
+        resources[name] = {"type": "OS::Neutron::Net", "properties": {"name": spec.id}}
     subnets: list[str] = []
     for version, cidr in ((4, spec.cidr_v4), (6, spec.cidr_v6)):
         if not cidr:
@@ -239,10 +247,18 @@ def _group(resources: Json, wanted: Deployment, vnfc: WantedVnfc) -> Json:
             f"VNFC {vnfc.id} is in an affinity and in an anti-affinity group of host scope; Nova takes a "
             f"server into one group only. Use another scope for one of them."
         )
-    group, policy = (
-        (vnfc.affinity_group, "affinity")
-        if vnfc.affinity_group
-        else (vnfc.anti_affinity_group, "anti-affinity")
+    # Nova takes a server into one group: a strict one goes before one that is best effort.
+    group, policy = next(
+        (
+            (group, policy)
+            for group, policy in (
+                (vnfc.affinity_group, "affinity"),
+                (vnfc.anti_affinity_group, "anti-affinity"),
+                (vnfc.scattered_group, "soft-anti-affinity"),
+            )
+            if group
+        ),
+        ("", ""),
     )
     if not group:
         return {}
@@ -260,8 +276,9 @@ def _volume(resources: Json, own: str, vnfc: WantedVnfc, volume: Volume, chosen:
     }
     if volume.image or volume.is_boot:
         properties["image"] = _image(volume.image or vnfc.image, chosen)
-    if volume.volume_type:
-        properties["volume_type"] = volume.volume_type
+    # A back end is known by the volume type that Cinder makes on it and nowhere else.
+    if volume_type := volume.back_end or volume.volume_type:
+        properties["volume_type"] = volume_type
     resources[name] = {"type": "OS::Cinder::Volume", "properties": properties}
     return {
         "volume_id": {"get_resource": name},

@@ -76,6 +76,9 @@ def _ensure(sdk: "Connection", wanted: NetworkSpec) -> None:
     standing = _listed(sdk, {"name": wanted.id})
     if not standing:
         network = {"name": wanted.id, "description": f"{_OURS}{wanted.owner}"}
+        if wanted.physical_network:
+            network["provider:network_type"] = "vlan"
+            network["provider:physical_network"] = wanted.physical_network
         post_json(sdk.network, "/networks", {"network": network})
         standing = _listed(sdk, {"name": wanted.id})
     # The oldest stays; which that is does not depend on who looks.
@@ -151,6 +154,7 @@ def _resource(document: Mapping[str, Any], region: str) -> Resource:
         kind=ResourceKind.VL,
         owner=_owner(document),
         name=str(document["name"]),
+        physical_network=str(document.get("provider:physical_network") or ""),
         is_alive=document.get("status") == "ACTIVE",
         details={"region": region},
     )

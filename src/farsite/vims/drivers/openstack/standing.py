@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from farsite.model.deployment import Resource, ResourceKind
@@ -28,6 +29,8 @@ SERVER, PORT, VOLUME, NETWORK = (
     "OS::Cinder::Volume",
     "OS::Neutron::Net",
 )
+PLACED_NETWORK = "OS::Neutron::ProviderNet"
+"""A network on a physical network that was asked for."""
 _ONE_BY_ONE = 8
 """Up to this many servers are asked for one by one, more of them by listing the project's."""
 _BESIDE = 3
@@ -52,6 +55,8 @@ class Record:
     """VNFC id -> resource of the main template that is or holds its server; without an entry the VNFC is
     a member of a scaling group."""
     stopped: frozenset[str] = frozenset()
+    back_ends: tuple[str, ...] = ()
+    """Those on which volumes are kept apart; empty: nothing was said of any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +95,10 @@ class Standing:
     servers: tuple[Server, ...]
     ports: tuple[Json, ...] = ()
     """Neutron's documents of the servers' ports."""
+    networks: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """Neutron's documents of the networks on physical networks that were asked for, by their ids."""
+    volumes: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """Cinder's documents of the volumes that are kept apart, by their ids."""
 
     def of(self, vnfc_id: str) -> list[Server]:
         """The servers of one VNFC; more than one only while it is being replaced."""
@@ -104,6 +113,7 @@ def read_record(parameters: Mapping[str, object]) -> Record:
         vdus={key: str(value) for key, value in inner(document, "vdus").items()},
         servers={key: str(value) for key, value in inner(document, "servers").items()},
         stopped=frozenset(map(str, cast("list[object]", document.get("stopped") or []))),
+        back_ends=tuple(map(str, cast("list[object]", document.get("back_ends") or []))),
     )
 
 
@@ -132,6 +142,8 @@ def look(
         documents = _servers(connection, found, beside)
         ports = asked.result() if asked else []
         record = record or read_record(written.result() if written else {})
+        networks = _each(found, PLACED_NETWORK, partial(_network, connection), beside)
+        volumes = _each(found, VOLUME, partial(_volume, connection), beside) if record.back_ends else {}
     servers = _identified(documents, record)
     for vnfc_id, server in unclaimed(servers, record):
         _claim(connection, server, stack.tags.get("vnf", ""), vnfc_id, record)
@@ -141,7 +153,35 @@ def look(
             vnfc_id=vnfc_id,
             incarnation=record.incarnations.get(vnfc_id, 0),
         )
-    return Standing(record=record, resources=tuple(found), servers=tuple(servers), ports=tuple(ports))
+    return Standing(
+        record=record,
+        resources=tuple(found),
+        servers=tuple(servers),
+        ports=tuple(ports),
+        networks=networks,
+        volumes=volumes,
+    )
+
+
+def _each(
+    found: Iterable[StackResource],
+    kind: str,
+    ask: Callable[[str], Json],
+    beside: ThreadPoolExecutor,
+) -> dict[str, Json]:
+    """Documents of the resources of a kind, by their ids; empty ones of those that are gone."""
+    ids = list(dict.fromkeys(one.physical_id for one in found if one.type == kind and one.physical_id))
+    return dict(zip(ids, beside.map(ask, ids), strict=True))
+
+
+def _network(connection: "Connection", network_id: str) -> Json:
+    response = connection.network.get(f"/networks/{network_id}")
+    return {} if response.status_code == 404 else inner(answer(response), "network")
+
+
+def _volume(connection: "Connection", volume_id: str) -> Json:
+    response = connection.block_storage.get(f"/volumes/{volume_id}")
+    return {} if response.status_code == 404 else inner(answer(response), "volume")
 
 
 def _servers(
@@ -399,16 +439,25 @@ def _port_details(port: Json) -> dict[str, str]:
 def _others_described(standing: Standing, vnf_id: str) -> Iterable[Resource]:
     holder_of = {volume: one for one in standing.servers for volume in one.volume_ids}
     for one in standing.resources:
-        if not one.physical_id or one.type not in (NETWORK, VOLUME):
+        if not one.physical_id or one.type not in (NETWORK, PLACED_NETWORK, VOLUME):
             continue
         server = holder_of.get(one.physical_id)
+        network, volume = (
+            standing.networks.get(one.physical_id, {}),
+            standing.volumes.get(one.physical_id, {}),
+        )
+        holder = server.vnfc_id if server else ""
+        # Ours are called VNFC/storage in Cinder, and networks by their ids, as the wish knows both.
+        name = text(volume, "name").removeprefix(f"{holder}/") or text(network, "name") or one.name
         yield Resource(
             id=one.physical_id,
-            kind=ResourceKind.VL if one.type == NETWORK else ResourceKind.STORAGE,
+            kind=ResourceKind.STORAGE if one.type == VOLUME else ResourceKind.VL,
             owner=vnf_id,
-            name=one.name,
-            vnfc_id=VnfcId(server.vnfc_id) if server and server.vnfc_id else None,
+            name=name,
+            vnfc_id=VnfcId(holder) if holder else None,
             incarnation=server.incarnation if server else 0,
+            physical_network=text(network, "provider:physical_network"),
+            back_end=text(volume, "volume_type"),
             is_alive=one.status == "COMPLETE",
             details={"heat_resource": "/".join((*one.parents, one.name))},
         )

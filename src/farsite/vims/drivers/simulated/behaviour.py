@@ -22,6 +22,19 @@ from farsite.vims.drivers.simulated.world import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Substrate:
+    """What networks and volumes come to: those of which nothing is asked, and by a fault even others."""
+
+    physical_network: str = ""
+    back_end: str = ""
+    forced_network: str = ""
+    forced_back_end: str = ""
+
+
+NO_SUBSTRATE = Substrate()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Creation:
     """How the VNFCs of one deploy call come to be: after how long, or why not."""
 
@@ -32,6 +45,7 @@ class Creation:
     is_naive: bool = False
     host: str = ""
     """Where they come to, whatever was asked for; empty: as it should be."""
+    substrate: Substrate = NO_SUBSTRATE
 
 
 # -- deployments
@@ -41,7 +55,7 @@ def check(wanted: Deployment, knobs: Knobs, state: State) -> None:
     """Refuse what a VIM refuses before it starts.
 
     Raises:
-        VimFault: unknown region, zone, image or network.
+        VimFault: unknown region, zone, image, network, physical network or storage back end.
     """
     regions = {zone.region for zone in knobs.zones}
     held = state.deployments.get(wanted.name)
@@ -50,7 +64,12 @@ def check(wanted: Deployment, knobs: Knobs, state: State) -> None:
         raise VimFault(f"Region {wanted.region} could not be found. Regions: {', '.join(sorted(regions))}.")
     zones = {zone.name for zone in knobs.zones if zone.region == region}
     own = {network.id for network in wanted.networks}
+    for spec in wanted.networks:
+        check_network(spec, knobs)
     for vnfc in wanted.vnfcs:
+        for volume in vnfc.volumes:
+            if volume.back_end and volume.back_end not in knobs.storage_back_ends:
+                raise VimFault(f"Storage back end {volume.back_end} could not be found.")
         if vnfc.zone and vnfc.zone not in zones:
             raise VimFault(f"The requested availability zone is not available: {vnfc.zone}.")
         if not vnfc.image or not matches(vnfc.image, knobs.images):
@@ -64,11 +83,21 @@ def check(wanted: Deployment, knobs: Knobs, state: State) -> None:
                 raise VimFault(f"Network {network} could not be found.")
 
 
+def check_network(wanted: NetworkSpec, knobs: Knobs) -> None:
+    """Refuse a network on a physical network that is not there.
+
+    Raises:
+        VimFault: naming it.
+    """
+    if wanted.physical_network and wanted.physical_network not in knobs.physical_networks:
+        raise VimFault(f"Physical network {wanted.physical_network} could not be found.")
+
+
 def deploy(tx: Transaction, wanted: Deployment, creation: Creation, zones: Sequence[ZoneSize]) -> None:
     """Make the difference between what stands and what is wanted."""
     held = tx.state.deployments.get(wanted.name)
     region = wanted.region or (held.region if held else "") or zones[0].region
-    _want(tx, wanted, region)
+    _want(tx, wanted, region, creation.substrate)
     ids = {vnfc.id: vnfc for vnfc in wanted.vnfcs}
     standing: dict[str, HeldVnfc] = {}
     for vnfc in list(tx.state.deployments[wanted.name].vnfcs.values()):
@@ -101,6 +130,7 @@ def deploy(tx: Transaction, wanted: Deployment, creation: Creation, zones: Seque
             delay_s=creation.delay_s,
             failure=fails,
             host=creation.host,
+            substrate=creation.substrate,
         )
 
 
@@ -109,15 +139,20 @@ def undeploy(tx: Transaction, name: str) -> None:
         tx.emit("deployment.removed", f"deployment:{name}", {"name": name})
 
 
-def _want(tx: Transaction, wanted: Deployment, region: str) -> None:
+def _want(tx: Transaction, wanted: Deployment, region: str, substrate: Substrate) -> None:
     held = tx.state.deployments.get(wanted.name)
+    # A network that stands is where it is.
+    standing = {one.id: one.physical_network for one in held.networks} if held else {}
     body = {
         "name": wanted.name,
         "vnf_id": wanted.vnf_id,
         "revision": wanted.revision,
         "region": region,
         "wanted": [[vnfc.id, vnfc.incarnation] for vnfc in wanted.vnfcs],
-        "networks": [network_body(network, owner=wanted.vnf_id) for network in wanted.networks],
+        "networks": [
+            network_body(one, owner=wanted.vnf_id, substrate=substrate, standing=standing.get(one.id))
+            for one in wanted.networks
+        ],
     }
     if held is None:
         tx.emit("deployment.created", f"deployment:{wanted.name}", body)
@@ -175,6 +210,7 @@ def _create(
     delay_s: float,
     failure: Fault | None,
     host: str = "",
+    substrate: Substrate = NO_SUBSTRATE,
 ) -> None:
     key = _key(vnfc.id, vnfc.incarnation)
     here = [zone for zone in zones if zone.region == region]
@@ -205,7 +241,13 @@ def _create(
             "memory_mib": vnfc.memory_mib,
             "disk_gib": vnfc.disk_gib,
             "group": vnfc.anti_affinity_group,
+            "scattered": vnfc.scattered_group,
             "ports": _ports(vnfc),
+            "volumes": {one.name: one.size_gib for one in vnfc.volumes},
+            "back_ends": {
+                one.name: substrate.forced_back_end or one.back_end or substrate.back_end
+                for one in vnfc.volumes
+            },
             "is_stopped": vnfc.is_stopped,
             "configuration": dict(vnfc.configuration),
             "ready_at": tx.now + delay_s,
@@ -232,12 +274,13 @@ def choose_host(
     vnfc: WantedVnfc, zones: Sequence[ZoneSize], state: State, now: float
 ) -> tuple[ZoneSize, str] | None:
     """The host that works with the most free vCPUs, in the rack asked for, holds the VNFC and none of its
-    anti-affinity group.
+    anti-affinity group. Of its scattered group it holds as few as any.
 
     A group is one over the whole VIM, whichever deployments its members belong to.
     """
     taken = state.groups.get(vnfc.anti_affinity_group, {}) if vnfc.anti_affinity_group else {}
-    best: tuple[float, ZoneSize, str] | None = None
+    avoided = state.groups.get(vnfc.scattered_group, {}) if vnfc.scattered_group else {}
+    best: tuple[tuple[int, float], ZoneSize, str] | None = None
     nothing = Usage()
     down = {fault.target for kind in ("host_down", "host_disabled") for fault in state.standing(kind, now)}
     for zone in zones:
@@ -257,8 +300,10 @@ def choose_host(
                 and used.memory_mib + vnfc.memory_mib <= memory_mib
                 and used.disk_gib + vnfc.disk_gib <= disk_gib
             )
-            if has_room and host not in taken and host not in down and (best is None or free > best[0]):
-                best = (free, zone, host)
+            # Fewest of those that it is kept apart from as a best effort, then most room.
+            worth = -avoided.get(host, 0), free
+            if has_room and host not in taken and host not in down and (best is None or worth > best[0]):
+                best = (worth, zone, host)
     return (best[1], best[2]) if best else None
 
 
@@ -325,8 +370,17 @@ def _racks(state: State, size: ZoneSize, down: set[str]) -> Iterator[Rack]:
 # -- networks and chains
 
 
-def network_body(wanted: NetworkSpec, *, owner: str = "") -> dict[str, object]:
+def network_body(
+    wanted: NetworkSpec,
+    *,
+    owner: str = "",
+    substrate: Substrate = NO_SUBSTRATE,
+    standing: str | None = None,
+) -> dict[str, object]:
+    """`standing` is the physical network of one that stands already."""
+    place = substrate.forced_network or wanted.physical_network or substrate.physical_network
     return {
+        "physical_network": place if standing is None else standing,
         "id": wanted.id,
         "owner": wanted.owner or owner,
         "name": wanted.name,
@@ -335,13 +389,18 @@ def network_body(wanted: NetworkSpec, *, owner: str = "") -> dict[str, object]:
     }
 
 
-def ensure_network(tx: Transaction, wanted: NetworkSpec) -> None:
-    body = network_body(wanted)
+def ensure_network(tx: Transaction, wanted: NetworkSpec, substrate: Substrate = NO_SUBSTRATE) -> None:
     held = tx.state.networks.get(wanted.id)
+    body = network_body(wanted, substrate=substrate, standing=held.physical_network if held else None)
     if held is None:
         tx.emit("network.created", f"network:{wanted.id}", body)
     elif held != HeldNetwork(
-        id=wanted.id, owner=wanted.owner, name=wanted.name, vni=wanted.vni, peers=tuple(wanted.peers)
+        id=wanted.id,
+        owner=wanted.owner,
+        name=wanted.name,
+        vni=wanted.vni,
+        peers=tuple(wanted.peers),
+        physical_network=held.physical_network,
     ):
         tx.emit("network.changed", f"network:{wanted.id}", body)
 

@@ -76,6 +76,12 @@ FEATURES = frozenset(
 )
 """What can be asked for; nothing of it is more than written down."""
 
+_NOBODY = {
+    "racks": "No zone has any",
+    "physical-networks": "The registration names none",
+    "storage-back-ends": "The registration names none",
+}
+
 LOOK_S = 1.0
 """How long a listener of a shared world trusts that nothing has changed."""
 
@@ -124,13 +130,20 @@ class SimulatedDriver:
     async def capabilities(self) -> Capabilities:
         def answer(_: Transaction) -> Capabilities:
             world = "memory" if self._knobs.is_in_memory else "file"
-            has_racks = any(zone.racks for zone in self._knobs.zones)
+            knobs = self._knobs
+            told = {
+                "racks": any(zone.racks for zone in knobs.zones),
+                "physical-networks": knobs.physical_networks,
+                "storage-back-ends": knobs.storage_back_ends,
+            }
             return Capabilities(
-                features=(FEATURES | frozenset({"racks"} if has_racks else ())) - self._knobs.lacks,
+                features=(FEATURES | {one for one, has in told.items() if has}) - knobs.lacks,
                 missing={"limits": "A simulated VIM runs nothing that could be limited."}
                 | {"console": "Nothing boots on a simulated VIM."}
-                | ({} if has_racks else {"racks": "No zone has any (setting racks)."})
-                | dict.fromkeys(self._knobs.lacks, "The registration says so (lacks)."),
+                | {one: f"{_NOBODY[one]} (setting {one.replace('-', '_')})." for one in told if not told[one]}
+                | dict.fromkeys(knobs.lacks, "The registration says so (lacks)."),
+                physical_networks=knobs.physical_networks,
+                storage_back_ends=knobs.storage_back_ends,
                 tunnel_endpoint=_endpoint(self._vim_id),
                 details={"simulated": "yes", "world": world, "agent": f"simulated:{self._vim_id}"},
             )
@@ -161,6 +174,7 @@ class SimulatedDriver:
             held = tx.state.deployments.get(wanted.name)
             delay = self._strike(tx, "deploy_delay_s", *names)
             creation = behaviour.Creation(
+                substrate=self._substrate(tx, wanted, *names),
                 delay_s=delay.number("seconds", 0) if delay else self._knobs.deploy_delay_s,
                 failure=self._strike(tx, "fail_deployment", *names) if self._creates(tx, wanted) else None,
                 host=self._misplaced(tx, *names) if self._creates(tx, wanted) else "",
@@ -237,7 +251,14 @@ class SimulatedDriver:
     # -- networks and chains
 
     async def ensure_network(self, wanted: NetworkSpec) -> None:
-        await self._call("ensure_network", lambda tx: behaviour.ensure_network(tx, wanted))
+        def make(tx: Transaction) -> None:
+            behaviour.check_network(wanted, self._knobs)
+            fault = None
+            if wanted.id not in tx.state.networks:
+                fault = self._strike(tx, "misplace_substrate", wanted.id, wanted.owner)
+            behaviour.ensure_network(tx, wanted, self._comes_to(fault))
+
+        await self._call("ensure_network", make)
 
     async def delete_network(self, network_id: str) -> None:
         await self._call("delete_network", lambda tx: behaviour.delete_network(tx, network_id))
@@ -466,6 +487,27 @@ class SimulatedDriver:
         held = tx.state.deployments.get(wanted.name)
         standing = {vnfc.vnfc_id: vnfc.incarnation for vnfc in held.vnfcs.values()} if held else {}
         return any(standing.get(vnfc.id, -1) < vnfc.incarnation for vnfc in wanted.vnfcs)
+
+    def _substrate(self, tx: Transaction, wanted: Deployment, *names: str) -> behaviour.Substrate:
+        """What networks and volumes that come now come to; a fault is only used up where any does."""
+        makes = self._makes(tx, wanted)
+        return self._comes_to(self._strike(tx, "misplace_substrate", *names) if makes else None)
+
+    def _comes_to(self, fault: Fault | None) -> behaviour.Substrate:
+        knobs = self._knobs
+        return behaviour.Substrate(
+            physical_network=next(iter(knobs.physical_networks), ""),
+            back_end=next(iter(knobs.storage_back_ends), ""),
+            forced_network=fault.words("physical_network", "") if fault else "",
+            forced_back_end=fault.words("back_end", "") if fault else "",
+        )
+
+    def _makes(self, tx: Transaction, wanted: Deployment) -> bool:
+        """Whether any network or volume is to be made."""
+        held = tx.state.deployments.get(wanted.name)
+        standing = {network.id for network in held.networks} if held else set[str]()
+        has_volumes = any(vnfc.volumes for vnfc in wanted.vnfcs) and self._creates(tx, wanted)
+        return has_volumes or any(network.id not in standing for network in wanted.networks)
 
     def _misplaced(self, tx: Transaction, *names: str) -> str:
         """The host that a fault has what comes now come to."""

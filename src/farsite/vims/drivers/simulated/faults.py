@@ -22,6 +22,8 @@ FAULT_KINDS: Mapping[str, str] = {
     "deploy_delay_s": "Time from deploy until READY, for deployments that follow. seconds, calls, for_s",
     "fail_deployment": "The deployment ends FAILED. reason, resource (VNFC id), calls, for_s",
     "misplace": "What is made or evacuated comes to this host, whatever was asked for. host, calls, for_s",
+    "misplace_substrate": "Networks and volumes that are made come to this physical network and this storage"
+    " back end, whatever was asked for. physical_network, back_end, calls, for_s",
     "refuse_change": "A change of ports, or a stop or start, is accepted and then refused: the deployment is"
     " FAILED and its VNFCs go on as they were. reason, calls, for_s",
     "naive_duplicates": "Deploying what exists makes a second resource instead of finding it. calls, for_s",

@@ -24,6 +24,8 @@ SETTINGS: Mapping[str, str] = {
     "disk_gib": "Disk of each zone in GiB (default 4000000).",
     "hosts": "Compute hosts of each zone, which share its size evenly (default one per 512 vCPUs).",
     "racks": "Racks of each zone: how many, or their names; its hosts stand in them in turn (default none).",
+    "physical_networks": "Physical networks that a network can be had on by name (default none).",
+    "storage_back_ends": "Storage back ends that a volume can be had on by name (default none).",
     "zones": "Names of the availability zones of each region (default nova), or name -> size.",
     "tells_of_hosts": "True: it tells how its compute hosts are, as to an administrator (default false).",
     "lacks": "Features that this VIM does not offer (default none).",
@@ -72,6 +74,8 @@ class Knobs:
     zones: tuple[ZoneSize, ...]
     images: tuple[str, ...]
     provider_networks: tuple[str, ...]
+    physical_networks: tuple[str, ...]
+    storage_back_ends: tuple[str, ...]
     management_ports: tuple[int, ...]
     tells_of_hosts: bool
     lacks: frozenset[str]
@@ -105,6 +109,8 @@ def read_knobs(settings: Mapping[str, object]) -> Knobs:
         zones=_zones(settings, wrong),
         images=_names(settings, "images", ("*",), wrong),
         provider_networks=_names(settings, "provider_networks", (), wrong),
+        physical_networks=_names(settings, "physical_networks", (), wrong),
+        storage_back_ends=_names(settings, "storage_back_ends", (), wrong),
         management_ports=tuple(
             int(port) for port in _names(settings, "management_ports", ("8080",), wrong) if port.isdigit()
         ),

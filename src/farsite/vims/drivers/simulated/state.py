@@ -68,6 +68,12 @@ class HeldVnfc:
     died: str = ""
     passes_packets: bool = True
     is_stopped: bool = False
+    scattered: str = ""
+    """Group of which others stand elsewhere as far as that can be."""
+    volumes: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Name -> GiB."""
+    back_ends: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Volume -> what holds it."""
     has_told_start: bool = False
     hung: str = ""
     """The gentlest repair that helps it, while it hangs."""
@@ -124,6 +130,21 @@ class HeldVnfc:
             )
             for port in self.ports
         ]
+        found += [
+            Resource(
+                id=f"{self.resource_id}/volume/{name}",
+                kind=ResourceKind.STORAGE,
+                owner=self.vnf_id,
+                name=name,
+                vnfc_id=self.vnfc_id,
+                incarnation=self.incarnation,
+                back_end=self.back_ends.get(name, ""),
+                is_alive=is_alive,
+                is_stopped=self.is_stopped,
+                details={"size_gib": f"{size:g}"},
+            )
+            for name, size in self.volumes.items()
+        ]
         return found
 
 
@@ -134,11 +155,17 @@ class HeldNetwork:
     name: str
     vni: int
     peers: tuple[str, ...]
+    physical_network: str = ""
 
     def resource(self) -> Resource:
         details = {"simulated": "yes", "vni": str(self.vni), "peers": " ".join(self.peers)}
         return Resource(
-            id=self.id, kind=ResourceKind.VL, owner=self.owner, name=self.name or self.id, details=details
+            id=self.id,
+            kind=ResourceKind.VL,
+            owner=self.owner,
+            name=self.name or self.id,
+            physical_network=self.physical_network,
+            details=details,
         )
 
 
@@ -603,13 +630,13 @@ class State:
             used.vcpus += sign * vnfc.vcpus
             used.memory_mib += sign * vnfc.memory_mib
             used.disk_gib += sign * vnfc.disk_gib
-        if vnfc.group:
-            hosts = self.groups.setdefault(vnfc.group, {})
+        for group in {vnfc.group, vnfc.scattered} - {""}:
+            hosts = self.groups.setdefault(group, {})
             hosts[vnfc.host] = hosts.get(vnfc.host, 0) + sign
             if not hosts[vnfc.host]:
                 del hosts[vnfc.host]
             if not hosts:
-                del self.groups[vnfc.group]
+                del self.groups[group]
 
 
 def _held_ports(body: Body) -> tuple[HeldPort, ...]:
@@ -626,6 +653,7 @@ def _network(body: Mapping[str, Any]) -> HeldNetwork:
         name=body["name"],
         vni=body["vni"],
         peers=tuple(body["peers"]),
+        physical_network=body.get("physical_network", ""),
     )
 
 
