@@ -78,7 +78,7 @@ def place(connection: Connection, op: Op) -> object:
     package = packages.get_package(connection, vnf.project_id, vnf.package_id)
     vnfcs = sizing.wanted_vnfcs(vnf, package, flavour, flavour.vnfc_counts(want.level_id))
     demand = placing.demand_of(
-        vnf.name or vnf.id, vnfcs, flavour, vim=vnf.vim_id or want.vim, region=want.region, zone=want.zone,
+        connection, vnf, vnfcs, flavour, vim=vnf.vim_id or want.vim, region=want.region, zone=want.zone,
         features=frozenset(want.features), apart=separating.apart_from(connection, vnf),
     )  # fmt: skip
     placing.check_place(connection, vnf.project_id, replace(want.place, vim=vnf.vim_id or want.vim))

@@ -49,6 +49,8 @@ class Demand:
     """VIM and zone of what it must stand apart from and that is not part of the problem."""
     barred_racks: frozenset[tuple[str, str]] = frozenset()
     """Site and rack of the same."""
+    priority: int = 0
+    """Its class, which says of what is reserved what it may take. Smaller is more important."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +64,18 @@ class RackRoom:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reserved:
+    """What of a room is kept for demands of a class up to `priority`; a smaller class is more important."""
+
+    priority: int
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """What is free in one zone."""
+    """What is free in one zone, and what of that is kept for the important."""
 
     region: str
     zone: str
@@ -73,6 +85,7 @@ class Room:
     vcpus_total: int
     hosts: int = 1
     racks: tuple[RackRoom, ...] = ()
+    reserved: tuple[Reserved, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +161,8 @@ class Consideration:
     score: float = 0.0
     reason: str = ""
     filter: str = ""
-    """Which constraint rejected it: `vim`, `state`, `capability`, `zone`, `capacity`, `hosts`, `racks`,
-    `affinity`, `anti-affinity`; empty when none did."""
+    """Which constraint rejected it: `vim`, `state`, `capability`, `zone`, `capacity`, `reserve`, `hosts`,
+    `racks`, `affinity`, `anti-affinity`; empty when none did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
