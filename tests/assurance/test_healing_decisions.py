@@ -17,7 +17,6 @@ from farsite.assurance.deciding import (
     Vnfc,
     decide,
     is_news,
-    policy_for,
     urgency,
 )
 from farsite.assurance.evidence import Evidence, Seen, judge
@@ -37,6 +36,7 @@ from farsite.model.healing import (
     Trigger,
 )
 from farsite.model.ids import DEFAULT_PROJECT, NsInstanceId, ProjectId, VimId, VnfcId, VnfInstanceId
+from farsite.model.priority import policy_for
 from farsite.model.vim import VimState
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)

@@ -13,12 +13,13 @@ from fault_lab import Lab, clear_faults, inject, quiet, until, vim_id
 from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
 from farsite.lifecycle.operate_vnf import OperateVnf
+from farsite.lifecycle.terminate_vnf import TerminateVnf
 from farsite.model.deployment import ResourceKind
 from farsite.model.healing import HealingDecision, HealingPolicy, Outcome, Preempts, Scope
 from farsite.model.ids import DEFAULT_PROJECT
 from farsite.model.operation import Control, OperationState
 from farsite.model.vnf import VnfState
-from farsite.store import alarms, healing, instances, operations
+from farsite.store import alarms, healing, instances, operations, vims
 
 on_both = pytest.mark.parametrize("grounds", ["sqlite", "postgresql"], indirect=True)
 pytestmark = pytest.mark.slow
@@ -119,6 +120,45 @@ async def stays_so(is_so: Callable[[], Awaitable[bool]], lab: Lab, looks: int = 
     for _ in range(looks):
         await lab.farsite.healer.heal_what_is_open()
         assert await is_so()
+
+
+async def keeps(lab: Lab, percent: int) -> None:
+    """Have the VIM keep so much of its room for class 1."""
+
+    def change(connection: sa.Connection) -> None:
+        vim = vims.get_any(connection, vim_id("north"))
+        vims.update(connection, replace(vim, extra={**vim.extra, "reserve_percent": percent}))
+
+    await lab.database.run(change)
+
+
+@on_both
+async def test_what_is_kept_for_the_important_is_no_room_for_one_that_was_preempted(grounds: Grounds) -> None:
+    """Half of what was lost is back: the next death of what matters must find it, and not the lesser one."""
+    async with full(grounds) as it:
+        lab = it.lab
+        await under(lab, "vital", preempts=Preempts.LOWER)
+        await it.half_is_lost()
+        await until(it.is_healed, "the important one is healed")
+        # By the books three of four are held now; the last is a quarter.
+        await keeps(lab, 25)
+        await it.all_is_back()
+
+        async def is_away() -> bool:
+            return (await lab.vnf(it.low)).preempted_for == it.vital
+
+        await stays_so(is_away, lab)
+        assert "no room for it yet" in " ".join((await it.decided(it.low, Outcome.WAIT))[0].reasons)
+        third = await made(lab, "third", 1)
+        assert await it.hosts_of(third) != set()
+        await lab.done("terminate_vnf", third, TerminateVnf())
+        await stays_so(is_away, lab)
+        await keeps(lab, 0)
+
+        async def is_back() -> bool:
+            return (await lab.vnf(it.low)).preempted_for is None and await it.hosts_of(it.low) != set()
+
+        await until(is_back, "the lesser one is back")
 
 
 @on_both

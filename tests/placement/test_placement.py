@@ -22,6 +22,7 @@ from farsite.placement.problem import (
     Placement,
     Problem,
     RackRoom,
+    Reserved,
     Room,
     Rule,
     Unit,
@@ -538,3 +539,85 @@ def test_where_racks_are_not_told_apart_a_rule_about_racks_is_refused_within_a_s
     barred = replace(demand("a", is_racked=True), barred_racks=frozenset({("north", "r0")}))
     found = place(Problem(demands=(barred,), candidates=(racked("north", 9, 1),)))
     assert found.of("a").racks == ("r1",)
+
+
+def keeping(candidate: Candidate, vcpus: int, priority: int = 1) -> Candidate:
+    """The same with that much of each zone reserved for a class and the more important ones."""
+    kept = Reserved(priority=priority, vcpus=vcpus, memory_mib=0, disk_gib=0)
+    return replace(candidate, rooms=tuple(replace(one, reserved=(kept,)) for one in candidate.rooms))
+
+
+def test_the_important_takes_of_a_reserve_and_the_lesser_is_told_of_it() -> None:
+    """Room that anybody may use up is not there on the day on which it is needed."""
+    north = keeping(vim("north", vcpus=4), 2)
+    assert place(Problem(demands=(demand("vital", vcpus=4, priority=1),), candidates=(north,)))
+    assert place(Problem(demands=(demand("low", vcpus=2, priority=2),), candidates=(north,)))
+    with pytest.raises(NotEnough) as refused:
+        place(Problem(demands=(demand("low", vcpus=3, priority=2),), candidates=(north,)))
+    assert refused.value.detail == (
+        "No VIM can hold low. north: reserve: zone z0: 3 vCPU asked for, 4 free of which 2 are reserved for "
+        "class 1 and more important ones, and this is of class 2. Choose another VIM or wait until there is "
+        "more room; if it is as important as that, say so (priority of a healing policy that covers it); or "
+        "keep less free (farsite vim update north --extra reserve_percent=N)."
+    )
+    placed = place(
+        Problem(demands=(demand("low", vcpus=3, priority=2),), candidates=(north, vim("south", vcpus=4)))
+    )
+    assert [(one.vim, one.filter) for one in placed.considerations if one.filter] == [("north", "reserve")]
+
+
+def test_of_several_reserves_each_counts_for_those_below_it() -> None:
+    """Registrations that draw on the same hosts may each keep some free, for whom each says."""
+    small = Reserved(priority=2, vcpus=1, memory_mib=0, disk_gib=0)
+    large = Reserved(priority=0, vcpus=3, memory_mib=0, disk_gib=0)
+    room = replace(vim("north", vcpus=4).rooms[0], reserved=(small, large))
+    north = vim("north", rooms=(room,))
+    most = {
+        priority: max(
+            size
+            for size in range(1, 5)
+            if answer(Problem(demands=(demand("a", vcpus=size, priority=priority),), candidates=(north,)))
+        )
+        for priority in (0, 1, 2, 3)
+    }
+    assert most == {0: 4, 1: 1, 2: 1, 3: 1}
+    north = vim("north", rooms=(replace(room, reserved=(small, replace(large, vcpus=2))),))
+    assert answer(Problem(demands=(demand("a", vcpus=2, priority=2),), candidates=(north,)))
+    assert not answer(Problem(demands=(demand("a", vcpus=3, priority=1),), candidates=(north,)))
+
+
+@given(problems(), st.lists(st.integers(0, 3), min_size=4, max_size=4), st.integers(0, 4))
+def test_what_is_reserved_is_left_free_by_all_who_may_not_take_it(
+    problem: Problem, classes: list[int], kept: int
+) -> None:
+    """However they are spread, and whoever of a service is looked at first."""
+    problem = replace(
+        problem,
+        candidates=tuple(keeping(one, kept) for one in problem.candidates),
+        demands=tuple(
+            replace(one, priority=each) for one, each in zip(problem.demands, classes, strict=False)
+        ),
+    )
+    placement = answer(problem)
+    if placement is None:
+        return
+    lesser: Counter[tuple[str, str]] = Counter()
+    for one in problem.demands:
+        for unit, zone in zip(one.units, placement.of(one.id).zones, strict=True):
+            if one.priority > 1:
+                lesser[placement.of(one.id).vim_id, zone] += unit.vcpus
+    free = {(one.vim_id, room.zone): room.vcpus for one in problem.candidates for room in one.rooms}
+    assert all(taken <= free[where] - kept for where, taken in lesser.items() if taken)
+
+
+@given(st.permutations(["a", "b", "c"]), st.integers(1, 3), st.integers(1, 3))
+def test_it_makes_no_difference_to_a_reserve_who_of_a_service_is_looked_at_first(
+    names: list[str], important: int, lesser: int
+) -> None:
+    """The important member of a service takes what is reserved, not what the lesser one could have had."""
+    sizes = dict(zip(names, (important, lesser, lesser), strict=True))
+    classes = dict(zip(names, (1, 3, 3), strict=True))
+    demands = tuple(demand(one, vcpus=sizes[one], priority=classes[one]) for one in sorted(names))
+    room = 2 * lesser + 2
+    found = answer(Problem(demands=demands, candidates=(keeping(vim("north", vcpus=room), 2),)))
+    assert (found is not None) == (important <= 2)

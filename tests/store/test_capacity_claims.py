@@ -1,5 +1,6 @@
 """Claims of capacity: what is held is known, and no interleaving takes the same room twice."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -8,9 +9,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from interleaving import at_once, overtaken
+from records import BEGAN, a_package, a_vim, a_vnf
 
+from farsite.lifecycle import placing
 from farsite.model.ids import DEFAULT_PROJECT, ProjectId, VimId
-from farsite.store import capacity
+from farsite.model.vim import Capabilities, Zone
+from farsite.model.vnf import VnfInstance
+from farsite.store import capacity, instances, vims
 from farsite.store.capacity import Amount, Hold, Holding
 from farsite.store.database import Database, Overtaken
 from farsite.store.tables import allocations, capacity_claims
@@ -109,6 +114,90 @@ def test_registrations_that_draw_on_the_same_hosts_share_the_room(database: Data
                 connection,
                 [Holding(vnf_id="c", project_id=DEFAULT_PROJECT, vim_id=VIM, zones={"z1": third})],
             )
+
+
+def test_many_lesser_claims_at_once_leave_what_is_reserved_to_the_important(database: Database) -> None:
+    """They may take all but the reserve, however they race, and then the important finds it there."""
+    lesser = [
+        partial(hold, vnf=f"low-{number}", zones={"z1": (1, 8, 1)}, limit=(11, 1000, 1000))
+        for number in range(20)
+    ]
+    important = [
+        partial(hold, vnf=f"vital-{number}", zones={"z1": (1, 8, 1)}, limit=(15, 1000, 1000))
+        for number in range(4)
+    ]
+    refused = [one for one in at_once(database, *lesser[:16]) if isinstance(one, Exception)]
+    assert len(refused) == 5, refused
+    assert all(isinstance(one, Overtaken) for one in refused), refused
+    results = at_once(database, *important, *lesser[16:])
+    assert results[:4] == [None] * 4
+    assert all(isinstance(one, Overtaken) for one in results[4:]), results
+    with database.transaction() as connection:
+        assert capacity.claimed(connection, [VIM]) == {(VIM, "z1"): (15, 120, 15)}
+        held = set(connection.execute(sa.select(allocations.c.vnf_id)).scalars())
+    assert {one for one in held if one.startswith("vital")} == {f"vital-{number}" for number in range(4)}
+
+
+def test_a_claim_is_granted_only_beside_what_registrations_on_the_same_hosts_keep_free(
+    database: Database,
+) -> None:
+    """Placement has looked long before: what counts is what is held when the claim comes, through whichever
+    registration that is."""
+    zone = Zone(region="r", name="z1", vcpus=10, memory_mib=1000, disk_gib=100, is_shared=True)
+    with database.transaction() as connection:
+        for name, extra in (("keeps", {"reserve_percent": 25, "reserve_priority": 1}), ("other", {})):
+            vim = replace(a_vim(name), auth_url="https://cloud:5000/v3", extra=extra)
+            vims.insert(connection, vim, None)
+            inventory = vims.Inventory(
+                read_at=BEGAN, zones=(zone,), capabilities=Capabilities(features=frozenset())
+            )
+            vims.put_inventory(connection, vim, inventory)
+        package = a_package(connection)
+        found: dict[str, VnfInstance] = {}
+        for level, count in ((3, 12), (1, 5)):
+            for number in range(count):
+                vnf = a_vnf(package, name=f"{level}-{number}")
+                vnf = replace(vnf, metadata={"service_availability_level": str(level)})
+                instances.insert_vnf(connection, vnf)
+                found[vnf.name] = vnf
+        of_name = {one.name: one.id for one in vims.everywhere(connection)}
+
+    def claim(connection: sa.Connection, name: str, vim: str) -> None:
+        held = {"r/z1": (1, 8, 1)}
+        one = placing.holding(connection, DEFAULT_PROJECT, found[name].id, of_name[vim], held)
+        capacity.claim(connection, [one])
+
+    def granted(level: int, count: int) -> int:
+        claims = [
+            partial(claim, name=f"{level}-{number}", vim=("keeps", "other")[number % 2])
+            for number in range(count)
+        ]
+        results = at_once(database, *claims)
+        assert all(one is None or isinstance(one, Overtaken) for one in results), results
+        return results.count(None)
+
+    # A quarter of ten vCPUs, rounded up, is for the important.
+    assert granted(3, 12) == 7
+    assert granted(1, 5) == 3
+
+
+@pytest.mark.parametrize("is_important_first", [True, False])
+def test_within_one_claim_the_important_does_not_keep_the_lesser_from_its_room(
+    database: Database, is_important_first: bool
+) -> None:
+    """A service claims for all its functions at once, in whatever order it names them."""
+    both = [
+        holding("vital", {"z1": (2, 0, 0)}, limit=(6, 9, 9)),
+        holding("low", {"z1": (4, 0, 0)}, limit=(4, 9, 9)),
+    ]
+    with database.transaction() as connection:
+        capacity.claim(connection, both if is_important_first else both[::-1])
+        assert capacity.claimed(connection, [VIM]) == {(VIM, "z1"): (6, 0, 0)}
+    with pytest.raises(Overtaken), database.transaction() as connection:
+        capacity.claim(connection, [holding("low", {"z1": (5, 0, 0)}, limit=(4, 9, 9))])
+    with database.transaction() as connection:
+        # Who has less than before takes nothing of anybody, though more be held than it could claim today.
+        capacity.claim(connection, [holding("low", {"z1": (3, 0, 0)}, limit=(4, 9, 9))])
 
 
 @bounded(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

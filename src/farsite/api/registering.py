@@ -14,8 +14,9 @@ from farsite.api.context import Context
 from farsite.api.problem import Unusable
 from farsite.model.errors import Conflict, NotFound, VimUnreachable
 from farsite.model.ids import ProjectId, VimId, new_id
+from farsite.model.priority import LOWEST
 from farsite.model.provider_network import ProviderNetwork
-from farsite.model.vim import Site, Vim, VimState
+from farsite.model.vim import RESERVE_PERCENT, RESERVE_PRIORITY, Site, Vim, VimState
 from farsite.store import vims
 from farsite.store.database import Connection
 from farsite.vims.driver import KnowsItsAccount, TellsProviderNetworks, VimDriver, connection_to
@@ -91,6 +92,8 @@ def facts_of(extra: Mapping[str, object]) -> Facts:
         )
     if not isinstance(extra.get("l2_domain", ""), str):
         raise Unusable("extra/l2_domain: the name of a layer-2 domain was expected.")
+    _whole_number(extra, RESERVE_PERCENT, 0, 100)
+    _whole_number(extra, RESERVE_PRIORITY, 0, LOWEST)
     latitude, longitude = _coordinates(extra)
     groups = extra.get("risk_groups")
     if isinstance(groups, str):
@@ -121,6 +124,13 @@ def _text(extra: Mapping[str, object], key: str) -> str:
     if not isinstance(value, str) or len(value) > 200 or "/" in value or not value.isprintable():
         raise Unusable(f"extra/{key}: a name of up to 200 printable characters without / was expected.")
     return value.strip()
+
+
+def _whole_number(extra: Mapping[str, object], key: str, least: int, most: int) -> None:
+    value = extra.get(key)
+    is_one = isinstance(value, int) and not isinstance(value, bool)
+    if value is not None and not (is_one and least <= cast(int, value) <= most):
+        raise Unusable(f"extra/{key}: a whole number from {least} to {most} was expected, not {value!r}.")
 
 
 def _coordinates(extra: Mapping[str, object]) -> tuple[float | None, float | None]:

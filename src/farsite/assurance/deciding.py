@@ -14,7 +14,6 @@ from farsite.assurance.evidence import Action, Finding, Verdict
 from farsite.assurance.preempting import NOTHING, Amount, Need, Neighbour, chosen_of
 from farsite.model.alarm import Alarm
 from farsite.model.healing import (
-    DEFAULT_POLICY,
     RISKS_TWO_ALIVE,
     Budget,
     HealingDecision,
@@ -27,10 +26,9 @@ from farsite.model.healing import (
     Rung,
 )
 from farsite.model.ids import NsInstanceId, ProjectId, VimId, VnfcId, VnfInstanceId, new_id
+from farsite.model.priority import class_of, policy_for, priority_of
 from farsite.model.vim import VimState
 
-USUAL_LEVEL = 2
-"""Service availability level of a VNF that states none; 1 is the highest. Source: ETSI GS NFV-REL 001."""
 _FIGURES = re.compile(r"\d+(\.\d+)?")
 CLASS_WORTH_S = 60.0
 """Seconds of waiting that outweigh one class of priority, so that a low class is late and never forgotten."""
@@ -131,46 +129,9 @@ class Limits:
     """Fault type -> seconds that it must last; None: it starts no healing by itself."""
 
 
-def level_of(metadata: Mapping[str, str]) -> int:
-    """Service availability level of a VNF by its metadata."""
-    stated = metadata.get("service_availability_level", "")
-    return int(stated) if stated.isdigit() and 1 <= int(stated) <= 9 else USUAL_LEVEL
-
-
-def priority_of(policy: HealingPolicy, metadata: Mapping[str, str]) -> int:
-    """Smaller is first."""
-    return policy.priority if policy.priority is not None else level_of(metadata)
-
-
 def urgency(priority: int, waited_s: float) -> float:
     """What the queue of VNFs to be healed is sorted by, smallest first. Waiting makes up for a class."""
     return priority * CLASS_WORTH_S - waited_s
-
-
-def policy_for(policies: Iterable[HealingPolicy], case: Case | Neighbour, vdu: str) -> HealingPolicy:
-    """The most specific policy that covers a VDU of the VNF: one that its metadata names, else by scope; of
-    equals the first by name. Where none does, the default."""
-    named = case.metadata.get("healing_policy", "")
-    covering = [one for one in policies if one.project_id == case.project_id and _covers(one, case, vdu)]
-    best = min(covering, key=lambda one: (one.name != named, _width(one), one.name), default=None)
-    return best or HealingPolicy(name=DEFAULT_POLICY, project_id=case.project_id)
-
-
-def _covers(policy: HealingPolicy, case: Case | Neighbour, vdu: str) -> bool:
-    scope = policy.scope
-    return (
-        scope.vnf in ("", case.vnf_id, case.name)
-        and scope.ns in ("", case.ns_id)
-        and (not scope.vnfd or scope.vnfd in case.vnfd_ids)
-        and scope.vdu in ("", vdu)
-    )
-
-
-def _width(policy: HealingPolicy) -> int:
-    """Smaller is narrower."""
-    scope = policy.scope
-    weights = ((scope.vdu, 1), (scope.vnf, 8), (scope.ns, 4), (scope.vnfd, 2))
-    return -sum(weight for stated, weight in weights if stated)
 
 
 def _is_due(policy: HealingPolicy, alarm: Alarm, limits: Limits, now: datetime) -> float | None:
@@ -349,11 +310,6 @@ def _whose_room(
     return first, (
         f"it takes that of {first.label} (class {class_of(policies, first)}, its own is {mine}){more}"
     )
-
-
-def class_of(policies: Sequence[HealingPolicy], one: Neighbour) -> int:
-    """The class of a VNF as a whole: that of its most important VDU."""
-    return min(priority_of(policy_for(policies, one, vdu), one.metadata) for vdu in one.vdus or {""})
 
 
 def spared(policies: Sequence[HealingPolicy], one: Neighbour, mine: int, now: datetime) -> str:

@@ -27,8 +27,6 @@ from farsite.assurance.deciding import (
     Vnfc,
     decide,
     is_news,
-    level_of,
-    priority_of,
     urgency,
 )
 from farsite.assurance.evidence import Evidence, Finding, Seen, judge
@@ -46,6 +44,7 @@ from farsite.model.errors import Conflict
 from farsite.model.healing import HealingDecision, HealingPolicy, Outcome
 from farsite.model.ids import VimId, new_id
 from farsite.model.operation import Control, Operation
+from farsite.model.priority import level_of, priority_of
 from farsite.model.vim import Vim, VimState
 from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.settings import Settings

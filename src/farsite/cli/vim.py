@@ -12,7 +12,7 @@ from farsite.cli.vim_access import AccessOptions
 from farsite.cli.vim_audit import audit
 from farsite.cli.vim_hosts import hosts
 from farsite.client import Client, ControlElement, ControlPlane, Evidence, PathState, ServiceHealth, Vim
-from farsite.model.vim import UNLIMITED
+from farsite.model.vim import UNLIMITED, reserve_of
 
 app = App(name="vim", help="VIMs: register, look at, change, forget.", help_epilogue="")
 app.command(hosts)
@@ -148,7 +148,13 @@ def usage(
     with Client() as client:
         found = [client.vim(vim)] if vim else client.vims()
         rows = [
-            {"vim": one["name"], "state": one["state"], "age_s": one["inventory_age_s"], **zone}
+            {
+                "vim": one["name"],
+                "state": one["state"],
+                "age_s": one["inventory_age_s"],
+                "reserve": str(reserve_of(one["extra"]) or ""),
+                **zone,
+            }
             for one in found
             for zone in one["zones"]
         ]
@@ -162,6 +168,7 @@ def usage(
                 ("vcpus", lambda row: _share_of(row, "vcpus")),
                 ("memory MiB", lambda row: _share_of(row, "memory_mib")),
                 ("disk GiB", lambda row: _share_of(row, "disk_gib")),
+                ("reserve", lambda row: row["reserve"]),
                 ("hosts", lambda row: row["hosts"]),
                 ("age s", lambda row: row["age_s"]),
             ],
@@ -229,6 +236,7 @@ def _show(vim: Vim, form: Form, plane: ControlPlane | None = None) -> None:
             ("paths", "\n".join(_path(one) for one in (vim["evidence"] or {}).get("paths", ()))),
             ("settings", vim["settings"]),
             ("extra", vim["extra"]),
+            ("reserve", str(reserve_of(vim["extra"]) or "")),
             ("regions", "\n".join(f"{name}: {', '.join(zones)}" for name, zones in vim["regions"].items())),
             ("can", ", ".join(vim["features"])),
             ("cannot", "\n".join(f"{what}: {why}" for what, why in vim["missing"].items())),

@@ -246,7 +246,7 @@ def _check_room(
         for older, newer in zip(before.vnfcs, derived, strict=True)
     )
     demand = placing.demand_of(
-        vnf.name or vnf.id, grown, flavour, vim=vnf.vim_id or "", region=before.region, is_growth=True,
+        connection, vnf, grown, flavour, vim=vnf.vim_id or "", region=before.region, is_growth=True,
         links_apart=substrate.links_apart(vnf, flavour),
     )  # fmt: skip
     placing.decide(connection, op, (demand,))

@@ -80,7 +80,16 @@ def place(connection: Connection, op: Op) -> object:
             place_ = sizing.place_of(assignment.region, zone)
             vcpus, memory_mib, disk_gib = held.get(place_, (0, 0, 0))
             held[place_] = (vcpus + unit.vcpus, memory_mib + unit.memory_mib, disk_gib + unit.disk_gib)
-        holdings.append(placing.holding(connection, one.vnf.project_id, one.vnf.id, assignment.vim_id, held))
+        holdings.append(
+            placing.holding(
+                connection,
+                one.vnf.project_id,
+                one.vnf.id,
+                assignment.vim_id,
+                held,
+                priority=one.demand.priority,
+            )
+        )
     networks = _networks(connection, ns, flavour, tuple(placed), want)
     instances.save_ns(connection, replace(ns, flavour_id=flavour.id, vnfs=tuple(placed), networks=networks))
     capacity.claim(connection, holdings)
@@ -142,7 +151,13 @@ def _members(
             vnf = replace(vnf, ns_id=ns.id, profile=profile.id)
             rules = separating.spreading(flavour.affinity, profile.id)
             demand = _demand(
-                vnf, vnfd.flavour(profile.flavour_id), profile, package, want, profile.id in on_paths
+                connection,
+                vnf,
+                vnfd.flavour(profile.flavour_id),
+                profile,
+                package,
+                want,
+                profile.id in on_paths,
             )
             demand = _with_links(demand, flavour, profile, want)
             demand = replace(demand, is_racked=separating.is_racked(rules))
@@ -151,6 +166,7 @@ def _members(
 
 
 def _demand(
+    connection: Connection,
     vnf: VnfInstance,
     flavour: DeploymentFlavour,
     profile: VnfProfile,
@@ -164,7 +180,7 @@ def _demand(
     features = frozenset({"chains", "networks"} if is_chained else {"networks"} if is_made else set[str]())
     features |= package.statement.features
     return placing.demand_of(
-        vnf.name, vnfcs, flavour, vim=vim, region=want.regions.get(profile.id, ""),
+        connection, vnf, vnfcs, flavour, vim=vim, region=want.regions.get(profile.id, ""),
         zone=want.zones.get(profile.id, ""), features=features,
         links_apart=substrate.links_apart(vnf, flavour),
     )  # fmt: skip

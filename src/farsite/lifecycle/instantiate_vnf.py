@@ -79,7 +79,7 @@ def place(connection: Connection, op: Op) -> object:
     package = packages.get_package(connection, vnf.project_id, vnf.package_id)
     vnfcs = sizing.wanted_vnfcs(vnf, package, flavour, flavour.vnfc_counts(want.level_id))
     demand = placing.demand_of(
-        vnf.name or vnf.id, vnfcs, flavour, vim=vnf.vim_id or want.vim, region=want.region, zone=want.zone,
+        connection, vnf, vnfcs, flavour, vim=vnf.vim_id or want.vim, region=want.region, zone=want.zone,
         features=frozenset(want.features), apart=separating.apart_from(connection, vnf),
         links_apart=substrate.links_apart(vnf, flavour),
     )  # fmt: skip

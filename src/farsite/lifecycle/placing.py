@@ -1,6 +1,6 @@
 """Brings what the store knows of VIMs into the form placement decides on, and keeps its answer."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from farsite.lifecycle.world import Op
 from farsite.model.deployment import WantedVnfc
 from farsite.model.errors import Invalid
 from farsite.model.ids import ProjectId, VimId, VnfcId, VnfInstanceId
-from farsite.model.vim import Rack, Site, Vim, VimState, Zone, endpoint_of
+from farsite.model.vim import Rack, Reserve, Site, Vim, VimState, Zone, endpoint_of
 from farsite.model.vnf import Place as Asked
 from farsite.model.vnf import VnfInstance
 from farsite.model.vnfd import AffinityScope, DeploymentFlavour
@@ -21,11 +21,12 @@ from farsite.placement.problem import (
     Placement,
     Problem,
     RackRoom,
+    Reserved,
     Room,
     Rule,
     Unit,
 )
-from farsite.store import capacity, operations, vims
+from farsite.store import capacity, instances, operations, priorities, vims
 from farsite.store.capacity import NOTHING, Amount, Hold, Holding
 from farsite.store.database import Connection
 from farsite.store.vims import Inventory
@@ -48,7 +49,8 @@ APART_NOWHERE = Apart()
 
 
 def demand_of(
-    demand_id: str,
+    connection: Connection,
+    vnf: VnfInstance,
     vnfcs: tuple[WantedVnfc, ...],
     flavour: DeploymentFlavour,
     *,
@@ -85,7 +87,8 @@ def demand_of(
     if links_apart:
         features |= {substrate.PHYSICAL_NETWORKS}
     return Demand(
-        id=demand_id,
+        id=vnf.name or vnf.id,
+        priority=priorities.class_of_vnf(connection, vnf, {one.vdu for one in (*standing, *vnfcs)}),
         units=tuple(units),
         features=features,
         vim=vim,
@@ -200,10 +203,19 @@ def _candidates(
     sites = vims.sites_of(connection, project_id)
     pools = {pool_of(vim, zone) for vim, inventory in known if inventory for zone in inventory.zones}
     claimed = capacity.claimed(connection, pools, but_not=replacing or "")
+    reserves = _reserves(known)
     nothing: Mapping[str, Amount] = {}
     of_vim, going = leaving or (VimId(""), nothing)
     return tuple(
-        _candidate(vim, sites.get(vim.site), inventory, claimed, going if vim.id == of_vim else nothing, now)
+        _candidate(
+            vim,
+            sites.get(vim.site),
+            inventory,
+            claimed,
+            reserves,
+            going if vim.id == of_vim else nothing,
+            now,
+        )
         for vim, inventory in known
     )
 
@@ -214,17 +226,47 @@ def pool_of(vim: Vim, zone: Zone) -> str:
     return f"{vim.type} {endpoint_of(vim.auth_url)}" if zone.is_shared and vim.auth_url else vim.id
 
 
+def _reserves(known: Iterable[tuple[Vim, Inventory | None]]) -> dict[str, frozenset[Reserve]]:
+    """What is kept of each pool that has a reserve. Registrations that draw on the same hosts share theirs:
+    what one keeps free is not taken through another."""
+    found: dict[str, frozenset[Reserve]] = {}
+    for vim, inventory in known:
+        if vim.reserve is None or inventory is None:
+            continue
+        for pool in {pool_of(vim, zone) for zone in inventory.zones}:
+            found[pool] = found.get(pool, frozenset()) | {vim.reserve}
+    return found
+
+
+def _kept(zone: Zone, reserves: Iterable[Reserve], going: Amount, free: Amount) -> tuple[Reserved, ...]:
+    """What of a zone is reserved, and for whom. What a VNF gives back there it may take again, though that be
+    of what is reserved: nobody has less for it than before."""
+    whole = zone.vcpus, zone.memory_mib, zone.disk_gib
+    found: list[Reserved] = []
+    for one in sorted(reserves, key=lambda one: (one.priority, one.percent)):
+        vcpus, memory_mib, disk_gib = (
+            max(min(kept, has - back) if back else kept, 0)
+            for kept, has, back in zip(one.of(whole), free, going, strict=True)
+        )
+        found.append(Reserved(priority=one.priority, vcpus=vcpus, memory_mib=memory_mib, disk_gib=disk_gib))
+    return tuple(found)
+
+
 def _candidate(
     vim: Vim,
     site: Site | None,
     inventory: Inventory | None,
     claimed: Mapping[tuple[str, str], Amount],
+    reserves: Mapping[str, Collection[Reserve]],
     going: Mapping[str, Amount],
     now: datetime,
 ) -> Candidate:
-    def held(zone: Zone) -> Amount:
-        place = place_of(zone.region, zone.name)
-        return capacity.less(claimed.get((pool_of(vim, zone), place), NOTHING), going.get(place, NOTHING))
+    def room(zone: Zone) -> Room:
+        place, pool = place_of(zone.region, zone.name), pool_of(vim, zone)
+        back = going.get(place, NOTHING)
+        found = _room(zone, capacity.less(claimed.get((pool, place), NOTHING), back))
+        free = found.vcpus, found.memory_mib, found.disk_gib
+        return replace(found, reserved=_kept(zone, reserves.get(pool, ()), back, free))
 
     return Candidate(
         vim_id=vim.id,
@@ -235,7 +277,7 @@ def _candidate(
         features=inventory.capabilities.features if inventory else frozenset(),
         physical_networks=inventory.capabilities.physical_networks if inventory else (),
         storage_back_ends=inventory.capabilities.storage_back_ends if inventory else (),
-        rooms=tuple(_room(zone, held(zone)) for zone in inventory.zones) if inventory else (),
+        rooms=tuple(room(zone) for zone in inventory.zones) if inventory else (),
         availability=vim.availability,
         age_s=(now - inventory.read_at).total_seconds() if inventory else 0,
         position=_position(site),
@@ -256,14 +298,18 @@ def holding(
     vnf_id: VnfInstanceId,
     vim_id: VimId,
     held: Mapping[str, Amount],
+    *,
+    priority: int | None = None,
 ) -> Holding:
     """What a VNF shall hold per region and zone (`place_of`) if its VIM still has that, for `capacity.claim`.
+    `priority` is its class, where its record does not say yet what it consists of.
 
     Where no inventory was read, nothing is known that could be exceeded.
     """
     vim = vims.get_any(connection, vim_id)
     inventory = vims.inventory_of(connection, vim_id)
     zones = {place_of(zone.region, zone.name): zone for zone in inventory.zones} if inventory else {}
+    kept = _kept_from(connection, vim, inventory, vnf_id, priority)
     return Holding(
         vnf_id=vnf_id,
         project_id=project_id,
@@ -271,7 +317,10 @@ def holding(
         zones={
             place: Hold(
                 amount=amount,
-                limit=(zone.vcpus, zone.memory_mib, zone.disk_gib),
+                limit=capacity.less(
+                    (zone.vcpus, zone.memory_mib, zone.disk_gib),
+                    _most_kept(zone, kept.get(pool_of(vim, zone), ())),
+                ),
                 pool=pool_of(vim, zone),
             )
             if (zone := zones.get(place))
@@ -281,22 +330,60 @@ def holding(
     )
 
 
+def _kept_from(
+    connection: Connection,
+    vim: Vim,
+    inventory: Inventory | None,
+    vnf_id: VnfInstanceId,
+    priority: int | None,
+) -> dict[str, list[Reserve]]:
+    """What is reserved of a VIM's pools for others than a VNF. Who it is, is read only where anything is."""
+    known: list[tuple[Vim, Inventory | None]] = [(vim, inventory)]
+    if inventory is not None and any(zone.is_shared for zone in inventory.zones):
+        beside = [one for one in vims.beside(connection, vim) if one.reserve is not None]
+        known += [(one, vims.inventory_of(connection, one.id)) for one in beside]
+    reserves = _reserves(known)
+    if not reserves:
+        return {}
+    if priority is None:
+        priority = class_of(connection, instances.get_vnf(connection, None, vnf_id))
+    return {pool: [one for one in some if one.priority < priority] for pool, some in reserves.items()}
+
+
+def class_of(connection: Connection, vnf: VnfInstance) -> int:
+    """The class of a VNF by what it consists of now. Smaller is more important."""
+    vdus = {one.vdu for one in vnf.deployment.vnfcs} if vnf.deployment is not None else set[str]()
+    return priorities.class_of_vnf(connection, vnf, vdus)
+
+
+def _most_kept(zone: Zone, reserves: Iterable[Reserve]) -> Amount:
+    """What is reserved of a zone where several reserves count: the largest."""
+    kept = [one.of((zone.vcpus, zone.memory_mib, zone.disk_gib)) for one in reserves]
+    vcpus, memory_mib, disk_gib = (max(some) for some in zip(NOTHING, *kept, strict=True))
+    return vcpus, memory_mib, disk_gib
+
+
 def has_room(connection: Connection, vnf: VnfInstance) -> bool:
-    """Whether by our books, and by what its VIM told last, a VNF's VIM has room for all of it. What it holds
-    itself counts as free, as far as it is in our books alone."""
+    """Whether by our books, and by what its VIM told last, a VNF's VIM has room for all of it beside what is
+    reserved for the more important. What it holds itself counts as free, as far as it is in our books alone.
+    """
     inventory = vims.inventory_of(connection, vnf.vim_id) if vnf.vim_id is not None else None
     if inventory is None or vnf.vim_id is None or vnf.deployment is None:
         return True
     vim = vims.get_any(connection, vnf.vim_id)
     held = capacity.claimed(connection, {pool_of(vim, one) for one in inventory.zones}, but_not=vnf.id)
-    rooms = {
-        (place := place_of(one.region, one.name)): _room(one, held.get((pool_of(vim, one), place), NOTHING))
-        for one in inventory.zones
-    }
+    kept = _kept_from(connection, vim, inventory, vnf.id, None)
+    rooms: dict[str, Amount] = {}
+    for one in inventory.zones:
+        place, pool = place_of(one.region, one.name), pool_of(vim, one)
+        free = _room(one, held.get((pool, place), NOTHING))
+        rooms[place] = capacity.less(
+            (free.vcpus, free.memory_mib, free.disk_gib), _most_kept(one, kept.get(pool, ()))
+        )
     return all(
         (room := rooms.get(place)) is None
-        or (room.vcpus >= vcpus and room.memory_mib >= memory_mib and room.disk_gib >= disk_gib)
-        for place, (vcpus, memory_mib, disk_gib) in held_per_zone(vnf.deployment).items()
+        or all(not asked or has >= asked for has, asked in zip(room, amount, strict=True))
+        for place, amount in held_per_zone(vnf.deployment).items()
     )
 
 

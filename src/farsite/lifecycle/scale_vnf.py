@@ -70,7 +70,8 @@ def decide(connection: Connection, op: Op) -> object:
     added = tuple(one for one in wanted if one.id not in known)
     if added:
         demand = placing.demand_of(
-            vnf.name or vnf.id,
+            connection,
+            vnf,
             added,
             flavour,
             vim=vnf.vim_id,

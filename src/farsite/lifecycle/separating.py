@@ -190,7 +190,7 @@ def _placed(
     assert vnf.vim_id is not None
     assert vnf.deployment is not None
     demand = placing.demand_of(
-        vnf.name or vnf.id, moving, flavour, vim=vnf.vim_id, region=vnf.deployment.region,
+        connection, vnf, moving, flavour, vim=vnf.vim_id, region=vnf.deployment.region,
         standing=staying, places={one.id: _place(one, seen.places) for one in staying}, apart=apart,
     )  # fmt: skip
     leaving = replace(vnf.deployment, vnfcs=moving)

@@ -116,6 +116,38 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reserve:
+    """Room of a VIM that is kept free for the important: only VNFs whose class is at most `priority` may take
+    of the last `percent` of each of its zones."""
+
+    percent: int
+    priority: int = 1
+
+    def of(self, amount: tuple[int, int, int]) -> tuple[int, int, int]:
+        """What is kept of a zone that has so much: vCPUs, memory MiB, disk GiB. Rounded up; nothing of what
+        has no limit."""
+        vcpus, memory_mib, disk_gib = (
+            -(-one * self.percent // 100) if one < UNLIMITED else 0 for one in amount
+        )
+        return vcpus, memory_mib, disk_gib
+
+    def __str__(self) -> str:
+        return f"{self.percent} % for class {self.priority} and more important"
+
+
+def reserve_of(extra: Mapping[str, object]) -> Reserve | None:
+    """What `extra` of a registration keeps free for the important; None: nothing."""
+    percent, priority = extra.get(RESERVE_PERCENT), extra.get(RESERVE_PRIORITY)
+    if not isinstance(percent, int) or percent <= 0:
+        return None
+    return Reserve(percent=percent, priority=priority if isinstance(priority, int) else 1)
+
+
+RESERVE_PERCENT, RESERVE_PRIORITY = "reserve_percent", "reserve_priority"
+"""What the two are called in `extra` of a registration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Vim:
     """A registered VIM. Credentials are not here: see the `vim_auth` table."""
 
@@ -158,6 +190,11 @@ class Vim:
     def l2_domain(self) -> str:
         """Name of the layer-2 domain that it shares with other VIMs; empty: it has its own."""
         return str(self.extra.get("l2_domain") or "")
+
+    @property
+    def reserve(self) -> Reserve | None:
+        """What the registration keeps free for the important (in `extra`); None: nothing."""
+        return reserve_of(self.extra)
 
     @property
     def regions_asked(self) -> frozenset[str]:

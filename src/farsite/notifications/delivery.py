@@ -6,9 +6,10 @@ dies before it has recorded a delivery leaves the next one to find the same numb
 to send it again with the same id.
 
 Order is kept per managed object: the next notification of an object waits until the one before was taken
-or given up. Notifications of different objects overtake each other. A consumer that takes nothing is asked
-with one notification at a time, ever more rarely, and costs a bounded amount of memory: what does not
-fit stays in the outbox.
+or given up. Notifications of different objects overtake each other, and where there is more to be told than
+a consumer is asked with at once, that of the more important goes first (`turns`). A consumer that takes
+nothing is asked with one notification at a time, ever more rarely, and costs a bounded amount of memory:
+what does not fit stays in the outbox.
 """
 
 import asyncio
@@ -29,8 +30,10 @@ from farsite import telemetry
 from farsite.model.clock import Clock
 from farsite.model.subscription import Notification, NotificationState, Subscription
 from farsite.notifications.calling import Caller, Came, Outcome
+from farsite.notifications.classes import Classes
 from farsite.notifications.dialects import Message, Reader
 from farsite.notifications.feed import Feed
+from farsite.notifications.turns import Turns
 from farsite.settings import Settings
 from farsite.store import outbox, subscriptions
 from farsite.store.database import Connection, Database
@@ -57,6 +60,9 @@ class _Item:
     body: bytes
     headers: Mapping[str, str]
     recorded_at: datetime | None
+    queued_at: float
+    since: float
+    """From when on it waits for its turn: when it was queued, or failed last."""
     failed_first: float | None = None
 
 
@@ -73,6 +79,7 @@ class Deliverer:
         reader: Reader,
         caller: Caller,
         feed: Feed,
+        classes: Classes,
         database: Database,
         clock: Clock,
         settings: Settings,
@@ -86,6 +93,7 @@ class Deliverer:
         self._reader = reader
         self._caller = caller
         self._feed = feed
+        self._classes = classes
         self._database = database
         self._clock = clock
         self._settings = settings
@@ -102,7 +110,7 @@ class Deliverer:
         self._numbered_before = standing.number
         self._told_until = standing.told_until
         self._objects: dict[str, deque[_Item]] = {}
-        self._ready: deque[str] = deque()
+        self._ready = Turns()
         self._waiting: list[tuple[float, str]] = []
         self._held = 0
         self._room = asyncio.Event()
@@ -200,14 +208,16 @@ class Deliverer:
             known, found, kept = await self._database.at_once(self._pending_page, self._taken_up)
             if not kept:
                 break
+            messages = await self._written_of(list(known.values()), found)
             for note in kept:
                 told = known.get(note.sequence)
                 if told is None:
                     self._change(replace(note, state=NotificationState.DEAD, detail=_FORGOTTEN))
                 else:
                     await self._make_room()
-                    self._add(note, told, found.get(note.sequence))
+                    self._add(note, told, messages[told.sequence])
                 self._taken_up = note.number
+            self._pump()
         self._taken_up = self._numbered_before
 
     def _pending_page(
@@ -221,15 +231,20 @@ class Deliverer:
         return known, self._reader.look(connection, list(known.values())), kept
 
     async def _take_in(self, batch: Sequence[Told]) -> None:
+        for first in range(0, len(batch), HELD_MOST):
+            await self._take_in_together(batch[first : first + HELD_MOST])
+
+    async def _take_in_together(self, batch: Sequence[Told]) -> None:
         own = self.subscription.project_id
         wanted = [told for told in batch if told.project_id == own and self._reader.may_want(told)]
         found: Mapping[int, object] = {}
         if any(self._reader.needs_look(told) for told in wanted):
             found = await self._database.at_once(self._reader.look, wanted)
-        maybe = {told.sequence for told in wanted}
+        chosen = [told for told in wanted if self._wants(told, found.get(told.sequence))]
+        messages = await self._written_of(chosen, found)
         numbered: list[tuple[Notification, Told]] = []
         for told in batch:
-            if told.sequence in maybe and self._wants(told, found.get(told.sequence)):
+            if told.sequence in messages:
                 if not self._reader.looks_before_choosing:
                     await self._make_room()
                 self._number += 1
@@ -238,14 +253,15 @@ class Deliverer:
                     numbered.append((note, told))
                     self._change(note)
                 else:
-                    self._add(note, told, found.get(told.sequence))
+                    self._add(note, told, messages[told.sequence])
             self._position = told.sequence
         if numbered:
             # What was chosen may be chosen otherwise after a crash, so it is written down first.
             await self._recorded()
             for note, told in numbered:
                 await self._make_room()
-                self._add(note, told, found.get(told.sequence))
+                self._add(note, told, messages[told.sequence])
+        self._pump()
         self._queued_until = self._position
 
     async def _recorded(self) -> None:
@@ -265,14 +281,29 @@ class Deliverer:
             log.exception("delivery.not_judged", subscription=self.subscription.id, sequence=told.sequence)
             return False
 
-    def _add(self, note: Notification, told: Told, found: object) -> None:
-        """Queue a notification behind those of its object."""
+    async def _written_of(
+        self, entries: Sequence[Told], found: Mapping[int, object]
+    ) -> dict[int, Message | Exception]:
+        """What is said of each entry, or why that cannot be written. Where so much is to be told that some of
+        it must wait, it is known then how important everything is."""
+        messages = {told.sequence: self._message(told, found.get(told.sequence)) for told in entries}
+        if len(messages) + len(self._ready) + len(self._calls) > self._at_once:
+            await self._classes.learn(one.object_id for one in messages.values() if isinstance(one, Message))
+        return messages
+
+    def _message(self, told: Told, found: object) -> Message | Exception:
         try:
-            message = self._reader.message(told, found)
+            return self._reader.message(told, found)
         except Exception as error:
             log.exception("delivery.not_written", subscription=self.subscription.id, sequence=told.sequence)
+            return error
+
+    def _add(self, note: Notification, told: Told, message: Message | Exception) -> None:
+        """Queue a notification behind those of its object. Nothing is sent before all that were told together
+        are queued: the important may be among the last of them."""
+        if isinstance(message, Exception):
             self._give_up(
-                replace(note, state=NotificationState.DEAD, detail=f"cannot be written: {error}"[:300])
+                replace(note, state=NotificationState.DEAD, detail=f"cannot be written: {message}"[:300])
             )
             return
         note = replace(note, kind=message.kind, object_id=message.object_id)
@@ -281,6 +312,8 @@ class Deliverer:
             body=self._written(note, message),
             headers=message.headers,
             recorded_at=told.recorded_at,
+            queued_at=(now := time.monotonic()),
+            since=now,
         )
         self._change(note)
         self._held += 1
@@ -289,8 +322,7 @@ class Deliverer:
         queue = self._objects.get(note.object_id)
         if queue is None:
             self._objects[note.object_id] = deque((item,))
-            self._ready.append(note.object_id)
-            self._pump()
+            self._wait_for_turn(note.object_id)
         else:
             queue.append(item)
 
@@ -302,6 +334,7 @@ class Deliverer:
 
     async def _make_room(self) -> None:
         while self._held >= HELD_MOST:
+            self._pump()
             self._room.clear()
             await self._room.wait()
 
@@ -311,15 +344,24 @@ class Deliverer:
         """Send what may be sent now; called when the right to do so was renewed."""
         self._pump()
 
+    @property
+    def _at_once(self) -> int:
+        """With how many notifications the consumer may be asked at once."""
+        return 1 if self._is_resting else self._settings.notify_parallel
+
+    def _wait_for_turn(self, object_id: str) -> None:
+        item = self._objects[object_id][0]
+        priority = self._classes.of(object_id)
+        self._ready.add(object_id, since=item.since, number=item.note.number, priority=priority)
+
     def _pump(self) -> None:
         now = time.monotonic()
         while self._waiting and self._waiting[0][0] <= now:
-            self._ready.append(heapq.heappop(self._waiting)[1])
-        most = 1 if self._is_resting else self._settings.notify_parallel
-        while self._ready and len(self._calls) < most and now >= self._rest_until:
+            self._wait_for_turn(heapq.heappop(self._waiting)[1])
+        while self._ready and len(self._calls) < self._at_once and now >= self._rest_until:
             if self._is_stopping or not self._may_send():
                 return
-            object_id = self._ready.popleft()
+            object_id = self._ready.next()
             call = asyncio.create_task(self._deliver(object_id, self._objects[object_id][0]))
             self._calls.add(call)
             call.add_done_callback(self._ended)
@@ -345,7 +387,7 @@ class Deliverer:
     async def _deliver(self, object_id: str, item: _Item) -> None:
         if not self._may_send():
             # We were frozen between two steps, and somebody else may have gone on meanwhile.
-            self._ready.appendleft(object_id)
+            self._wait_for_turn(object_id)
             return
         headers = {**item.headers, "Farsite-Sequence": str(item.note.number)}
         if item.note.attempts or item.note.is_replay or item.note.sequence <= self._told_until:
@@ -367,8 +409,13 @@ class Deliverer:
         if self._is_resting:
             # It is back: what waited because of it need not wait any longer.
             self._is_resting = False
-            self._ready.extend(one for _, one in self._waiting)
+            waited = [*self._ready.all_out(), *(one for _, one in self._waiting)]
             self._waiting.clear()
+            for one in waited:
+                # That it was tried in vain was no fault of its own.
+                head = self._objects[one][0]
+                head.since = head.queued_at
+                self._wait_for_turn(one)
         self._settle(
             object_id,
             replace(
@@ -383,6 +430,8 @@ class Deliverer:
     def _not_taken(self, object_id: str, item: _Item, outcome: Outcome) -> None:
         now = time.monotonic()
         item.failed_first = item.failed_first or now
+        # It goes behind others: it may be what the consumer cannot take, and shows only when it takes them.
+        item.since = now
         item.note = replace(item.note, attempts=item.note.attempts + 1, detail=outcome.detail)
         self._trouble = outcome.detail
         if self._is_dead(item, outcome.came, now):
@@ -421,7 +470,7 @@ class Deliverer:
         queue = self._objects[object_id]
         queue.popleft()
         if queue:
-            self._ready.append(object_id)
+            self._wait_for_turn(object_id)
         else:
             del self._objects[object_id]
         self._held -= 1

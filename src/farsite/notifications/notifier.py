@@ -18,6 +18,7 @@ from farsite.model.clock import Clock
 from farsite.model.errors import FarsiteError
 from farsite.model.ids import SubscriptionId, new_id
 from farsite.notifications.calling import Caller, load
+from farsite.notifications.classes import Classes
 from farsite.notifications.delivery import Deliverer
 from farsite.notifications.destinations import Destinations
 from farsite.notifications.dialects import Readers
@@ -69,6 +70,7 @@ class Notifier:
         self._holder = f"{settings.executor_id[:40]}/{new_id()[:8]}"
         self._lease_s = None if database.is_sqlite else settings.notify_lease_s
         self._valid_until = 0.0
+        self._classes = Classes(database)
         self._listening = Listening(database, self._holder, feed.kick)
         self._deliverers: dict[SubscriptionId, Deliverer] = {}
         self._unusable: dict[SubscriptionId, int] = {}
@@ -232,6 +234,7 @@ class Notifier:
             reader,
             Caller(subscription, credentials, self._settings, self.destinations),
             self._feed,
+            self._classes,
             self._database,
             self._clock,
             self._settings,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from farsite.model.errors import NotEnough
 from farsite.model.ids import VimId
-from farsite.model.vim import VimState
+from farsite.model.vim import RESERVE_PERCENT, VimState
 from farsite.model.vnfd import AffinityScope
 from farsite.placement.geography import shared_fate
 from farsite.placement.problem import (
@@ -258,7 +258,7 @@ def _into_zones(
 ) -> _Fit | Refusal:
     """Put the units of a demand into the zones of one region."""
     region = offered[0].region
-    spread_ = spread(demand.units, offered, barred, is_racked=demand.is_racked)
+    spread_ = spread(demand.units, offered, barred, is_racked=demand.is_racked, priority=demand.priority)
     if isinstance(spread_, Refusal):
         return spread_
     left = spread_.left
@@ -333,32 +333,43 @@ def _no_place(order: list[Demand], problem: Problem, rooms: Rooms, *, exhausted:
         return NotEnough("No VIM is registered. Register one: farsite vim register.")
     alone = replace(problem, rules=())
     for demand in order:
-        reasons = [
-            f"{candidate.name}: {fit.filter}: {fit.reason}"
+        refusals = [
+            (candidate, fit)
             for candidate in problem.candidates
             if isinstance(fit := _fit(demand, candidate, rooms, alone, {}), Refusal)
         ]
-        if len(reasons) == len(problem.candidates):
-            return NotEnough(f"No VIM can hold {demand.id}. " + "; ".join(reasons) + ".")
+        if len(refusals) == len(problem.candidates):
+            return NotEnough(f"No VIM can hold {demand.id}. {_reasons(refusals)}")
     placed: dict[str, _Fit] = {}
     left = dict(rooms)
     for demand in order:
         fits = [_fit(demand, candidate, left, problem, placed) for candidate in problem.candidates]
         good = [fit for fit in fits if isinstance(fit, _Fit)]
         if not good:
-            reasons = [
-                f"{candidate.name}: {fit.filter}: {fit.reason}"
+            refusals = [
+                (candidate, fit)
                 for candidate, fit in zip(problem.candidates, fits, strict=True)
                 if isinstance(fit, Refusal)
             ]
-            return NotEnough(
-                f"No VIM can hold {demand.id} beside the other functions. " + "; ".join(reasons) + "."
-            )
+            return NotEnough(f"No VIM can hold {demand.id} beside the other functions. {_reasons(refusals)}")
         best = min(good, key=lambda one: _rank(one, problem))
         placed[demand.id] = best
         left[best.candidate.vim_id] = best.rooms_left
     words = "in the search limit" if exhausted else "that meets all affinity rules and capacities together"
     return NotEnough(f"No placement of {len(order)} functions was found {words}.")
+
+
+def _reasons(refusals: list[tuple[Candidate, Refusal]]) -> str:
+    """Why each candidate was refused, and what can be done where a reserve is the reason."""
+    said = "; ".join(f"{candidate.name}: {one.filter}: {one.reason}" for candidate, one in refusals) + "."
+    keeping = next((candidate.name for candidate, one in refusals if one.filter == "reserve"), "")
+    if not keeping:
+        return said
+    return (
+        f"{said} Choose another VIM or wait until there is more room; if it is as important as that, say so "
+        f"(priority of a healing policy that covers it); or keep less free (farsite vim update {keeping} "
+        f"--extra {RESERVE_PERCENT}=N)."
+    )
 
 
 def _explain(problem: Problem, order: list[Demand], found: Mapping[str, _Fit]) -> Iterator[Consideration]:

@@ -55,6 +55,8 @@ class Demand:
     """How many the VIM must have, so that its virtual links can be kept apart."""
     storage_back_ends: int = 0
     """How many the VIM must have, so that its volumes can be kept apart."""
+    priority: int = 0
+    """Its class, which says of what is reserved what it may take. Smaller is more important."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +70,18 @@ class RackRoom:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reserved:
+    """What of a room is kept for demands of a class up to `priority`; a smaller class is more important."""
+
+    priority: int
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """What is free in one zone."""
+    """What is free in one zone, and what of that is kept for the important."""
 
     region: str
     zone: str
@@ -79,6 +91,7 @@ class Room:
     vcpus_total: int
     hosts: int = 1
     racks: tuple[RackRoom, ...] = ()
+    reserved: tuple[Reserved, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,8 +171,8 @@ class Consideration:
     score: float = 0.0
     reason: str = ""
     filter: str = ""
-    """Which constraint rejected it: `vim`, `state`, `capability`, `zone`, `capacity`, `hosts`, `racks`,
-    `physical-networks`, `storage-back-ends`, `affinity`, `anti-affinity`; empty when none did."""
+    """Which constraint rejected it: `vim`, `state`, `capability`, `zone`, `capacity`, `reserve`, `hosts`,
+    `racks`, `physical-networks`, `storage-back-ends`, `affinity`, `anti-affinity`; empty when none did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

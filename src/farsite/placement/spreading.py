@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from farsite.placement.problem import RackRoom, Room, Unit
+from farsite.placement.problem import RackRoom, Reserved, Room, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,10 @@ class _Used:
 
 
 def spread(
-    units: Sequence[Unit], offered: Iterable[Room], barred: Barred, *, is_racked: bool
+    units: Sequence[Unit], offered: Iterable[Room], barred: Barred, *, is_racked: bool, priority: int = 0
 ) -> Spread | Refusal:
-    """Give every unit a zone, and a rack where one is asked for; with `is_racked` where there are any."""
+    """Give every unit a zone, and a rack where one is asked for; with `is_racked` where there are any. What
+    is reserved for others than those of the class `priority` stays free."""
     left = {room.zone: room for room in offered if room.zone not in barred.zones}
     if not left:
         return Refusal("anti-affinity", "all its zones hold a member of the same rule")
@@ -76,17 +77,18 @@ def spread(
         if unit.stands_in:
             used.add(unit, unit.stands_in, unit.stands_in_rack)
             continue
-        choice = _place_for(unit, left, used, barred, is_racked=is_racked)
+        choice = _place_for(unit, left, used, barred, is_racked=is_racked, priority=priority)
         if isinstance(choice, Refusal):
             return choice
         zone, rack = choice
-        left[zone] = _less(left[zone], rack, unit)
+        left[zone] = _less(left[zone], rack, unit, priority)
         used.add(unit, zone, rack)
     return Spread(tuple(used.zones), tuple(used.racks), left)
 
 
-def _less(room: Room, rack: str, unit: Unit) -> Room:
-    """What is left of a room, and of the rack in it."""
+def _less(room: Room, rack: str, unit: Unit, priority: int) -> Room:
+    """What is left of a room, and of the rack in it. Who may take what is reserved takes that first, so that
+    it makes no difference to others placed with it who is looked at before whom."""
     return replace(
         room,
         vcpus=room.vcpus - unit.vcpus,
@@ -103,11 +105,22 @@ def _less(room: Room, rack: str, unit: Unit) -> Room:
             else one
             for one in room.racks
         ),
+        reserved=tuple(
+            replace(
+                one,
+                vcpus=max(one.vcpus - unit.vcpus, 0),
+                memory_mib=max(one.memory_mib - unit.memory_mib, 0),
+                disk_gib=max(one.disk_gib - unit.disk_gib, 0),
+            )
+            if priority <= one.priority
+            else one
+            for one in room.reserved
+        ),
     )
 
 
 def _place_for(
-    unit: Unit, left: Mapping[str, Room], used: _Used, barred: Barred, *, is_racked: bool
+    unit: Unit, left: Mapping[str, Room], used: _Used, barred: Barred, *, is_racked: bool, priority: int
 ) -> tuple[str, str] | Refusal:
     """Zone and rack of one unit; the rack is empty where any will do."""
     refusals: list[Refusal] = []
@@ -136,6 +149,8 @@ def _place_for(
             )
         elif shortfall := _shortfall(unit, room):
             refusals.append(Refusal("capacity", f"zone {room.zone}: {shortfall}"))
+        elif kept := _kept_from(unit, room, priority):
+            refusals.append(Refusal("reserve", f"zone {room.zone}: {kept}"))
         elif not unit.rack_group and not (is_racked and (room.racks or barred.racks)):
             return room.zone, _loose_rack(unit, room, used)
         else:
@@ -182,11 +197,31 @@ def _rack_for(unit: Unit, room: Room, used: _Used, barred: frozenset[str]) -> st
 def _shortfall(unit: Unit, room: Room | RackRoom) -> str:
     short = [
         f"{wanted} {what} asked for, {max(free, 0)} free"
-        for what, wanted, free in (
-            ("vCPU", unit.vcpus, room.vcpus),
-            ("MiB memory", unit.memory_mib, room.memory_mib),
-            ("GiB disk", unit.disk_gib, room.disk_gib),
-        )
+        for what, wanted, free in _compared(unit, room)
         if wanted > free
     ]
     return "; ".join(short)
+
+
+def _kept_from(unit: Unit, room: Room, priority: int) -> str:
+    """What of the room is reserved for others and would be needed; empty: nothing."""
+    short = [
+        f"{wanted} {what} asked for, {free} free of which {min(kept, free)} are reserved for class "
+        f"{one.priority} and more important ones, and this is of class {priority}"
+        for one in room.reserved
+        if priority > one.priority
+        for (what, wanted, free), (_, _, kept) in zip(
+            _compared(unit, room), _compared(unit, one), strict=True
+        )
+        if wanted and wanted > free - kept
+    ]
+    return "; ".join(short)
+
+
+def _compared(unit: Unit, room: Room | RackRoom | Reserved) -> tuple[tuple[str, int, int], ...]:
+    """Of each kind what is asked for, and what there is."""
+    return (
+        ("vCPU", unit.vcpus, room.vcpus),
+        ("MiB memory", unit.memory_mib, room.memory_mib),
+        ("GiB disk", unit.disk_gib, room.disk_gib),
+    )

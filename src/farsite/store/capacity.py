@@ -9,6 +9,7 @@ takes the same room twice.
 The sums are kept per *pool*: usually that is one VIM, but several registrations may draw on the same hosts.
 """
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,12 +24,14 @@ Amount = tuple[int, int, int]
 """vCPUs, memory MiB, disk GiB."""
 
 NOTHING: Amount = (0, 0, 0)
+_NO_LIMIT: Amount = (sys.maxsize, sys.maxsize, sys.maxsize)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """What a VNF shall hold in one zone. `limit` is the most that the pool may hold there for this to be
-    granted; None: it is granted whatever others hold. `pool` empty: the VIM itself."""
+    granted, which is less than all where some is reserved for others; None: it is granted whatever others
+    hold. `pool` empty: the VIM itself."""
 
     amount: Amount
     limit: Amount | None = None
@@ -71,27 +74,32 @@ def claim(connection: sa.Connection, holdings: Sequence[Holding]) -> None:
     Raises:
         Overtaken: the room was there when the transaction read it, and is not any more.
     """
-    changes: dict[tuple[str, str], Amount] = {}
-    limits: dict[tuple[str, str], Amount] = {}
+    changes: dict[tuple[str, str], dict[Amount, Amount]] = {}
     rows: list[dict[str, object]] = []
     for one in holdings:
         before = _forget(connection, one.vnf_id)
-        for key, amount in before.items():
-            changes[key] = less(changes.get(key, NOTHING), amount)
+        by = {key: less(NOTHING, amount) for key, amount in before.items()}
+        limits: dict[tuple[str, str], Amount] = {}
         for zone, hold in one.zones.items():
             # An undo that gives a VNF back what it had finds the pool from which it had it.
             known = next((pool for pool, held in before if held == zone), one.vim_id)
             key = (hold.pool or known, zone)
-            changes[key] = _plus(changes.get(key, NOTHING), hold.amount)
-            if hold.limit is not None:
-                limits[key] = hold.limit
+            by[key] = _plus(by.get(key, NOTHING), hold.amount)
+            limits[key] = hold.limit or _NO_LIMIT
             rows.append(_row(one, key, hold.amount))
+        for key, amount in by.items():
+            within = changes.setdefault(key, {})
+            limit = limits.get(key, _NO_LIMIT)
+            within[limit] = _plus(within.get(limit, NOTHING), amount)
     if rows:
         connection.execute(sa.insert(allocations), rows)
-    # In one order for all, so that two transactions never wait for each other.
+    # In one order for all, so that two transactions never wait for each other. What is given back comes
+    # first, and whoever must leave a reserve free before those of the same claim who may take of it.
     for key in sorted(changes):
-        if changes[key] != NOTHING:
-            _change(connection, key, changes[key], limits.get(key))
+        steps = sorted(changes[key].items(), key=lambda step: (max(step[1]) > 0, step[0]))
+        for limit, amount in steps:
+            if amount != NOTHING:
+                _change(connection, key, amount, limit)
 
 
 def release_pool(connection: sa.Connection, vim_id: VimId) -> None:
@@ -129,13 +137,13 @@ def _forget(connection: sa.Connection, vnf_id: str) -> dict[tuple[str, str], Amo
     return {(row.pool, row.zone): (row.vcpus, row.memory_mib, row.disk_gib) for row in gone}
 
 
-def _change(connection: sa.Connection, key: tuple[str, str], by: Amount, limit: Amount | None) -> None:
+def _change(connection: sa.Connection, key: tuple[str, str], by: Amount, limit: Amount) -> None:
     pool, zone = key
     columns = (capacity_claims.c.vcpus, capacity_claims.c.memory_mib, capacity_claims.c.disk_gib)
     still_fits = [
         column + more <= most
-        for column, more, most in zip(columns, by, limit or NOTHING, strict=True)
-        if limit is not None and more > 0
+        for column, more, most in zip(columns, by, limit, strict=True)
+        if limit != _NO_LIMIT and more > 0
     ]
     change = (
         sa.update(capacity_claims)

@@ -131,6 +131,19 @@ def refuse_registered_twice(connection: sa.Connection, vim: Vim) -> None:
     if not vim.auth_url or not vim.identity:
         return
     hold(connection, f"VIMs of {vim.project_id}")
+    for other in beside(connection, vim):
+        if is_registered_twice(vim, other):
+            raise Conflict(
+                f'VIM "{other.name}" is this project at {other.auth_url} already. Use that one, or confine '
+                f"both to regions of their own (setting `region`).",
+                about={"vim": other.id},
+            )
+
+
+def beside(connection: sa.Connection, vim: Vim) -> list[Vim]:
+    """The other registrations of a VIM's project at the same address."""
+    if not vim.auth_url:
+        return []
     others = connection.execute(
         sa.select(vims).where(
             vims.c.project_id == vim.project_id,
@@ -139,13 +152,7 @@ def refuse_registered_twice(connection: sa.Connection, vim: Vim) -> None:
             vims.c.id != vim.id,
         )
     )
-    for other in map(_vim, others):
-        if is_registered_twice(vim, other):
-            raise Conflict(
-                f'VIM "{other.name}" is this project at {other.auth_url} already. Use that one, or confine '
-                f"both to regions of their own (setting `region`).",
-                about={"vim": other.id},
-            )
+    return [_vim(one) for one in others]
 
 
 def refuse_second_default(connection: sa.Connection, vim: Vim) -> None:
