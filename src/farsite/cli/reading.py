@@ -6,7 +6,7 @@ Such a value would be something else to the service, or no JSON at all.
 
 import re
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import get_args
 
 from cyclopts import Token, convert
 
@@ -25,7 +25,7 @@ def number(text: str) -> float:
     return float(text)
 
 
-def read(type_: Any, tokens: Sequence[Token]) -> Any:
+def read(type_: object, tokens: Sequence[Token]) -> object:
     """What cyclopts makes of the words of one argument, after a look at those that shall be numbers."""
     kinds = {type_, *get_args(type_)}
     for token in tokens:
@@ -33,4 +33,4 @@ def read(type_: Any, tokens: Sequence[Token]) -> Any:
             raise ValueError(f'"{token.value}" is no whole number: write digits, as 90.')
         if float in kinds and int not in kinds:
             number(token.value)
-    return convert(type_, tokens)
+    return convert(type_, tokens)  # pyright: ignore[reportUnknownVariableType]

@@ -298,7 +298,7 @@ def set_availability(connection: sa.Connection, found: Mapping[VimId, Measured])
     ]
     if rows:
         query = sa.update(vims).where(vims.c.id == sa.bindparam("b_id"))
-        values = {
+        values: dict[str, Any] = {
             "availability": sa.bindparam("b_own"),
             "functions_availability": sa.bindparam("b_functions"),
         }
