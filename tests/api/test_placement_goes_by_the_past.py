@@ -1,4 +1,5 @@
-"""How available VIMs were by the history of their alarms, and which of them a function comes to by that."""
+"""How available VIMs and the functions on them were by the history of alarms, and which of them a function
+comes to by that."""
 
 import shutil
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from racks_bench import inject, workers
 
 from farsite.assurance import alarms as catalogue
 from farsite.assurance import vim_availability
@@ -92,3 +94,83 @@ def test_a_function_comes_to_the_vim_that_failed_less_of_late(two: Service) -> N
     assert chosen == "birch"
     assert reasons["birch"].endswith("; was available 100 % of the time")
     assert "; was available 98.8" in reasons["alder"]
+
+
+def die_with_their_host(service: Service, vim: str, vnf_ids: list[str]) -> None:
+    """The one host of a VIM of two fails under these functions, and comes back; they stand again."""
+    hosts = {one["host"] for vnf_id in vnf_ids for one in workers(service, vnf_id).values()}
+    (host,) = hosts
+    inject(service, vim, "host_down", host, for_s=1)
+
+    def causes() -> list[dict[str, Any]]:
+        told = service.native("GET", "/alarms").json()
+        here = [one for one in told if one["managed_object_id"].endswith(f"/{host}")]
+        return [one for one in here if one["fault_type"] == "host-down"]
+
+    service.until(
+        causes, lambda seen: len(seen) == 1 and len(seen[0]["correlated_alarm_ids"]) >= len(vnf_ids)
+    )
+    all_stand(service, vnf_ids)
+
+
+def die_by_themselves(service: Service, vim: str, vnf_id: str, times: int) -> None:
+    for _ in range(times):
+        ((dead, before),) = workers(service, vnf_id).items()
+        inject(service, vim, "kill_vnfc", dead)
+        service.until(
+            lambda: workers(service, vnf_id),
+            lambda seen, old=before["incarnation"]: any(
+                one["is_alive"] and one["incarnation"] > old for one in seen.values()
+            ),
+        )
+
+
+def all_stand(service: Service, vnf_ids: list[str]) -> None:
+    for vnf_id in vnf_ids:
+        service.until(
+            lambda one=vnf_id: workers(service, one),
+            lambda seen: bool(seen) and all(one["is_alive"] for one in seen.values()),
+        )
+
+
+def functions_measured(service: Service) -> dict[str, float | None]:
+    with service.farsite.database.transaction() as connection:
+        known = vims.of_project(connection, ProjectId("default"))
+        return {one.name: one.functions_availability for one in known}
+
+
+@pytest.mark.slow
+def test_a_function_goes_where_functions_were_not_lost_to_their_hosts(two: Service) -> None:
+    """A VIM that answers every heartbeat while a host dies under what stands on it keeps its promise worse
+    than one on which a function crashes again and again by itself."""
+    for name in ("elm", "fir"):
+        two.register(
+            name, world="file", capacity={"vcpus": 64, "memory_mib": 262_144, "disk_gib": 1_000, "hosts": 2}
+        )
+        known_for_a_month(two, name)
+    for name in ("alder", "birch"):
+        assert two.native("DELETE", f"/vims/{name}").status_code == 204
+    on_elm = [two.instantiated(vim="elm") for _ in range(4)]
+    crashing, *others = [two.instantiated(vim="fir") for _ in range(4)]
+    by_host: dict[str, list[str]] = {}
+    for vnf_id in on_elm:
+        (one,) = workers(two, vnf_id).values()
+        by_host.setdefault(one["host"], []).append(vnf_id)
+    assert {len(found) for found in by_host.values()} == {2}
+    die_by_themselves(two, "fir", crashing, times=3)
+    die_with_their_host(two, "elm", next(iter(by_host.values())))
+    seen = two.until(
+        lambda: functions_measured(two), lambda seen: seen["elm"] is not None and seen["elm"] < 1
+    )
+    # Two deaths, a minute each at least, of the time of one week: the functions have just come.
+    assert seen == {"elm": pytest.approx(1 - 120 / (WINDOW_DAYS * 86_400), abs=1e-5), "fir": 1.0}
+    assert measured(two) == {"elm": 1.0, "fir": 1.0}
+    # So that by its room alone the next would come to elm.
+    two.instantiated(vim="fir")
+    chosen, reasons = placed_freely(two)
+    assert chosen == "fir"
+    assert reasons["elm"].endswith(
+        "; was available 100 % of the time; its failures left its functions 99.98 % of their time"
+    )
+    assert reasons["fir"].endswith("; was available 100 % of the time")
+    assert len(others) == 3

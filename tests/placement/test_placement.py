@@ -422,6 +422,33 @@ def test_of_two_alike_the_one_that_failed_less_is_chosen_and_the_reason_says_so(
     assert place(full).of("fw").vim_id == often.vim_id
 
 
+def test_of_two_alike_the_one_that_left_its_functions_more_is_chosen_and_the_reason_says_so() -> None:
+    """A VIM that was always there while its hosts died under the functions did not keep its promise; the
+    worse of the two figures counts, so that one fault is not counted twice."""
+    lost, left = (
+        vim(name, availability=1.0, functions_availability=share)
+        for name, share in (("east", 0.999), ("west", 0.99999))
+    )
+    problem = Problem(demands=(demand("fw"),), candidates=(lost, left), availability_weight=0.2)
+    placed = place(problem)
+    assert placed.of("fw").vim_id == left.vim_id
+    reasons = {one.vim: one.reason for one in placed.considerations}
+    assert reasons["east"].endswith(
+        "; was available 100 % of the time; its failures left its functions 99.9 % of their time"
+    )
+    assert reasons["west"].endswith("; its failures left its functions 99.999 % of their time")
+    silent = replace(left, availability=0.99)
+    placed = place(replace(problem, candidates=(lost, silent)))
+    assert placed.of("fw").vim_id == lost.vim_id
+    reasons = {one.vim: one.reason for one in placed.considerations}
+    assert reasons["west"].endswith("; was available 99 % of the time")
+    scores = [
+        next(one.score for one in place(replace(problem, candidates=(each,))).considerations)
+        for each in (silent, replace(silent, functions_availability=0.99))
+    ]
+    assert scores[0] == scores[1]
+
+
 def test_a_vim_without_a_past_is_neither_shunned_nor_preferred() -> None:
     """A new VIM would else never get a function, or get all of them."""
     new = vim("middle")

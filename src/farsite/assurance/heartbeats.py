@@ -35,6 +35,7 @@ from farsite.assurance.judging import (
 from farsite.assurance.own_pauses import OwnPauses
 from farsite.assurance.paths import followed, lost, with_paths, words_of
 from farsite.assurance.suspicion import Intervals, suspicion
+from farsite.lifecycle import placing
 from farsite.model.alarm import Alarm
 from farsite.model.clock import Clock
 from farsite.model.errors import FarsiteError, VimUnreachable
@@ -635,7 +636,7 @@ class Heartbeats:
 def _keep_inventory(connection: Connection, vim_id: VimId, inventory: Inventory) -> None:
     vim = vims.find(connection, vim_id)
     if vim is not None:
-        vims.put_inventory(connection, vim, inventory)
+        placing.keep_inventory(connection, vim, inventory)
 
 
 def _record(connection: Connection, notes: dict[VimId, _Note], clock: Clock) -> dict[VimId, Standing]:

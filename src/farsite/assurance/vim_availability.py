@@ -1,12 +1,13 @@
 """How available each VIM was of late, from the history of its alarms, for placement to go by.
 
 A VIM counts as down while an alarm says that it cannot be reached or that all of it died, and as half there
-while it is degraded. The figure is worked out now and then and kept beside the VIM, so that a placement reads
-a number instead of a history.
+while it is degraded. Beside that stands what its functions lost to its failures (`lost_to_vims`). The figures
+are worked out now and then and kept beside the VIM, so that a placement reads numbers instead of a history.
 """
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -14,13 +15,24 @@ import structlog
 
 from farsite.assurance import alarms
 from farsite.assurance.availability import Service, timeline
-from farsite.model.alarm import HistoryEntry
+from farsite.assurance.lost_to_vims import (
+    DEATHS,
+    PLACES,
+    Death,
+    Stood,
+    functions_availability,
+    is_of_one_function,
+    laid_to_the_vim,
+)
+from farsite.model.alarm import Alarm, HistoryEntry
 from farsite.model.clock import Clock
-from farsite.model.ids import ProjectId, VimId
+from farsite.model.ids import AlarmId, ProjectId, VimId, VnfInstanceId
+from farsite.model.vim import Vim
 from farsite.settings import Settings
-from farsite.store import alarm_history, vims
+from farsite.store import alarm_history, correlations, instances, vims
 from farsite.store.alarm_history import Question
 from farsite.store.database import Connection, Database
+from farsite.store.vims import Measured
 
 log = structlog.get_logger()
 
@@ -86,12 +98,21 @@ class VimAvailability:
         now = self._clock.now()
         begin = now - self._window
         known = vims.everywhere(connection)
+        laid, doubtful = _charges(connection, begin)
         past = self._past(connection, {one.project_id for one in known}, now)
-        found = {
-            one.id: availability_of_vim(past.get(one.id, ()), since=max(begin, one.created_at), until=now)
+        stood = _stood(connection, known, laid, now)
+        found: dict[VimId, Measured] = {}
+        for one in known:
+            since = max(begin, one.created_at)
+            entries = [entry for entry in past.get(one.id, ()) if entry.alarm_id not in doubtful]
+            own = availability_of_vim(entries, since=since, until=now)
+            of_functions = functions_availability(stood.get(one.id, ()), since=since, until=now)
+            found[one.id] = Measured(own=own, functions=None if own is None else of_functions)
+        changed = {
+            one.id: found[one.id]
             for one in known
+            if Measured(own=one.availability, functions=one.functions_availability) != found[one.id]
         }
-        changed = {one.id: found[one.id] for one in known if one.availability != found[one.id]}
         vims.set_availability(connection, changed)
         return len(changed)
 
@@ -106,3 +127,55 @@ class VimAvailability:
                 for entry in alarm_history.all_of(connection, project_id, question):
                     past.setdefault(VimId(entry.object_id), []).append(entry)
         return past
+
+
+def _charges(connection: Connection, since: datetime) -> tuple[dict[Death, Alarm], set[AlarmId]]:
+    """Deaths since a time that a failed place explains, each with that place; and alarms of places that were
+    concluded from the deaths of one function alone."""
+    places = correlations.raised_since(connection, PLACES, since)
+    ties = {one for place in places for one in place.correlated_alarm_ids}
+    deaths = {
+        one.id: Death(alarm_id=one.id, vnf_id=one.object_id, location=one.location)
+        for one in correlations.briefly(connection, ties, DEATHS)
+    }
+    doubtful = {place.id for place in places if is_of_one_function(place, deaths)}
+    return {deaths[one]: place for one, place in laid_to_the_vim(places, deaths).items()}, doubtful
+
+
+def _stood(
+    connection: Connection, known: Sequence[Vim], laid: Mapping[Death, Alarm], now: datetime
+) -> dict[VimId, list[Stood]]:
+    """The functions of each VIM, with what they suffered by it."""
+    by_name = {(one.project_id, one.site, one.name): one.id for one in known}
+    charged: defaultdict[tuple[VimId, str], set[AlarmId]] = defaultdict(set)
+    projects: defaultdict[ProjectId, set[str]] = defaultdict(set)
+    for death, place in laid.items():
+        vim_id = _vim_of(death, place, by_name)
+        if vim_id is not None:
+            charged[vim_id, death.vnf_id].add(death.alarm_id)
+            projects[place.project_id].add(death.vnf_id)
+    entries: defaultdict[str, list[HistoryEntry]] = defaultdict(list)
+    for project_id, vnf_ids in sorted(projects.items()):
+        for entry in alarm_history.of_objects(connection, project_id, vnf_ids, until=now):
+            entries[entry.object_id].append(entry)
+    suffered = instances.find_vnfs(connection, {vnf_id for _, vnf_id in charged})
+    found: defaultdict[VimId, list[Stood]] = defaultdict(list)
+    for (vim_id, vnf_id), alarm_ids in charged.items():
+        own = [entry for entry in entries[vnf_id] if entry.alarm_id in alarm_ids]
+        vnf = suffered.get(VnfInstanceId(vnf_id))
+        seen = len({entry.specific_problem.partition("/")[2] for entry in own})
+        parts = len(vnf.deployment.vnfcs) if vnf is not None and vnf.deployment is not None else seen
+        since = vnf.created_at if vnf is not None else min((entry.at for entry in own), default=now)
+        found[vim_id].append(Stood(since=since, parts=max(parts, 1), entries=own))
+    for vim_id, vnf_id, created_at in instances.all_that_stand(connection):
+        if (vim_id, vnf_id) not in charged:
+            found[vim_id].append(Stood(since=created_at))
+    return found
+
+
+def _vim_of(death: Death, place: Alarm, by_name: Mapping[tuple[ProjectId, str, str], VimId]) -> VimId | None:
+    """The VIM on which it died: the place's, and in a site the one that its location names."""
+    if place.fault_type != alarms.SITE_DOWN.name:
+        return VimId(place.managed_object_id.partition("/")[0])
+    site, _, rest = death.location.partition("/")
+    return by_name.get((place.project_id, site, rest.partition("/")[0]))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Parameter
 
 from farsite import __version__
+from farsite.cli import printing, reading
 from farsite.cli.exit_codes import Exit
 
 NOUNS = {
@@ -26,7 +27,7 @@ NOUNS = {
     "broker": "Brokers: who talks to devices from where these are reachable.",
     "node": "Nodes: the processes of Farsite itself.",
     "subscription": "Subscriptions: who is told of alarms and operations.",
-    "policy": "Policies: how faults are healed on its own.",
+    "policy": "Policies: how faults are healed, and what is demanded of the VIMs that services come to.",
     "token": "API tokens: make, list, revoke.",
     "identity": "The entry of this service in a Keystone: make it, remove it.",
 }
@@ -43,7 +44,7 @@ app = App(
     help_epilogue=_EPILOGUE,
     help_format="plaintext",
     version=__version__,
-    default_parameter=Parameter(negative=(), show_default=False),
+    default_parameter=Parameter(negative=(), show_default=False, converter=reading.read),
     result_action="return_value",
 )
 for _noun, _help in NOUNS.items():
@@ -86,11 +87,11 @@ def _told(error: Exception) -> int:
 
     match error:
         case Problem():
-            sys.stderr.write(f"{error.title}: {error.detail}\n")
+            printing.note(f"{error.title}: {error.detail}")
             for fault in error.faults:
-                sys.stderr.write(f"  {_fault(fault)}\n")
+                printing.note(f"  {_fault(fault)}")
         case NotReachable() | FarsiteError() | FileNotFoundError() | PermissionError() | IsADirectoryError():
-            sys.stderr.write(f"{error}\n")
+            printing.note(f"{error}")
         case _:
             raise error
     return Exit.REFUSED

@@ -31,10 +31,14 @@ def settings(given: Sequence[str], file: Path | None, *, option: str) -> dict[st
     found = read(file) if file else {}
     for key, text in pairs(given, option=option).items():
         try:
-            found[key] = cast(object, json.loads(text))
+            found[key] = cast(object, json.loads(text, parse_constant=_no_number))
         except ValueError:
             found[key] = text
     return found
+
+
+def _no_number(word: str) -> object:
+    raise ValueError(f"{word} is no number")
 
 
 def read(path: Path) -> dict[str, object]:
@@ -51,6 +55,10 @@ def read(path: Path) -> dict[str, object]:
         raise Invalid(f"{path} is neither JSON nor YAML: {error}") from error
     if not isinstance(body, dict):
         raise Invalid(f"{path} holds no mapping of names to values.")
+    try:
+        json.dumps(body, allow_nan=False, default=str)
+    except ValueError as error:
+        raise Invalid(f"{path} holds a value that is no number (nan or inf), or itself.") from error
     return cast("dict[str, object]", body)
 
 

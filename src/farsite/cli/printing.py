@@ -1,6 +1,7 @@
 """Tables for people, JSON and YAML for programs. Times in tables are local and short."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -19,17 +20,28 @@ Limit = Annotated[
     int, Parameter(name="--limit", help="Most objects to list; 0: all. There is a bound if left out.")
 ]
 
+_OBEYED = re.compile(
+    # Control characters but for new lines and tabs; what ends a line elsewhere; what turns the direction.
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+)
+
 Column = tuple[str, Callable[[T], object]]
 """Heading, and what stands under it."""
 
 
+def readable(text: str) -> str:
+    """Text as people may see it: what a terminal would obey is written out. Devices, VIMs and whoever tells
+    of alarms choose their words, and a terminal takes some for commands."""
+    return _OBEYED.sub(lambda one: ascii(one.group())[1:-1], text)
+
+
 def write(text: str) -> None:
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.write(readable(text if text.endswith("\n") else text + "\n"))
 
 
 def note(text: str) -> None:
     """A line for people that is not part of the answer."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(readable(text + "\n"))
     sys.stderr.flush()
 
 
@@ -38,9 +50,12 @@ def document(body: object, form: Form) -> None:
     if form == "yaml":
         import yaml
 
-        write(yaml.safe_dump(body, sort_keys=False, allow_unicode=True))
+        text = yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
+        write(yaml.safe_dump(body, sort_keys=False) if _OBEYED.search(text) else text)
     else:
-        write(json.dumps(body, indent=2, ensure_ascii=False))
+        # Such characters stand in strings only, and there is another way to write them in JSON.
+        text = json.dumps(body, indent=2, ensure_ascii=False)
+        write(_OBEYED.sub(lambda one: f"\\u{ord(one.group()):04x}", text))
 
 
 def table(items: Iterable[T], columns: Sequence[Column[T]], form: Form, *, nothing: str = "None.") -> None:
@@ -94,7 +109,7 @@ def _cell(value: object) -> str:
         return ", ".join(f"{key}={one}" for key, one in value.items())  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, list | tuple):
         return ", ".join(str(one) for one in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    return str(value) or "-"
+    return readable(str(value)) or "-"
 
 
 def when(text: str | None) -> str:

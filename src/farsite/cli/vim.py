@@ -1,5 +1,6 @@
 """`farsite vim`: VIMs."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -246,11 +247,18 @@ def _show(vim: Vim, form: Form, plane: ControlPlane | None = None) -> None:
             ("tunnels", vim["tunnel_endpoint"]),
             ("zones", "\n".join(zones)),
             ("asked", f"{age_s:.0f} s ago" if age_s is not None else "not yet"),
+            ("was available", _share_kept(vim["availability"], "the last days")),
+            ("left functions", _share_kept(vim["functions_availability"], "their time")),
             ("control", _elements(plane)),
             ("hosts", _hosts(plane)),
         ],
         form,
     )
+
+
+def _share_kept(share: float | None, of: str) -> str:
+    """Never rounded up to all: 100 % is said of what never failed."""
+    return "" if share is None else f"{math.floor(round(share * 1e5, 3)) / 1e3:g} % of {of}"
 
 
 def _elements(plane: ControlPlane | None) -> str:

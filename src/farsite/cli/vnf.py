@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from farsite.cli import availability as figures
-from farsite.cli import documents, printing
+from farsite.cli import documents, printing, reading
 from farsite.cli.links import links
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.cli.vnf_backup import app as backup
@@ -200,7 +200,7 @@ def _rung(text: str) -> dict[str, object]:
     if not separator:
         return {"kind": kind}
     try:
-        return {"kind": kind, "deadline_s": float(seconds)}
+        return {"kind": kind, "deadline_s": reading.number(seconds)}
     except ValueError as error:
         raise Invalid(f'--repair takes KIND or KIND=SECONDS, not "{text}".') from error
 

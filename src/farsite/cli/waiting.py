@@ -104,7 +104,8 @@ class _Lines:
         if step["state"] == "RUNNING":
             if self._is_terminal:
                 waits = f" {step['waits_for']}" if step["waits_for"] else ""
-                sys.stderr.write(f"\r\x1b[K  ... {step['title']}{waits}"[:200])
+                line = printing.readable(f"  ... {step['title']}{waits}")
+                sys.stderr.write(f"\r\x1b[K{line}"[:200])
                 sys.stderr.flush()
                 self._is_open = True
             return

@@ -61,6 +61,7 @@ from farsite.client.packages import (
     Profile,
     Vnfd,
 )
+from farsite.client.placement import PlacementPolicies, PlacementPolicy
 from farsite.client.software import (
     FunctionLicence,
     FunctionProbe,
@@ -164,6 +165,7 @@ __all__ = [
     "Package",
     "PathState",
     "Place",
+    "PlacementPolicy",
     "Port",
     "Problem",
     "Profile",
@@ -203,6 +205,7 @@ class Client(
     Alarms,
     Subscriptions,
     HealingPolicies,
+    PlacementPolicies,
     Configurations,
     Software,
     Brokers,

@@ -177,6 +177,8 @@ class Vim(TypedDict):
     tunnel_endpoint: str
     zones: list[Zone]
     inventory_age_s: float | None
+    availability: float | None
+    functions_availability: float | None
 
 
 class Resource(TypedDict):

@@ -6,7 +6,16 @@ Source: ETSI GS NFV-SOL 003 clause 5.4.4.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from farsite.lifecycle import binding, booting, deploying, placing, separating, sizing, substrate
+from farsite.lifecycle import (
+    binding,
+    booting,
+    deploying,
+    elsewhere,
+    placing,
+    separating,
+    sizing,
+    substrate,
+)
 from farsite.lifecycle.addressing import Prefixes, with_addresses
 from farsite.lifecycle.artefacts import with_artefacts
 from farsite.lifecycle.world import Op, World
@@ -85,8 +94,9 @@ def place(connection: Connection, op: Op) -> object:
     )  # fmt: skip
     placing.check_place(connection, vnf.project_id, replace(want.place, vim=vnf.vim_id or want.vim))
     assignment = placing.decide(
-        connection, op, (demand,), replacing=vnf.id, granted=want.vim if op.operation.parent_id else ""
-    ).of(demand.id)
+        connection, op, (demand,), replacing=vnf.id, granted=want.vim if op.operation.parent_id else "",
+        turned_away=elsewhere.turned_away(connection, op).keys(),
+    ).of(demand.id)  # fmt: skip
     vnfcs = sizing.with_places(vnfcs, assignment.zones, assignment.racks)
     vnfcs = tuple(replace(one, incarnation=remains.get(one.id, 0)) for one in vnfcs)
     vnfcs = with_addresses(connection, vnfcs, owner=vnf, networks=prefixes_of(vnf, flavour))
@@ -192,8 +202,8 @@ async def deploy(op: Op) -> None:
 
 
 async def wait(op: Op) -> object:
-    """Wait until all VNFCs run."""
-    return await deploying.wait_until_ready(op)
+    """Wait until all VNFCs run, on another VIM where the chosen one turns out to have no room."""
+    return await elsewhere.wait_here_or_elsewhere(op, place, forget_placement)
 
 
 def record(connection: Connection, op: Op) -> None:

@@ -1,15 +1,21 @@
 """Brings what the store knows of VIMs into the form placement decides on, and keeps its answer."""
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+
+import structlog
 
 from farsite.lifecycle import requirements, substrate
 from farsite.lifecycle.sizing import group_of, held_per_zone, place_of
 from farsite.lifecycle.world import Op
 from farsite.model.deployment import WantedVnfc
-from farsite.model.errors import Invalid
+from farsite.model.errors import FarsiteError, Invalid
 from farsite.model.ids import ProjectId, VimId, VnfcId, VnfInstanceId
+from farsite.model.ns import NsInstance
+from farsite.model.operation import InstanceKind
+from farsite.model.placement_policy import Demanded, strictest
 from farsite.model.vim import Rack, Reserve, Site, Vim, VimState, Zone, endpoint_of
 from farsite.model.vnf import Place as Asked
 from farsite.model.vnf import VnfInstance
@@ -26,10 +32,14 @@ from farsite.placement.problem import (
     Rule,
     Unit,
 )
-from farsite.store import capacity, instances, operations, priorities, vims
+from farsite.store import capacity, instances, operations, packages, placement_policies, priorities, vims
 from farsite.store.capacity import NOTHING, Amount, Hold, Holding
 from farsite.store.database import Connection
 from farsite.store.vims import Inventory
+
+log = structlog.get_logger()
+
+_LOOK_S = 10.0
 
 Place = tuple[str, str]
 """Zone and rack; an empty rack is whichever."""
@@ -160,12 +170,14 @@ def decide(
     replacing: VnfInstanceId | None = None,
     granted: str = "",
     leaving: tuple[VimId, Mapping[str, Amount]] | None = None,
+    turned_away: Collection[VimId] = (),
 ) -> Placement:
     """Place the demands on the project's VIMs and keep the explanation beside the operation.
 
     What `replacing` holds by our books counts as free: it asked before and is asking again. So does what is
     `leaving` a VIM, by region and zone. A VIM (name or
     id) that was `granted` before, by the service, is not refused for being silent now: that is waited out.
+    Those that have `turned_away` the same request are left out, whatever their figures say.
 
     Raises:
         NotEnough: which constraint failed, per candidate.
@@ -176,20 +188,51 @@ def decide(
         else one
         for one in _candidates(connection, op.operation.project_id, replacing, leaving, op.clock.now())
     )
+    demanded = _demanded(connection, op)
+    # What stands is not torn down for a figure that fell, nor is what its service was given a place for.
+    is_first = op.operation.type == "INSTANTIATE" and not granted
     placement = op.world.place(
         Problem(
             demands=demands,
             candidates=candidates,
             rules=rules,
             geo_redundancy=GeoRedundancy(
-                km=op.world.settings.placement_sites_apart_km,
-                is_by_risk_group=op.world.settings.placement_risk_groups_apart,
+                km=demanded.sites_apart_km,
+                km_by=demanded.km_by,
+                is_by_risk_group=demanded.risk_groups_apart,
             ),
+            availability_least=demanded.availability if is_first else 0.0,
+            availability_by=demanded.availability_by,
+            turned_away=frozenset(turned_away),
             availability_weight=op.world.settings.placement_availability_weight,
         )
     )
     operations.put_placement(connection, op.id, op.operation.project_id, placement, op.clock.now())
     return placement
+
+
+def _demanded(connection: Connection, op: Op) -> Demanded:
+    """What the settings and the policies of the project and of the service demand together."""
+    policies = placement_policies.of_project(connection, op.operation.project_id)
+    ns = _service_of(connection, op) if any(not one.scope.is_of_project for one in policies) else None
+    of_ns, of_nsd = frozenset[str](), frozenset[str]()
+    if ns is not None:
+        of_ns = frozenset({ns.id, ns.name}) - {""}
+        nsd = packages.nsd_of(connection, ns.project_id, ns.nsd_info_id)
+        of_nsd = frozenset({ns.nsd_info_id, ns.nsd_id, nsd.name}) - {""}
+    return strictest(
+        (one for one in policies if one.covers(of_ns, of_nsd)),
+        sites_apart_km=op.world.settings.placement_sites_apart_km,
+        risk_groups_apart=op.world.settings.placement_risk_groups_apart,
+    )
+
+
+def _service_of(connection: Connection, op: Op) -> NsInstance | None:
+    """The network service that an operation is about, itself or by one of its functions."""
+    if op.operation.kind is InstanceKind.NS:
+        return instances.get_ns(connection, None, op.operation.instance_id)
+    vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+    return instances.get_ns(connection, None, vnf.ns_id) if vnf.ns_id else None
 
 
 def _candidates(
@@ -264,7 +307,8 @@ def _candidate(
     def room(zone: Zone) -> Room:
         place, pool = place_of(zone.region, zone.name), pool_of(vim, zone)
         back = going.get(place, NOTHING)
-        found = _room(zone, capacity.less(claimed.get((pool, place), NOTHING), back))
+        held = capacity.less(claimed.get((pool, place), NOTHING), back)
+        found = _room(zone, held, _others(inventory, place))
         free = found.vcpus, found.memory_mib, found.disk_gib
         return replace(found, reserved=_kept(zone, reserves.get(pool, ()), back, free))
 
@@ -279,6 +323,7 @@ def _candidate(
         storage_back_ends=inventory.capabilities.storage_back_ends if inventory else (),
         rooms=tuple(room(zone) for zone in inventory.zones) if inventory else (),
         availability=vim.availability,
+        functions_availability=vim.functions_availability,
         age_s=(now - inventory.read_at).total_seconds() if inventory else 0,
         position=_position(site),
         # An empty name is left where a list was emptied, and is nothing that sites could share.
@@ -318,7 +363,7 @@ def holding(
             place: Hold(
                 amount=amount,
                 limit=capacity.less(
-                    (zone.vcpus, zone.memory_mib, zone.disk_gib),
+                    capacity.less((zone.vcpus, zone.memory_mib, zone.disk_gib), _others(inventory, place)),
                     _most_kept(zone, kept.get(pool_of(vim, zone), ())),
                 ),
                 pool=pool_of(vim, zone),
@@ -376,7 +421,7 @@ def has_room(connection: Connection, vnf: VnfInstance) -> bool:
     rooms: dict[str, Amount] = {}
     for one in inventory.zones:
         place, pool = place_of(one.region, one.name), pool_of(vim, one)
-        free = _room(one, held.get((pool, place), NOTHING))
+        free = _room(one, held.get((pool, place), NOTHING), _others(inventory, place))
         rooms[place] = capacity.less(
             (free.vcpus, free.memory_mib, free.disk_gib), _most_kept(one, kept.get(pool, ()))
         )
@@ -399,10 +444,47 @@ def unchecked(
     )
 
 
-def _room(zone: Zone, held: Amount) -> Room:
-    # The VIM's own count lags behind what we placed a moment ago; our books know nothing of other
-    # tenants. The larger use of the two is the safe one.
-    vcpus, memory_mib, disk_gib = held
+def keep_inventory(connection: Connection, vim: Vim, inventory: Inventory) -> None:
+    """Keep what a VIM told of itself, and how much of its use is not in our books: that is others'."""
+    pools = {pool_of(vim, zone) for zone in inventory.zones}
+    held = capacity.claimed(connection, pools)
+    others: dict[str, Amount] = {}
+    for zone in inventory.zones:
+        place = place_of(zone.region, zone.name)
+        ours = held.get((pool_of(vim, zone), place), NOTHING)
+        more = capacity.less((zone.vcpus_used, zone.memory_mib_used, zone.disk_gib_used), ours)
+        others[place] = (max(more[0], 0), max(more[1], 0), max(more[2], 0))
+    vims.put_inventory(connection, vim, replace(inventory, others=others))
+
+
+async def look_again(op: Op, vim_id: VimId) -> None:
+    """Have what a VIM offers read now, because it has not what it told last; placement goes by that until
+    it is read in its turn. What cannot be read stays as it was."""
+    try:
+        driver = await op.world.drivers.of(vim_id)
+        async with asyncio.timeout(_LOOK_S), op.world.gate(vim_id):
+            zones = tuple(await driver.zones())
+    except (FarsiteError, TimeoutError) as silence:
+        log.warning("inventory.not_read", vim_id=vim_id, reason=str(silence))
+        return
+    await op.world.database.run(keep_zones, op, vim_id, zones)
+
+
+def keep_zones(connection: Connection, op: Op, vim_id: VimId, zones: tuple[Zone, ...]) -> None:
+    """What was read just now is what placement decides on."""
+    vim = vims.find(connection, vim_id)
+    if vim is not None and (inventory := vims.inventory_of(connection, vim_id)) is not None:
+        keep_inventory(connection, vim, replace(inventory, zones=zones, read_at=op.clock.now()))
+
+
+def _others(inventory: Inventory | None, place: str) -> Amount:
+    return inventory.others.get(place, NOTHING) if inventory else NOTHING
+
+
+def _room(zone: Zone, held: Amount, others: Amount) -> Room:
+    # The VIM's own count lags behind what we placed a moment ago; our books know of other tenants only what
+    # was told beside it. The larger use of the two is the safe one.
+    vcpus, memory_mib, disk_gib = (one + more for one, more in zip(held, others, strict=True))
     return Room(
         region=zone.region,
         zone=zone.name,

@@ -131,7 +131,7 @@ def placed_anew(
     """
     if not seen.zones or vnf.deployment is None or vnf.vim_id is None:
         return {}
-    _keep(connection, op, vnf.vim_id, seen.zones)
+    placing.keep_zones(connection, op, vnf.vim_id, seen.zones)
     flavour = packages.vnfd_of(connection, vnf.project_id, vnf.vnfd_id).flavour(vnf.flavour_id)
     apart = apart_from(connection, vnf)
     site = vims.get_any(connection, vnf.vim_id).site
@@ -211,10 +211,3 @@ def _placed(
     held = sizing.held_per_zone(replace(vnf.deployment, vnfcs=vnfcs))
     capacity.claim(connection, [placing.holding(connection, vnf.project_id, vnf.id, vnf.vim_id, held)])
     return found
-
-
-def _keep(connection: Connection, op: Op, vim_id: VimId, zones: tuple[Zone, ...]) -> None:
-    """What was read just now is what placement decides on."""
-    vim = vims.get_any(connection, vim_id)
-    if (inventory := vims.inventory_of(connection, vim_id)) is not None:
-        vims.put_inventory(connection, vim, replace(inventory, zones=zones, read_at=op.clock.now()))

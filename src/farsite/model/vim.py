@@ -185,6 +185,8 @@ class Vim:
 
     availability: float | None = None
     """Share of the last days in which it served, as measured; None: it is not known for long enough."""
+    functions_availability: float | None = None
+    """Share of their time that its failures left the functions on it; None: none stood there, or as above."""
 
     @property
     def l2_domain(self) -> str:

@@ -38,4 +38,5 @@ def shared_fate(one: Candidate, other: Candidate, policy: GeoRedundancy) -> str:
     km = distance_km(one.position, other.position)
     if km >= policy.km:
         return ""
-    return f"site {one.site} is {km:.0f} km from site {other.site}, nearer than {policy.km:g} km"
+    says = f' (policy "{policy.km_by}")' if policy.km_by else ""
+    return f"site {one.site} is {km:.0f} km from site {other.site}, nearer than {policy.km:g} km{says}"

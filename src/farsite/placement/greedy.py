@@ -117,7 +117,7 @@ def _fit(
     demand: Demand, candidate: Candidate, rooms: Rooms, problem: Problem, placed: Mapping[str, _Fit]
 ) -> _Fit | Refusal:
     """Put one demand on one VIM, or say which constraint forbids it."""
-    refusal = _plain_refusal(demand, candidate) or _rule_refusal(demand, candidate, problem, placed)
+    refusal = _plain_refusal(demand, candidate, problem) or _rule_refusal(demand, candidate, problem, placed)
     if refusal is not None:
         return refusal
     offered = [
@@ -180,11 +180,13 @@ def _into_a_region(
     )
 
 
-def _plain_refusal(demand: Demand, candidate: Candidate) -> Refusal | None:
+def _plain_refusal(demand: Demand, candidate: Candidate, problem: Problem) -> Refusal | None:
     if demand.vim and demand.vim not in (candidate.vim_id, candidate.name):
         return Refusal("vim", f'the request asks for VIM "{demand.vim}"')
     if candidate.state not in _USABLE:
         return Refusal("state", f"is {candidate.state}")
+    if candidate.vim_id in problem.turned_away:
+        return Refusal("turned-away", "had no room when it was asked, whatever its figures say")
     missing = demand.features - candidate.features
     if missing:
         return Refusal("capability", f"does not offer {', '.join(sorted(missing))}")
@@ -196,7 +198,18 @@ def _plain_refusal(demand: Demand, candidate: Candidate) -> Refusal | None:
             named = filter_.replace("-", " ").removesuffix("s")
             reason = f"has {len(has)} {named}(s) ({', '.join(has)}), too few to keep {needed} {what}s apart"
             return Refusal(filter_, reason)
-    return None
+    return _unavailable(candidate, problem)
+
+
+def _unavailable(candidate: Candidate, problem: Problem) -> Refusal | None:
+    """What is demanded and cannot be told is not kept."""
+    least = problem.availability_least
+    if not least or (candidate.kept is not None and candidate.kept >= least):
+        return None
+    wanted = f'{percent(least)} % that policy "{problem.availability_by}" demands'
+    if candidate.kept is None:
+        return Refusal("availability", f"is not known for long enough to tell whether it keeps the {wanted}")
+    return Refusal("availability", f"kept {percent(candidate.kept)} %, less than the {wanted}")
 
 
 def _rule_refusal(
@@ -294,7 +307,7 @@ def _score(candidate: Candidate, rooms_left: tuple[Room, ...], problem: Problem)
     per_share = problem.availability_weight * _NINES_MOST / (_NINES_MOST - 1.0)
     return round(
         _free(rooms_left)
-        + per_share * (_nines(candidate.availability) - _nines(None))
+        + per_share * (_nines(candidate.kept) - _nines(None))
         + (0.05 if candidate.is_default else 0.0)
         - (0.5 if candidate.state is VimState.DEGRADED else 0.0),
         4,
@@ -302,11 +315,18 @@ def _score(candidate: Candidate, rooms_left: tuple[Room, ...], problem: Problem)
 
 
 def _past(candidate: Candidate, problem: Problem) -> str:
-    if candidate.availability is None or not problem.availability_weight:
+    own, of_functions = candidate.availability, candidate.functions_availability
+    if not problem.availability_weight:
         return ""
-    # Never rounded up to all: 100 % is said of what never failed.
-    percent = math.floor(candidate.availability * 100_000) / 1000
-    return f"; was available {percent:g} % of the time"
+    told = "" if own is None else f"; was available {percent(own)} % of the time"
+    if of_functions is not None and of_functions == candidate.kept and of_functions != own:
+        told += f"; its failures left its functions {percent(of_functions)} % of their time"
+    return told
+
+
+def percent(share: float) -> str:
+    """A share in percent, never rounded up to all: 100 is said of what never failed."""
+    return f"{math.floor(round(share * 100_000, 3)) / 1000:g}"
 
 
 def _age(candidate: Candidate, problem: Problem) -> str:

@@ -109,12 +109,21 @@ class Candidate:
     rooms: tuple[Room, ...] = ()
     availability: float | None = None
     """Share of the last days in which it served, as measured; None: not known."""
+    functions_availability: float | None = None
+    """Share of their time that its failures left the functions on it; None: not known."""
     age_s: float = 0
     """How old the figures of `rooms` are."""
     position: tuple[float, float] | None = None
     """Degrees north and east of its site; None: nobody said."""
     risk_groups: frozenset[str] = frozenset()
     """Names of what its site shares its fate with."""
+
+    @property
+    def kept(self) -> float | None:
+        """What it kept of its promise: the worse of the two figures; None: neither is known."""
+        return min(
+            (one for one in (self.availability, self.functions_availability) if one is not None), default=None
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +143,8 @@ class GeoRedundancy:
 
     km: float = 0.0
     """Kilometres that are far enough; 0: any other site is."""
+    km_by: str = ""
+    """The policy that wants them; empty: the installation does."""
     is_by_risk_group: bool = True
     """Whether sites that share a risk group count as one."""
 
@@ -146,8 +157,14 @@ class Problem:
     candidates: tuple[Candidate, ...]
     rules: tuple[Rule, ...] = ()
     geo_redundancy: GeoRedundancy = GeoRedundancy()
+    availability_least: float = 0.0
+    """Share of the last days that a VIM must have kept; 0: any."""
+    availability_by: str = ""
+    """The policy that wants it."""
     availability_weight: float = 0.0
     """How much of the score measured availability makes between 90 % and 99.999 %."""
+    turned_away: frozenset[VimId] = frozenset()
+    """VIMs that had no room for these demands when they were asked, whatever their figures say."""
     stale_after_s: float = 60
     """Figures older than this are trusted less: a VIM that is known as well or better comes first."""
 
@@ -171,8 +188,9 @@ class Consideration:
     score: float = 0.0
     reason: str = ""
     filter: str = ""
-    """Which constraint rejected it: `vim`, `state`, `capability`, `zone`, `capacity`, `reserve`, `hosts`,
-    `racks`, `physical-networks`, `storage-back-ends`, `affinity`, `anti-affinity`; empty when none did."""
+    """Which constraint rejected it: `vim`, `state`, `turned-away`, `capability`, `availability`, `zone`,
+    `capacity`, `reserve`, `hosts`, `racks`, `physical-networks`, `storage-back-ends`, `affinity`,
+    `anti-affinity`, `geo-redundancy`; empty when none did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

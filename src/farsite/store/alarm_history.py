@@ -6,7 +6,7 @@ rows of each are read and merged, instead of all of them being sorted. Pages are
 nothing is counted and nothing is skipped over.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from farsite.model.alarm import EventType, HistoryEntry, PerceivedSeverity, Tran
 from farsite.model.errors import Invalid
 from farsite.model.ids import AlarmId, ProjectId
 from farsite.model.query import Page
+from farsite.store.many import one_of
 from farsite.store.tables import alarm_history, alarms, microseconds
 
 _H = alarm_history.c
@@ -132,6 +133,18 @@ def of_object(
     """All that happened to an object's alarms, oldest first."""
     question = Question(object_id=object_id, until=until)
     return list(all_of(connection, project_id, question))[::-1]
+
+
+def of_objects(
+    connection: sa.Connection, project_id: ProjectId, object_ids: Collection[str], *, until: datetime
+) -> list[HistoryEntry]:
+    """All that happened to the alarms of some objects until a time, in no order."""
+    query = sa.select(alarm_history).where(
+        _H.project_id == project_id,
+        one_of(connection, _H.object_id, object_ids),
+        sa.type_coerce(_H.at, sa.BigInteger) < microseconds(until),
+    )
+    return [_entry(row) for row in connection.execute(query)]
 
 
 def projects(connection: sa.Connection) -> list[ProjectId]:

@@ -1,6 +1,6 @@
 """Which alarm is the cause of which: kept in the alarms themselves, also after the cause has cleared."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -12,6 +12,7 @@ from farsite.model.ns import NsInstance
 from farsite.model.vnf import InstantiationState
 from farsite.store.alarm_book import Book
 from farsite.store.encoding import decode
+from farsite.store.many import one_of
 from farsite.store.tables import alarms, ns_instances, operation_locks, vnf_instances
 
 
@@ -69,6 +70,26 @@ def raised_since(connection: sa.Connection, fault_types: tuple[str, ...], since:
         for row in connection.execute(sa.select(alarms.c.id, alarms.c.body).where(is_meant, condition))
     }
     return sorted((decode(Alarm, one) for one in found.values()), key=lambda one: (one.raised_at, one.id))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """An alarm by what it is about."""
+
+    id: AlarmId
+    object_id: str
+    location: str
+
+
+def briefly(connection: sa.Connection, ids: Collection[str], fault_types: tuple[str, ...]) -> list[Brief]:
+    """Those among some alarms, by their ids, that are of the named kinds."""
+    query = sa.select(alarms.c.id, alarms.c.object_id, alarms.c.body["location"].as_string()).where(
+        one_of(connection, alarms.c.id, ids), alarms.c.fault_type.in_(fault_types)
+    )
+    return [
+        Brief(id=AlarmId(alarm_id), object_id=object_id, location=location or "")
+        for alarm_id, object_id, location in connection.execute(query)
+    ]
 
 
 def standing_versions(connection: sa.Connection) -> dict[VnfInstanceId, int]:

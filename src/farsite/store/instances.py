@@ -176,6 +176,14 @@ def standing_on(connection: sa.Connection, vim_id: str) -> dict[VnfInstanceId, i
     return {VnfInstanceId(row.id): row.version for row in connection.execute(query)}
 
 
+def all_that_stand(connection: sa.Connection) -> list[tuple[VimId, str, datetime]]:
+    """VIM, id and time of creation of every VNF that stands on a VIM, without reading what it consists of."""
+    query = sa.select(vnf_instances.c.vim_id, vnf_instances.c.id, vnf_instances.c.created_at).where(
+        vnf_instances.c.vim_id.is_not(None)
+    )
+    return [(VimId(row.vim_id), row.id, row.created_at) for row in connection.execute(query)]
+
+
 def vims_stood_on(connection: sa.Connection) -> set[VimId]:
     """VIMs that an instantiated VNF stands on."""
     query = (

@@ -339,6 +339,17 @@ def effect_of(connection: sa.Connection, operation_id: OperationId, effect: str)
     return connection.execute(_EFFECT, {"asked_id": operation_id, "asked_effect": effect}).scalar()
 
 
+def effects_of(connection: sa.Connection, operation_id: OperationId, prefix: str) -> dict[str, object]:
+    """The recorded effects whose names begin so, with their results, by name."""
+    columns = operation_effects.c
+    query = (
+        sa.select(columns.effect, columns.result)
+        .where(columns.operation_id == operation_id, columns.effect.startswith(prefix, autoescape=True))
+        .order_by(columns.effect)
+    )
+    return {row.effect: row.result for row in connection.execute(query)}
+
+
 def has_effects(connection: sa.Connection, operation_id: OperationId) -> bool:
     """Whether any effect of the operation is recorded."""
     found = sa.select(operation_effects.c.effect).where(operation_effects.c.operation_id == operation_id)

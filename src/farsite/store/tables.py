@@ -100,6 +100,7 @@ vims = sa.Table(
     sa.Column("endpoint", sa.String(512), nullable=False, server_default=""),
     # Measured, over the last days; NULL: it is not known for long enough.
     sa.Column("availability", sa.Float),
+    sa.Column("functions_availability", sa.Float),
     sa.UniqueConstraint("project_id", "name", name="uq_vims_name"),
     sa.Index("ix_vims_endpoint", "project_id", "endpoint"),
 )
@@ -638,6 +639,14 @@ thresholds = sa.Table(
 
 healing_policies = sa.Table(
     "healing_policies",
+    metadata,
+    sa.Column("project_id", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("body", sa.JSON, nullable=False),
+)
+
+placement_policies = sa.Table(
+    "placement_policies",
     metadata,
     sa.Column("project_id", sa.String(64), primary_key=True),
     sa.Column("name", sa.String(255), primary_key=True),

@@ -1,7 +1,7 @@
 """VIMs, their sites, credentials and last read inventory."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ from farsite.model.vim import (
     endpoint_of,
     is_registered_twice,
 )
-from farsite.store.capacity import release_pool
+from farsite.store.capacity import Amount, release_pool
 from farsite.store.encoding import decode, encode
 from farsite.store.exclusion import hold, insert_if_absent
 from farsite.store.selection import select_page
@@ -57,6 +57,8 @@ class Inventory:
     read_at: datetime
     zones: tuple[Zone, ...]
     capabilities: Capabilities
+    others: Mapping[str, Amount] = field(default_factory=dict[str, Amount])
+    """What was used per region and zone beside what our books held of it: by other tenants, or past us."""
 
 
 def insert(connection: sa.Connection, vim: Vim, secret: bytes | None) -> None:
@@ -287,12 +289,27 @@ def set_services(
     )
 
 
-def set_availability(connection: sa.Connection, found: Mapping[VimId, float | None]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """How available a VIM was, and what its failures left its functions; None: not known."""
+
+    own: float | None = None
+    functions: float | None = None
+
+
+def set_availability(connection: sa.Connection, found: Mapping[VimId, Measured]) -> None:
     """Record how available VIMs were."""
-    rows = [{"b_id": vim_id, "b_availability": share} for vim_id, share in sorted(found.items())]
+    rows = [
+        {"b_id": vim_id, "b_own": one.own, "b_functions": one.functions}
+        for vim_id, one in sorted(found.items())
+    ]
     if rows:
         query = sa.update(vims).where(vims.c.id == sa.bindparam("b_id"))
-        connection.execute(query.values(availability=sa.bindparam("b_availability")), rows)
+        values: dict[str, Any] = {
+            "availability": sa.bindparam("b_own"),
+            "functions_availability": sa.bindparam("b_functions"),
+        }
+        connection.execute(query.values(values), rows)
 
 
 def _services(stored: object) -> tuple[ServiceHealth, ...]:
@@ -497,4 +514,5 @@ def _vim(row: sa.Row[Any]) -> Vim:
         checked_at=row.checked_at,
         evidence=None if row.evidence is None else decode(Evidence, row.evidence),
         availability=row.availability,
+        functions_availability=row.functions_availability,
     )

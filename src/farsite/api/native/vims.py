@@ -108,6 +108,10 @@ class VimView(Wire):
     tunnel_endpoint: str
     zones: list[Zone]
     inventory_age_s: float | None
+    availability: float | None
+    """Share of the last days in which it served; null: it is not known for long enough."""
+    functions_availability: float | None
+    """Share of their time that its failures left the functions on it; null: none stood there, or as above."""
 
 
 class SiteView(Wire):
@@ -180,6 +184,8 @@ def vim_view(vim: Vim, inventory: vims.Inventory | None, site: Site | None, now:
         tunnel_endpoint=found.tunnel_endpoint if found else "",
         zones=list(inventory.zones) if inventory else [],
         inventory_age_s=max((now - inventory.read_at).total_seconds(), 0.0) if inventory else None,
+        availability=vim.availability,
+        functions_availability=vim.functions_availability,
     )
 
 

@@ -6,6 +6,7 @@ fit left standing.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import cast
@@ -281,7 +282,7 @@ def choose_host(
     taken = state.groups.get(vnfc.anti_affinity_group, {}) if vnfc.anti_affinity_group else {}
     avoided = state.groups.get(vnfc.scattered_group, {}) if vnfc.scattered_group else {}
     best: tuple[tuple[int, float], ZoneSize, str] | None = None
-    nothing = Usage()
+    others = state.standing("others", now)
     down = {fault.target for kind in ("host_down", "host_disabled") for fault in state.standing(kind, now)}
     for zone in zones:
         if vnfc.zone and vnfc.zone != zone.name:
@@ -293,7 +294,7 @@ def choose_host(
         for host in host_names(zone):
             if vnfc.rack and racks.get(host) != vnfc.rack:
                 continue
-            used = state.used.get(host, nothing)
+            used = _used_of_host(state, zone, host, others)
             free = vcpus - used.vcpus - vnfc.vcpus
             has_room = (
                 free >= 0
@@ -305,6 +306,32 @@ def choose_host(
             if has_room and host not in taken and host not in down and (best is None or worth > best[0]):
                 best = (worth, zone, host)
     return (best[1], best[2]) if best else None
+
+
+def _used_of_host(state: State, zone: ZoneSize, host: str, others: Sequence[Fault]) -> Usage:
+    """What is taken of a host, by us and by other tenants."""
+    used = state.used.get(host, Usage())
+    for fault in others:
+        if fault.target == host or fault.aims_at(zone.name):
+            share = 1 if fault.target == host else 1 / zone.hosts
+            used = _plus(used, fault, share)
+    return used
+
+
+def _used_of_zone(state: State, zone: ZoneSize, others: Sequence[Fault]) -> Usage:
+    used = state.used.get(f"{zone.region}/{zone.name}", Usage())
+    for fault in others:
+        if fault.aims_at(zone.name) or fault.target in host_names(zone):
+            used = _plus(used, fault, 1)
+    return used
+
+
+def _plus(used: Usage, fault: Fault, share: float) -> Usage:
+    return Usage(
+        vcpus=used.vcpus + share * fault.number("vcpus", 0),
+        memory_mib=used.memory_mib + share * fault.number("memory_mib", 0),
+        disk_gib=used.disk_gib + share * fault.number("disk_gib", 0),
+    )
 
 
 def _named_host(host: str, zones: Sequence[ZoneSize]) -> tuple[ZoneSize, str] | None:
@@ -329,38 +356,40 @@ def sizes(knobs: Knobs, capacity_faults: Sequence[Fault]) -> tuple[ZoneSize, ...
 def zones(state: State, sized: Sequence[ZoneSize], now: float) -> list[Zone]:
     found: list[Zone] = []
     down = {fault.target for fault in state.standing("host_down", now)}
+    others = state.standing("others", now)
     for size in sized:
-        used = state.used.get(f"{size.region}/{size.name}", Usage())
+        used = _used_of_zone(state, size, others)
         found.append(
             Zone(
                 region=size.region,
                 name=size.name,
                 vcpus=size.vcpus,
-                vcpus_used=used.vcpus,
+                vcpus_used=math.ceil(used.vcpus),
                 memory_mib=size.memory_mib,
-                memory_mib_used=used.memory_mib,
+                memory_mib_used=math.ceil(used.memory_mib),
                 disk_gib=size.disk_gib,
                 disk_gib_used=round(used.disk_gib),
                 hosts=size.hosts,
-                racks=tuple(_racks(state, size, down)),
+                racks=tuple(_racks(state, size, down, others)),
             )
         )
     return found
 
 
-def _racks(state: State, size: ZoneSize, down: set[str]) -> Iterator[Rack]:
+def _racks(state: State, size: ZoneSize, down: set[str], others: Sequence[Fault]) -> Iterator[Rack]:
     """The racks of a zone in which a host works, with what is free on those hosts."""
     of_host = racks_of(size)
     for name in size.racks:
         hosts = [host for host, rack in of_host.items() if rack == name and host not in down]
-        used = [state.used.get(host, Usage()) for host in hosts]
+        used = [_used_of_host(state, size, host, others) for host in hosts]
         if hosts:
             yield Rack(
                 name=name,
                 hosts=len(hosts),
-                vcpus_free=int(len(hosts) * size.vcpus / size.hosts) - sum(one.vcpus for one in used),
-                memory_mib_free=int(len(hosts) * size.memory_mib / size.hosts)
-                - sum(one.memory_mib for one in used),
+                vcpus_free=math.floor(len(hosts) * size.vcpus / size.hosts - sum(one.vcpus for one in used)),
+                memory_mib_free=math.floor(
+                    len(hosts) * size.memory_mib / size.hosts - sum(one.memory_mib for one in used)
+                ),
                 disk_gib_free=int(
                     len(hosts) * size.disk_gib / size.hosts - sum(one.disk_gib for one in used)
                 ),

@@ -29,6 +29,8 @@ FAULT_KINDS: Mapping[str, str] = {
     "naive_duplicates": "Deploying what exists makes a second resource instead of finding it. calls, for_s",
     # -- resources
     "capacity": "Another size; target is a zone or empty. vcpus, memory_mib, disk_gib, hosts, for_s",
+    "others": "Other tenants take room; target is a host, or a zone whose hosts they use evenly, or empty for"
+    " every zone. vcpus, memory_mib, disk_gib, for_s",
     "kill_vnfc": "A VNFC dies and stays dead; target is its id. reason",
     "link_down": "A port of a VNFC goes down until clear_faults; target is the VNFC id. port",
     "datapath_lost": "A VNFC passes no packets until clear_faults; target is its id.",

@@ -238,8 +238,8 @@ class HeldDeployment:
 class Usage:
     """What is taken of a host or a zone."""
 
-    vcpus: int = 0
-    memory_mib: int = 0
+    vcpus: float = 0
+    memory_mib: float = 0
     disk_gib: float = 0
 
 
