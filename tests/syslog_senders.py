@@ -19,7 +19,7 @@ from service_bench import Service
 
 RULES = """
 senders:
-  - from: [127.0.0.1]
+  - from: [127.0.0.1, 127.0.0.4]
     site: turin
   - from: [127.0.0.3]
     project: lab

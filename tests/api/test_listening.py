@@ -20,25 +20,25 @@ from syslog_senders import connected, counted, down, listening
 def test_a_flood_is_bounded_and_told_and_hides_nothing_that_comes_over_tcp(data_dir: Path) -> None:
     """A broadcast storm makes every switch shout. What is thrown away may have told of a fault, so that is an
     alarm; who sends over TCP waits and loses nothing; and the service answers all the while."""
-    settings = listening(data_dir, listener_rate=200.0, listener_queue=100)
+    settings = listening(data_dir, listener_rate=20.0, listener_queue=100)
     with running(settings) as service:
         before = counted("rate")
         began_s = time.monotonic()
-        with connected(service, "udp") as storm, connected(service, "tcp") as patient:
+        with connected(service, "udp") as storm, connected(service, "tcp", "127.0.0.4") as patient:
             for number in range(3000):
                 storm.sendall(down("storm", f"Gi0/{number}").encode())
-            for number in range(500):
+            for number in range(100):
                 body = down("patient", f"Gi0/{number}").encode()
                 patient.sendall(b"%d %s" % (len(body), body))
             asked_s = time.monotonic()
             assert service.native("GET", "/vims").status_code == 200
-            assert time.monotonic() - asked_s < 5
-        found = service.until(lambda: alarms_in(service, "patient"), lambda seen: len(seen) == 500)
+            assert time.monotonic() - asked_s < 10
+        found = service.until(lambda: alarms_in(service, "patient"), lambda seen: len(seen) == 100)
         assert {one["perceived_severity"] for one in found} == {"MAJOR"}
-        took_s = time.monotonic() - began_s
-        # What the rate lets through, and twice that at once; both senders have one address here.
-        assert len(alarms_in(service, "storm")) <= 200 * (took_s + 2)
-        assert counted("rate") > before
+        service.until(lambda: counted("rate"), lambda seen: seen > before)
+        # What the rate lets through, and twice that at once.
+        heard = len(alarms_in(service, "storm"))
+        assert heard <= 20 * (time.monotonic() - began_s + 2)
         (lost,) = service.until(lambda: alarms_in(service, service.farsite.settings.executor_id), bool)
         assert lost["specific_problem"] == "messages-lost/syslog"
         assert (lost["perceived_severity"], lost["object_kind"]) == ("WARNING", "farsite")
