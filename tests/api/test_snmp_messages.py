@@ -1,15 +1,18 @@
 """What is read of traps of SNMP, and of the operator's rules for them."""
 
 import random
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from farsite.api.intake.rule_files import read
 from farsite.api.intake.snmp import SNMP_RULES, SYS_UP_TIME, TRAP_OID, SnmpRules, Trap, told
+from farsite.api.intake.syslog_rules import SYSLOG_RULES
 from farsite.api.intake.told import Told
 from farsite.api.listeners.snmp_engine import Heard, TrapEngine
 from farsite.model.errors import Invalid
@@ -152,6 +155,15 @@ def test_what_is_wrong_with_a_file_of_rules_is_named_and_no_password_with_it(
     assert named in refusal.value.detail
     for secret in ("the-auth-word", "the-privacy-word", "short"):
         assert secret not in refusal.value.detail
+
+
+def test_the_rules_in_the_guide_are_rules() -> None:
+    """They are what operators begin with."""
+    guide = Path(__file__).parents[2] / "docs" / "guide" / "alarms.md"
+    blocks = re.findall(r"```yaml\n(.*?)```", guide.read_text(), re.DOTALL)
+    syslog, snmp = (one for one in blocks if one.startswith("senders:"))
+    assert [one.name for one in read(SYSLOG_RULES, syslog, "the guide").rules] == ["link-down"]
+    assert [one.name for one in read(SNMP_RULES, snmp, "the guide").rules] == ["battery"]
 
 
 # -- messages ---------------------------------------------------------------------------------------------
