@@ -15,6 +15,8 @@ import structlog
 from farsite import __version__, telemetry
 from farsite.api import local_vim
 from farsite.api.context import Context
+from farsite.api.listeners.snmp import SnmpListener
+from farsite.api.listeners.syslog import SyslogListener
 from farsite.api.readers import READERS
 from farsite.assurance.alarm_upkeep import AlarmUpkeep
 from farsite.assurance.correlating import Correlator
@@ -119,6 +121,8 @@ class Farsite:
             settings, self.database, self.drivers, self.watch, self.clock, self._alarm_was_raised
         )
         self.intake = Intake(settings, self.database, self.clock, self._alarm_was_raised)
+        self.syslog = SyslogListener(settings, self.database, self.intake, self.clock)
+        self.snmp = SnmpListener(settings, self.database, self.intake, self.clock)
         self.thresholds = Thresholds(settings, self.database, self.intake, self.clock)
         self.alarm_upkeep = AlarmUpkeep(settings, self.database, self.clock, self._alarm_was_raised)
         self.vim_availability = VimAvailability(settings, self.database, self.clock)
@@ -254,8 +258,12 @@ class Farsite:
 
         Raises:
             Conflict: this process cannot be one of those that work on the database; says why.
+            Invalid: a listener cannot be opened as the settings say.
         """
         self._loop = asyncio.get_running_loop()
+        # Before anything is begun: what is wrong with them is the operator's to mend.
+        await asyncio.to_thread(self.syslog.open)
+        await asyncio.to_thread(self.snmp.open)
         await asyncio.to_thread(migrations.upgrade, self.database.engine)
         if self.takeover is not None:
             await self.database.run(_check_installation, self.settings)
@@ -273,6 +281,8 @@ class Farsite:
         await self.notifier.start()
         self.loop_lag.start()
         self.intake.start()
+        await self.syslog.start()
+        self.snmp.start()
         self.thresholds.start()
         alive = self._known_alive() - {self.settings.executor_id}
         await self.catalogue.recover(alive)
@@ -305,6 +315,8 @@ class Farsite:
                 task.cancel()
         await self.catalogue.stop()
         await self.thresholds.stop()
+        await self.syslog.stop()
+        await self.snmp.stop()
         await self.intake.stop()
         await self.share.stop()
         await self.loop_lag.stop()

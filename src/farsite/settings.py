@@ -139,6 +139,36 @@ class Settings:
     source_silence_s: float = 18_000.0
     """Seconds without a repetition after which an alarm of a source is INDETERMINATE; more than
     Alertmanager's repeat_interval. Rules and the webhook's `silent_after_s` say otherwise; 0: never."""
+    syslog_udp: str = ""
+    """HOST:PORT at which messages of syslog are taken over UDP, e.g. 0.0.0.0:5514; empty: nowhere."""
+    syslog_tcp: str = ""
+    """HOST:PORT at which they are taken over TCP; empty: nowhere."""
+    syslog_tls: str = ""
+    """HOST:PORT at which they are taken over TLS; empty: nowhere."""
+    syslog_tls_cert: str = ""
+    """File of the certificate that senders over TLS are shown, with its chain."""
+    syslog_tls_key: str = ""
+    """File of its key; empty: in the certificate's file."""
+    syslog_tls_ca: str = ""
+    """File of CA certificates, one of which must have signed the certificate of a sender over TLS; empty:
+    senders need none."""
+    syslog_rules: str = ""
+    """File (YAML) that says which senders are listened to and which messages are alarms. It is read again
+    when it changes."""
+    snmp_traps: str = ""
+    """HOST:PORT at which traps and informs of SNMP are taken over UDP, e.g. 0.0.0.0:1162; empty: nowhere."""
+    snmp_rules: str = ""
+    """File (YAML) that says which senders, communities and users are listened to, and which traps are alarms.
+    It is read again when it changes, and refused where everybody can read it."""
+    listener_queue: int = 5000
+    """Messages of syslog, and as many traps, that may wait to be read; then senders over TCP wait, and the
+    kernel throws away what does not fit into its buffer."""
+    listener_rate: float = 1000.0
+    """Messages per second that one sender may send, and twice as many at once; over UDP more are thrown away,
+    over TCP they wait. 0: any number."""
+    snmp_rate: float = 200.0
+    """Traps per second that one sender may send, and twice as many at once; each costs about a millisecond of
+    a processor. 0: any number."""
     alarm_retention_days: str = "365"
     """Days that the history of alarms is kept: a number, and with commas between them exceptions
     [PROJECT:][SEVERITY=]DAYS, e.g. `365,WARNING=30,lab:90,lab:CRITICAL=400`. 0: for ever."""

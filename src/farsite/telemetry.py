@@ -128,6 +128,15 @@ INTAKE_DURATION = Histogram(
     registry=REGISTRY,
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+LISTENER_MESSAGES = Counter(
+    "farsite_listener_messages_total",
+    "Messages of syslog and SNMP that came in, by what became of them: alarm, no_fault, cut (too long), form "
+    "(unreadable), sender (not listened to), connections (too many); of SNMP version, community, user, "
+    "security (wrong key or level), window (of another time), discovery (asked who we are); "
+    "and what was lost: rate, overflow, failed, stopped.",
+    ["source", "outcome"],
+    registry=REGISTRY,
+)
 ALARMS_SUPPRESSED = Counter(
     "farsite_alarms_suppressed_total",
     "Alarms from outside that were recorded and not told, by what suppressed them (silence, maintenance).",

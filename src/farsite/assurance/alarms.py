@@ -165,6 +165,26 @@ ALERTS_TRUNCATED = AlarmType(
     remedy="Raise max_alerts of its webhook_config (0: no bound), or group by more labels. "
     "It clears with the next group that comes whole.",
 )
+MESSAGES_LOST = AlarmType(
+    name="messages-lost",
+    object_kind="farsite",
+    event_type=EventType.COMMUNICATIONS_ALARM,
+    probable_cause="Information missing",
+    severity=PerceivedSeverity.WARNING,
+    effect="Messages of syslog or traps of SNMP came faster than they were taken, and some were thrown away; "
+    "what they told, nobody here knows.",
+    remedy="Have senders send less, or over TCP, which lets them wait; see "
+    "farsite_listener_messages_total. It clears when none was lost for a minute.",
+)
+RULES_REFUSED = AlarmType(
+    name="rules-refused",
+    object_kind="farsite",
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="Configuration or customization error",
+    severity=PerceivedSeverity.WARNING,
+    effect="The file with the rules of a listener was changed and cannot be read; the rules before count on.",
+    remedy="Mend what the details name. The file is read again as soon as it changes.",
+)
 THRESHOLD_CROSSED = AlarmType(
     name="threshold-crossed",
     object_kind="object",
@@ -348,6 +368,8 @@ CATALOGUE: Mapping[str, AlarmType] = {
         LOOP_LAG,
         NODE_LOST,
         ALERTS_TRUNCATED,
+        MESSAGES_LOST,
+        RULES_REFUSED,
         THRESHOLD_CROSSED,
         HOST_DOWN,
         COMPUTE_SERVICE_DOWN,

@@ -4,8 +4,7 @@ The body is read here and not by the framework, so that a full queue refuses it 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,18 +12,14 @@ from fastapi import APIRouter, Request
 from farsite import telemetry
 from farsite.api.auth import Asker
 from farsite.api.intake import alertmanager, aodh, collectd, webhook
+from farsite.api.intake.placing import located
 from farsite.api.intake.told import Source, Told, report_of
 from farsite.api.limits import TooLarge
 from farsite.api.wire import ROOT, Here, Wire
-from farsite.assurance.alarms import VNFC_DIED
 from farsite.assurance.thresholds import Sample
 from farsite.model.access import Caller
 from farsite.model.alarm_reports import Outcome, Report
-from farsite.model.deployment import Resource
 from farsite.model.errors import Invalid, Overloaded
-from farsite.model.vnf import VnfInstance
-from farsite.store import instances
-from farsite.store.database import Connection
 
 router = APIRouter(prefix=f"{ROOT}/intake", tags=["Intake of faults"])
 
@@ -109,7 +104,7 @@ async def _take_in(
                 return [report_of(one, source) for one in read(body)]
 
             found = reports() if size <= _READ_ON_THE_LOOP else await asyncio.to_thread(reports)
-            found = await _located(context, caller, found)
+            found = await located(context.database, caller.project_id, found)
             tally = await context.intake.take_in(found)
         finally:
             context.intake.release(size)
@@ -141,61 +136,3 @@ async def _body(request: Request, size: int, limit_mib: int) -> bytes:
     if not parts:
         raise Invalid("The body is empty.")
     return bytes(parts)
-
-
-async def _located(context: Here, caller: Caller, reports: list[Report]) -> list[Report]:
-    """Reports on VNFs of ours, with the place where the VNF is instead of what the source left out. What is
-    told of a server of ours is told of the VNFC that it is: that is what can be healed."""
-    servers = {one.alarm.managed_object_id for one in reports if one.alarm.object_kind == "server"}
-    if servers:
-        held = await context.database.read(_vnfs_of, caller, sorted(servers))
-        reports = [_of_its_vnf(one, held) for one in reports]
-    wanted = {
-        one.alarm.managed_object_id
-        for one in reports
-        if one.alarm.object_kind == "vnf" and one.alarm.location.startswith(f"{one.alarm.source}/")
-    }
-    if not wanted:
-        return reports
-    places = await context.database.read(_places_of, caller, sorted(wanted))
-    return [_moved(one, places) for one in reports]
-
-
-def _moved(report: Report, places: dict[str, str]) -> Report:
-    alarm = report.alarm
-    place = places.get(alarm.managed_object_id) if alarm.location.startswith(f"{alarm.source}/") else None
-    return report if place is None else replace(report, alarm=replace(alarm, location=place))
-
-
-def _of_its_vnf(report: Report, held: Mapping[str, tuple[VnfInstance, Resource]]) -> Report:
-    alarm = report.alarm
-    if alarm.object_kind != "server" or alarm.managed_object_id not in held:
-        return report
-    vnf, server = held[alarm.managed_object_id]
-    details = (*alarm.fault_details, f"server {server.id} on host {server.host or 'unknown'}")
-    of_the_vnf = replace(
-        alarm,
-        managed_object_id=vnf.id,
-        object_kind="vnf",
-        location=f"{alarm.source}/{vnf.id}",
-        faulty_resource=str(server.vnfc_id or ""),
-        faulty_resource_type="COMPUTE",
-        fault_details=details,
-    )
-    if report.labels.get("state", "").lower() in _DEAD_STATES:
-        of_the_vnf = replace(of_the_vnf, fault_type=VNFC_DIED.name)
-    return replace(report, alarm=of_the_vnf)
-
-
-_DEAD_STATES = frozenset({"error", "deleted", "crashed"})
-"""States of a server, as Nova's notifications name them, in which it does not run and will not by itself."""
-
-
-def _vnfs_of(
-    connection: Connection, caller: Caller, server_ids: list[str]
-) -> dict[str, tuple[VnfInstance, Resource]]:
-    return instances.of_servers(connection, caller.project_id, server_ids)
-
-
-def _places_of(connection: Connection, caller: Caller, vnf_ids: list[str]) -> dict[str, str]:
-    return instances.places_of(connection, caller.project_id, vnf_ids)
