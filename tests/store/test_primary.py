@@ -105,6 +105,21 @@ def test_a_standby_is_not_connected_to_and_what_was_promoted_is_not_left_again(
     Primary(pair.first.tcp_url(database, "127.0.0.1"), memory=memory).connect({}).close()
 
 
+def test_a_role_without_privileges_may_ask_for_the_timeline(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """The owner of our database is nobody else on its server; a check that he may not make would be none."""
+    name = postgres_server.create()
+    memory = tmp_path / "database-timeline"
+    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE ROLE plain LOGIN")
+    Primary(postgres_server.url(name).replace("postgres@", "plain@"), memory=memory).connect({}).close()
+    assert int(memory.read_text().split()[1]) >= 1
+    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
+        connection.execute("DROP ROLE plain")
+    postgres_server.drop(name)
+
+
 @pytest.mark.slow
 async def test_who_only_listens_is_cut_off_from_a_former_primary_too(pair: PostgresPair) -> None:
     """A connection that only waits would wait for news of a server that has none any more."""

@@ -31,6 +31,7 @@ import structlog
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import event
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
+from sqlalchemy.exc import ArgumentError
 
 from farsite.model.errors import Invalid
 
@@ -176,13 +177,17 @@ class Primary:
         self._is_over.set()
 
     def look_around(self) -> None:
-        """Ask every server of the address, and cut what is open to one that a promotion has left behind."""
-        for place in range(len(self._places)):
-            parameters = {**self._parameters, **self._places[place], "connect_timeout": _LOOK_TIMEOUT_S}
-            with contextlib.suppress(psycopg.OperationalError):
-                connection = psycopg.connect(**parameters, autocommit=True)  # pyright: ignore[reportArgumentType]
-                with contextlib.closing(connection):
-                    self._admit(connection, place, _timeline_in(_first_row(connection)))
+        """Ask every server of the address that answers, and cut what is open to one that a promotion has left
+        behind."""
+        for place in self._in_order():
+            parameters = self._with({"connect_timeout": _LOOK_TIMEOUT_S}, place)
+            try:
+                connection = psycopg.connect(**parameters, autocommit=True)
+            except psycopg.OperationalError as error:
+                self._refused(place, error)
+                continue
+            with contextlib.closing(connection), contextlib.suppress(psycopg.OperationalError):
+                self._admit(connection, place, _timeline_in(_first_row(connection)))
 
     # -- one server
 
@@ -288,10 +293,10 @@ def _parameters_of(url: str) -> dict[str, str]:
         if "," in urlsplit(plain).netloc:
             found = conninfo_to_dict(plain)
         else:
-            dialect = psycopg_dialect.dialect()
+            dialect: Any = psycopg_dialect.dialect()
             made = sa.make_url(plain).set(drivername="postgresql+psycopg")
             found = dialect.create_connect_args(made)[1]
-    except (psycopg.ProgrammingError, sa.exc.ArgumentError, ValueError) as error:
+    except (psycopg.ProgrammingError, ArgumentError, ValueError) as error:
         raise Invalid(
             f"The address of the database is not understood: {_without_secrets(str(error), plain)}. "
             f"{_UNDERSTOOD}"
