@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from farsite.model.errors import Invalid
 from farsite.settings import Settings
@@ -194,7 +194,7 @@ def test_a_server_that_takes_no_writes_any_more_counts_as_lost(
     try:
         with database.transaction() as connection:
             connection.exec_driver_sql("CREATE TABLE kept (number int)")
-        with pytest.raises(sa.exc.DBAPIError) as refused:
+        with pytest.raises(DBAPIError) as refused:
             write()
         assert is_away(refused.value)
     finally:
@@ -219,7 +219,7 @@ def test_the_session_that_is_ended_is_our_own_former_one(postgres_server: Postgr
         give_up_at = time.monotonic() + 10
         while nodes.take_lock(ours, "me", former_session=mine) is None:
             assert time.monotonic() < give_up_at
-        with pytest.raises(sa.exc.OperationalError):
+        with pytest.raises(OperationalError):
             former.exec_driver_sql("SELECT 1")
     engine.dispose()
     postgres_server.drop(name)
