@@ -60,13 +60,16 @@ class PostgresServer:
         options: Mapping[str, str] | None = None,
         enter: Callable[[], None] | None = None,
         admits: str = "",
+        standby_of: "PostgresServer | None" = None,
     ) -> None:
         """Start a server; `options` are laid over the ones made for data that is thrown away.
 
         `enter` is called on the thread that starts it: to enter a network namespace, for example. `admits` is
-        a network whose hosts may connect, beside this one.
+        a network whose hosts may connect, beside this one. A standby begins with a copy of its primary, and
+        follows it.
         """
         self._options = dict(options or {})
+        self._primary = standby_of
         self._admits = admits
         self.port = _free_port() if self._options.get("listen_addresses") else 5432
         """Its socket is named after it too."""
@@ -93,6 +96,11 @@ class PostgresServer:
     def tcp_url(self, database: str, host: str) -> str:
         """The same by TCP, at one of the option `listen_addresses`."""
         return f"postgresql://postgres@{host}:{self.port}/{database}"
+
+    @property
+    def name(self) -> str:
+        """What it calls itself as a standby."""
+        return self._dir.name.replace("-", "_")
 
     def start(self) -> None:
         """Start and wait until it answers; quiet when it runs."""
@@ -143,6 +151,65 @@ class PostgresServer:
             self._process.wait()
         self._process = None
 
+    def kill(self) -> None:
+        """SIGKILL every process of it, as a host that is lost does; the connections are cut, no more."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)  # so that it starts no others meanwhile
+        for pid in self._pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(_BOUND_S)
+        self._process = None
+
+    def freeze(self, *, is_frozen: bool = True) -> None:
+        """SIGSTOP every process of it; or have all go on. The kernel goes on answering for a frozen one."""
+        for pid in self._pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP if is_frozen else signal.SIGCONT)
+
+    def _pids(self) -> list[int]:
+        """Of its processes, the first that starts the others first."""
+        assert self._process is not None
+        first = self._process.pid
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        return [first, *map(int, children)]
+
+    # -- a pair of them
+
+    def await_standby(self, name: str) -> None:
+        """Have every commit wait from now on for that standby, which follows by now."""
+        self._execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
+        self._execute("SELECT pg_reload_conf()")
+        self._until_is("SELECT sync_state FROM pg_stat_replication WHERE sync_state = 'sync'", "sync")
+
+    def await_nobody(self) -> None:
+        """Have no commit wait for a standby: what a manager of clusters does when there is none."""
+        self._execute("ALTER SYSTEM RESET synchronous_standby_names")
+        self._execute("SELECT pg_reload_conf()")
+
+    def promote(self) -> None:
+        """Have a standby become the primary, as a manager of clusters does when that is lost."""
+        self._execute("SELECT pg_promote(true, 60)")
+        self._until_is("SELECT pg_is_in_recovery()", False)
+
+    def follow(self, primary: "PostgresServer") -> None:
+        """Begin anew as a standby, with a copy of the primary's data; what is here is thrown away."""
+        self.stop()
+        self._primary = primary
+        shutil.rmtree(self._data)
+        self._initialise()
+        self.start()
+
+    def _until_is(self, question: str, wanted: object) -> None:
+        give_up_at = time.monotonic() + _BOUND_S
+        while True:
+            with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+                row = connection.execute(question).fetchone()  # pyright: ignore[reportCallIssue, reportArgumentType]
+            if row is not None and row[0] == wanted:
+                return
+            assert time.monotonic() < give_up_at, f"{question}: {row}\n{self._log_tail()}"
+            time.sleep(0.02)
+
     def crash(self) -> None:
         """Stop as by a power loss of its processes: what is not in the write-ahead log is lost."""
         assert self._process is not None
@@ -171,16 +238,24 @@ class PostgresServer:
             connection.execute(statement)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     def _initialise(self) -> None:
+        command: list[str | Path] = [self._binaries / "initdb", "-D", self._data, *_INITDB]
+        if self._primary is not None:
+            # What it is called by is what the primary's synchronous_standby_names names.
+            origin = f"host={self._primary._dir} port={self._primary.port} user=postgres"
+            command = [
+                self._binaries / "pg_basebackup", "-D", self._data, "-R", "-X", "stream", "-c", "fast",
+                "-d", f"{origin} application_name={self.name}",
+            ]  # fmt: skip
         done = subprocess.run(
-            [self._binaries / "initdb", "-D", self._data, *_INITDB],
+            command,
             capture_output=True,
             text=True,
             check=False,
             **self._as_account(),
         )
         if done.returncode:
-            raise NoPostgres(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
-        if self._admits:
+            raise NoPostgres(f"{Path(command[0]).name} failed: {done.stderr.strip() or done.stdout.strip()}")
+        if self._admits and self._primary is None:
             with (self._data / "pg_hba.conf").open("a") as rules:
                 rules.write(f"host all all {self._admits} trust\n")
 

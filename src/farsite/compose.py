@@ -165,11 +165,11 @@ class Farsite:
             self.function_watch,
             self.separation,
         )
-        if not self.database.is_sqlite:
+        if self.database.primary is not None:
             listener = Listener(
                 members=self._on_members, told=self._on_told, lost=self._on_lost, load=self._load
             )
-            self.takeover = Takeover(settings, self.database.url, self._me, listener)
+            self.takeover = Takeover(settings, self.database.primary, self._me, listener)
             self.runner.may_act = self._holds_its_lease
             telemetry.LEASE_HELD.set_function(lambda: float(self._holds_its_lease()))
             duties = (*duties, FormerNodes(self.database, self.clock))

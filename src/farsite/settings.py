@@ -20,7 +20,8 @@ class Settings:
     data_dir: Path = field(default_factory=_data_dir)
     """Directory for the database, keys, artefacts, logs and site agents."""
     database_url: str = ""
-    """SQLAlchemy URL; empty: SQLite in `data_dir`. Production: postgresql://USER@HOST/DATABASE."""
+    """Empty: SQLite in `data_dir`. Production: postgresql://USER@HOST/DATABASE; a primary and its standbys:
+    USER@HOST:PORT,HOST:PORT."""
     listen_host: str = "127.0.0.1"
     """Address to listen on. Anything but loopback needs tokens made on purpose and TLS in front."""
     listen_port: int = 9890

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from farsite.api.auth import ROLES, role_needed
-from farsite.api.problem import ANSWERS, answer_to
+from farsite.api.problem import ANSWERS, answer_to, problem_of
 from farsite.model import errors
 from farsite.model.access import Caller, Role
 from farsite.model.ids import DEFAULT_PROJECT
+from farsite.store.database import CommitInDoubt
 from service_bench import Service, assert_is_problem
 
 
@@ -28,6 +29,15 @@ def test_every_error_of_the_tree_has_a_status() -> None:
     refusals = [one for one in own if issubclass(one, errors.Refused) and one is not errors.Overloaded]
     assert all(answer_to(kind("x")).status < 500 for kind in refusals)
     assert all(answer_to(kind("x")).status >= 502 for kind in own if issubclass(kind, errors.Unknown))
+
+
+def test_a_commit_that_was_cut_short_is_not_told_as_a_refusal() -> None:
+    """Who is told that nothing was changed asks again, and has two of what he wanted."""
+    lost = CommitInDoubt("COMMIT", None, Exception("server closed"), connection_invalidated=True)
+    answer = problem_of(lost)
+    assert answer.status_code == 504
+    assert "Retry-After" not in answer.headers
+    assert b"may have happened or not" in answer.body
 
 
 def _routes(service: Service) -> list[tuple[str, str]]:

@@ -42,7 +42,7 @@ from farsite.model.errors import (
     VnfUnreachable,
 )
 from farsite.model.ids import new_id
-from farsite.store.database import is_away
+from farsite.store.database import CommitInDoubt, is_away
 
 log = structlog.get_logger()
 
@@ -192,6 +192,15 @@ def problem_of(error: BaseException, *, instance: str = "") -> Response:
             headers={"Retry-After": str(retry_after_s)} if retry_after_s is not None else None,
             about=error.about,
             faults=list(faults),
+        )
+    if isinstance(error, CommitInDoubt):
+        log.warning("request.in_doubt", path=instance, reason=str(error)[:200])
+        return problem(
+            504,
+            "The database was lost while it recorded this, which may have happened or not. Look, before you "
+            "ask again.",
+            title=ANSWERS[Unknown].title,
+            instance=instance,
         )
     if is_away(error):
         log.warning("request.database_away", path=instance, reason=str(error)[:200])

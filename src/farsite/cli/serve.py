@@ -19,6 +19,7 @@ import structlog
 import uvicorn
 
 from farsite.api.app import make_app
+from farsite.cli.supervision import Supervisor
 from farsite.compose import Farsite
 from farsite.model.errors import Refused
 from farsite.settings import Settings, read_settings
@@ -138,6 +139,11 @@ async def _run(farsite: Farsite, app: Callable[..., Any], listener: socket.socke
             timeout_keep_alive=_IDLE_S,
         )
     )
+    supervisor = Supervisor()
+    telling = asyncio.create_task(
+        supervisor.keep_telling(lambda: farsite.not_ready_because() or "It wants requests."),
+        name="supervisor",
+    )
     await farsite.start()
     # `main` put it off until now; what the start has made stays, and is not looked at again.
     gc.freeze()
@@ -147,17 +153,21 @@ async def _run(farsite: Farsite, app: Callable[..., Any], listener: socket.socke
     _write_address(farsite.settings, f"http://{f'[{host}]' if ':' in host else host}:{port}")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _ask_to_stop, farsite, server)
+        loop.add_signal_handler(number, _ask_to_stop, farsite, server, supervisor)
+    supervisor.tell("READY=1")
     try:
         await server._serve([listener])  # pyright: ignore[reportPrivateUsage]  # `serve` would take the signals
     finally:
+        supervisor.tell("STOPPING=1")
         await farsite.stop()
+        telling.cancel()
 
 
-def _ask_to_stop(farsite: Farsite, server: uvicorn.Server) -> None:
+def _ask_to_stop(farsite: Farsite, server: uvicorn.Server, supervisor: Supervisor) -> None:
     """Tell load balancers first, and go on serving until they have heard; the second time stop at once."""
     notice_s = 0.0 if farsite.is_stopping else farsite.settings.stop_notice_s
     farsite.is_stopping = True
+    supervisor.tell("STOPPING=1")
     # For the same reason connections end with an answer from now on, as long as the notice lasts.
     server.config.encoded_headers.append((b"connection", b"close"))
     # Threads that wait for a database that is away would keep the process for as long as that is.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 import structlog
@@ -29,6 +29,9 @@ from farsite.store.encoding import written
 from farsite.store.exclusion import begin_to_write, hold_what_is_read_for_update
 from farsite.store.sqlite_time import teach_milliseconds
 from farsite.store.sqlite_turns import connection_factory
+
+if TYPE_CHECKING:
+    from farsite.store.primary import Primary
 
 log = structlog.get_logger()
 
@@ -47,11 +50,28 @@ _RETRY_FOR_S = 60.0
 _OVERTAKEN_AT_MOST = 50
 _CONNECT_TIMEOUT_S = 5
 _OWNER_PATIENCE_S = 0.5
+_READ_ONLY = "25006"
+_TIMELINE_FILE = "database-timeline"
 _SERVER_KEEPALIVES = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3"
+SESSION = {
+    # A host that is gone answers nothing, not even that it is gone; whoever only listens would wait for ever.
+    "connect_timeout": _CONNECT_TIMEOUT_S,
+    "tcp_user_timeout": _CONNECT_TIMEOUT_S * 1000,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    # The server too: what a host that is off had locked would stay locked for two hours.
+    "options": _SERVER_KEEPALIVES,
+}
+"""libpq's parameters of every session with PostgreSQL but the one that the lease hangs on."""
 
 
 class Overtaken(Conflict):
     """Another transaction came first; this one, begun anew, sees what that wrote and may decide otherwise."""
+
+
+class CommitInDoubt(OperationalError):
+    """The connection was lost during a commit: whether it happened is known when the database is back."""
 
 
 def mark_told(connection: sa.Connection) -> None:
@@ -60,30 +80,33 @@ def mark_told(connection: sa.Connection) -> None:
 
 
 def make_engine(
-    url: str, *, pool_size: int, synchronous: str = "NORMAL", session_name: str = "farsite"
+    url: str,
+    *,
+    pool_size: int,
+    synchronous: str = "NORMAL",
+    session_name: str = "farsite",
+    primary: "Primary | None" = None,
 ) -> sa.Engine:
     """An engine with the settings both stores need (WAL and immediate transactions on SQLite).
 
-    PostgreSQL shows the engine's sessions under `session_name`.
+    PostgreSQL shows the engine's sessions under `session_name`. Those who share what they know of where the
+    primary is give the same `primary`.
+
+    Raises:
+        Invalid: the address is not understood.
     """
     if not url.startswith("sqlite"):
+        primary = primary or _primary_of(url, None)
         server = sa.create_engine(
-            _with_driver(url),
+            primary.url,
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
             json_serializer=written,
-            # A host that is gone answers nothing, not even that it is gone.
-            connect_args={
-                "connect_timeout": _CONNECT_TIMEOUT_S,
-                "tcp_user_timeout": _CONNECT_TIMEOUT_S * 1000,
-                "application_name": session_name,
-                # The server too: what a host that is off had locked would stay locked for two hours.
-                "options": _SERVER_KEEPALIVES,
-            },
+            connect_args={**SESSION, "application_name": session_name},
         )
         event.listen(server, "handle_error", _count_as_lost)
-        return server
+        return primary.serve(server)
     engine = sa.create_engine(
         url,
         pool_size=pool_size,
@@ -119,17 +142,24 @@ def make_engine(
 
 
 def _count_as_lost(context: ExceptionContext) -> None:
-    """Have a connection that cannot be made count as one that was lost.
+    """Have a connection that cannot be made, or whose server takes no writes any more, count as one that was
+    lost.
 
     The durable engine waits for a database that is away only if it takes the error for such, and it does not
     know all of the words that psycopg has for it.
     """
     if context.connection is None and isinstance(context.sqlalchemy_exception, OperationalError):
         context.is_disconnect = True
+    # "cannot execute ... in a read-only transaction": of a primary that is to be one no longer.
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
-def _with_driver(url: str) -> str:
-    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+def _primary_of(url: str, memory: Path | None) -> "Primary":
+    # Not above: who works on SQLite needs no driver of PostgreSQL.
+    from farsite.store.primary import Primary
+
+    return Primary(url, memory=memory)
 
 
 class Database:
@@ -145,12 +175,9 @@ class Database:
         self.is_sqlite = self.url.startswith("sqlite")
         if self.is_sqlite:
             Path(settings.data_dir).mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.engine = make_engine(
-            self.url,
-            pool_size=settings.sql_threads + 4,
-            synchronous=settings.sqlite_synchronous,
-            session_name=session_name,
-        )
+        self.primary = None if self.is_sqlite else _primary_of(self.url, settings.data_dir / _TIMELINE_FILE)
+        """Where the PostgreSQL is that takes writes."""
+        self.engine = self.make_engine(settings.sql_threads + 4, settings.sqlite_synchronous)
         # Two pools: SQL of operations waits for nobody's page of a long list, and the other way round.
         self._steps = ThreadPoolExecutor(settings.sql_threads, thread_name_prefix="sql-step")
         self._reads = ThreadPoolExecutor(2, thread_name_prefix="sql-read")
@@ -160,14 +187,35 @@ class Database:
         self._alarms = ThreadPoolExecutor(2, thread_name_prefix="sql-alarm")
         self._when_told: list[Callable[[], None]] = []
 
+    def make_engine(self, pool_size: int, synchronous: str) -> sa.Engine:
+        """An engine on this database with connections of its own."""
+        return make_engine(
+            self.url,
+            pool_size=pool_size,
+            synchronous=synchronous,
+            session_name=self.session_name,
+            primary=self.primary,
+        )
+
     @contextmanager
     def transaction(self) -> Generator[sa.Connection]:
-        """One transaction; commits at the end of the block, rolls back on an exception."""
-        with self.engine.begin() as connection:
-            # Kept with the pooled connection, so a transaction that was rolled back may have left it there.
-            connection.info.pop(_TOLD, None)
-            yield connection
-            has_told = connection.info.pop(_TOLD, False)
+        """One transaction; commits at the end of the block, rolls back on an exception.
+
+        Raises:
+            CommitInDoubt: the database was lost in that moment.
+        """
+        is_committing = has_told = False
+        try:
+            with self.engine.begin() as connection:
+                # Kept with the pooled connection; a transaction that was rolled back may have left it there.
+                connection.info.pop(_TOLD, None)
+                yield connection
+                has_told = connection.info.pop(_TOLD, False)
+                is_committing = True
+        except DBAPIError as error:
+            if is_committing and error.connection_invalidated and error.orig is not None:
+                raise CommitInDoubt("COMMIT", None, error.orig, connection_invalidated=True) from error
+            raise
         if has_told:
             for listener in self._when_told:
                 listener()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 import structlog
 
-from farsite.store.database import Database
+from farsite.store.database import SESSION, Database
 
 log = structlog.get_logger()
 
@@ -69,10 +69,11 @@ class Listening:
     async def _listen_for_ever(self) -> None:
         import psycopg
 
-        url = self._database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        primary = self._database.primary
+        assert primary is not None
         while True:
             try:
-                connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
+                connection = await primary.connect_async(SESSION)
                 async with connection:
                     await connection.execute(f"LISTEN {_CHANNEL}")
                     self._on_news()

@@ -12,6 +12,8 @@ PostgreSQL only: a SQLite file has one process.
 
 import select
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, cast
 
 import psycopg
@@ -22,6 +24,7 @@ from farsite.model.errors import Conflict, NotFound
 from farsite.model.ids import DEFAULT_PROJECT, VimId
 from farsite.model.node import Node, NodeState
 from farsite.store.exclusion import hold
+from farsite.store.primary import Primary
 from farsite.store.tables import installation, nodes, vim_auth, vims
 
 CHANNEL = "farsite_nodes"
@@ -29,9 +32,21 @@ CHANNEL = "farsite_nodes"
 
 _LOCK_SEED = 42
 _KEEP_GONE_DAYS = 1
+_OWN = sa.text("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+_END = sa.text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = :pid AND backend_start = :began_at"
+)
 
 
-def lease_engine(url: str, *, lease_s: float) -> sa.Engine:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A session with PostgreSQL. On a server that was promoted its number may be another process's."""
+
+    pid: int
+    began_at: datetime
+
+
+def lease_engine(primary: Primary, *, lease_s: float) -> sa.Engine:
     """An engine for the one connection that a process's life hangs on.
 
     Both ends notice within about three seconds that the other host is off or cut off, also while data is
@@ -45,8 +60,8 @@ def lease_engine(url: str, *, lease_s: float) -> sa.Engine:
         "tcp_user_timeout": 3000,
         "statement_timeout": lease_ms,
     }
-    return sa.create_engine(
-        url.replace("postgresql://", "postgresql+psycopg://", 1),
+    engine = sa.create_engine(
+        primary.url,
         poolclass=sa.NullPool,
         isolation_level="AUTOCOMMIT",
         connect_args={
@@ -60,6 +75,7 @@ def lease_engine(url: str, *, lease_s: float) -> sa.Engine:
             "options": " ".join(f"-c {name}={value}" for name, value in session.items()),
         },
     )
+    return primary.serve(engine)
 
 
 def _lock_of(node_id: object) -> sa.ColumnElement[int]:
@@ -75,16 +91,19 @@ def _in(seconds: float) -> sa.ColumnElement[Any]:
     return sa.func.clock_timestamp() + sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
-def take_lock(connection: sa.Connection, node_id: str, *, former_session: int = 0) -> int | None:
-    """Take a node's lock for this session; the session's number, None while another session has it.
+def take_lock(
+    connection: sa.Connection, node_id: str, *, former_session: Session | None = None
+) -> Session | None:
+    """Take a node's lock for this session; the session, None while another session has the lock.
 
     A former session of the same process, which the server may not know to be dead, is ended first.
     """
-    if former_session:
-        connection.execute(sa.select(sa.func.pg_terminate_backend(former_session)))
+    if former_session is not None:
+        connection.execute(_END, {"pid": former_session.pid, "began_at": former_session.began_at})
     if not connection.execute(sa.select(sa.func.pg_try_advisory_lock(_lock_of(node_id)))).scalar_one():
         return None
-    return connection.execute(sa.select(sa.func.pg_backend_pid())).scalar_one()
+    row = connection.execute(_OWN).one()
+    return Session(pid=row.pid, began_at=row.backend_start)
 
 
 def listen(connection: sa.Connection) -> None:

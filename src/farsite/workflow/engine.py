@@ -26,7 +26,7 @@ from farsite.model.ids import OperationId
 from farsite.model.operation import Operation
 from farsite.settings import Settings
 from farsite.store import operations, turns
-from farsite.store.database import Database, make_engine
+from farsite.store.database import Database
 from farsite.workflow.queue_looks import QueueLooks
 from farsite.workflow.runner import Runner
 from farsite.workflow.saga import Sagas
@@ -92,12 +92,9 @@ class Engine:
         self._sagas = sagas
         self._runner = runner
         runner.begin_next = self._begin_next
-        self._engine = make_engine(
-            settings.url,
-            pool_size=_CONNECTIONS,
-            synchronous=settings.sqlite_synchronous,
-            session_name=database.session_name,
-        )
+        self._engine = database.make_engine(_CONNECTIONS, settings.sqlite_synchronous)
+        # The engine makes no connection of this: it wants to see which database it is.
+        url = self._engine.url.render_as_string(hide_password=False)
         self._tasks: list[asyncio.Task[None]] = []
         self._walks: dict[asyncio.Task[Any], str] = {}
         """Tasks that walk an operation, with their workflow's id."""
@@ -114,7 +111,7 @@ class Engine:
         self._dbos = DBOS(
             config=DBOSConfig(
                 name="farsite",
-                system_database_url=database.url,
+                system_database_url=url,
                 system_database_engine=self._engine,
                 executor_id=settings.executor_id,
                 application_version=WORKFLOW_VERSION,
@@ -127,7 +124,7 @@ class Engine:
         )
         DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=100_000)(self._make_workflow())
         self._client = DBOSClient(
-            system_database_url=database.url,
+            system_database_url=url,
             system_database_engine=self._engine,
             serializer=serializer,
         )

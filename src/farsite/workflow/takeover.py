@@ -38,6 +38,7 @@ from farsite.model.errors import Conflict
 from farsite.model.node import Node, NodeState
 from farsite.settings import Settings
 from farsite.store import nodes, subscriptions
+from farsite.store.primary import Primary
 from farsite.workflow.neighbours import Neighbours
 from farsite.workflow.standstill import Standstill
 
@@ -100,15 +101,21 @@ class Takeover:
     """
 
     def __init__(
-        self, settings: Settings, url: str, me: Node, listener: Listener, workflows: Workflows | None = None
+        self,
+        settings: Settings,
+        primary: Primary,
+        me: Node,
+        listener: Listener,
+        workflows: Workflows | None = None,
     ) -> None:
         self._settings = settings
         self._me = me
         self._listener = listener
         self._workflows = workflows
-        self._engine = nodes.lease_engine(url, lease_s=settings.lease_s)
+        self._primary = primary
+        self._engine = nodes.lease_engine(primary, lease_s=settings.lease_s)
         self._connection: sa.Connection | None = None
-        self._session = 0
+        self._session: nodes.Session | None = None
         self._held_until = 0.0
         self._renewed_at = 0.0
         self._steady_since = 0.0
@@ -183,10 +190,13 @@ class Takeover:
         self._standstill.turn()
         self._thread = threading.Thread(target=self._work, name="takeover", daemon=True)
         self._thread.start()
+        # Beside the agent's own thread, which may wait for a server that will never answer.
+        self._primary.keep_looking(lambda: not self.is_held)
 
     def leave(self, *, is_recovered: bool) -> None:
         """Stop, and be gone in an orderly way: nobody has to find out."""
         self._stopping.set()
+        self._primary.stop_looking()
         if self._thread is not None:
             self._thread.join()
         self._recovery.shutdown(wait=True, cancel_futures=True)
