@@ -18,6 +18,7 @@ from farsite.api.context import Context
 from farsite.api.readers import READERS
 from farsite.assurance.alarm_upkeep import AlarmUpkeep
 from farsite.assurance.correlating import Correlator
+from farsite.assurance.drilling import Drills
 from farsite.assurance.function_watch import FunctionWatch
 from farsite.assurance.healing import Healer
 from farsite.assurance.heartbeats import Heartbeats
@@ -126,6 +127,7 @@ class Farsite:
             settings, self.database, self.devices, self.thresholds, self.clock, self._alarm_was_raised
         )
         self.separation = Separation(self.database, self.feed, self.clock, self._alarm_was_raised)
+        self.drills = Drills(settings, self.database, self.drivers, self.clock)
         self.controls = Controls(self.database, period_s=settings.control_poll_s)
         self.world = World(
             settings=settings,
@@ -160,6 +162,7 @@ class Farsite:
             self.vim_availability,
             self.function_watch,
             self.separation,
+            self.drills,
         )
         if not self.database.is_sqlite:
             listener = Listener(

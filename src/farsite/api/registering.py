@@ -12,6 +12,7 @@ from typing import cast
 
 from farsite.api.context import Context
 from farsite.api.problem import Unusable
+from farsite.model.audit_rules import DECLARED_AS, AuditRules
 from farsite.model.errors import Conflict, NotFound, VimUnreachable
 from farsite.model.ids import ProjectId, VimId, new_id
 from farsite.model.provider_network import ProviderNetwork
@@ -91,6 +92,9 @@ def facts_of(extra: Mapping[str, object]) -> Facts:
         )
     if not isinstance(extra.get("l2_domain", ""), str):
         raise Unusable("extra/l2_domain: the name of a layer-2 domain was expected.")
+    rules = extra.get(DECLARED_AS, "")
+    if rules not in ("", *AuditRules):
+        raise Unusable(f"extra/{DECLARED_AS}: {', '.join(AuditRules)} or nothing was expected.")
     latitude, longitude = _coordinates(extra)
     groups = extra.get("risk_groups")
     if isinstance(groups, str):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from farsite.cli import documents, printing, vim_access
+from farsite.cli import documents, printing, vim_access, vim_drill
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.cli.vim_access import AccessOptions
 from farsite.cli.vim_audit import audit
@@ -17,6 +17,7 @@ from farsite.model.vim import UNLIMITED
 app = App(name="vim", help="VIMs: register, look at, change, forget.", help_epilogue="")
 app.command(hosts)
 app.command(audit)
+app.command(vim_drill.app)
 
 Key = Annotated[str, Parameter(help="Name or id of the VIM.")]
 Setting = Annotated[
