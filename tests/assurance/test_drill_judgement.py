@@ -205,12 +205,18 @@ moments = st.lists(
 )
 
 
-@given(moments, st.sampled_from(list(AuditRules)), st.booleans(), st.booleans())
+@given(
+    moments,
+    st.sampled_from(list(AuditRules)),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([10.0, 600.0]),
+)
 def test_every_drill_ends_and_mends_before_its_time_is_over(
-    seen: list[dict[str, object]], rules: AuditRules, is_injected: bool, is_lost: bool
+    seen: list[dict[str, object]], rules: AuditRules, is_injected: bool, is_lost: bool, hold_s: float
 ) -> None:
     """Whatever the VIM shows: a loss that outlives its drill is a fault that we have made."""
-    begun = drill(rules, is_injected=is_injected, is_lost=is_lost)
+    begun = replace(drill(rules, is_injected=is_injected, is_lost=is_lost), hold_s=hold_s)
     most_s = 120 + DEMANDS[rules].back_s + 2
     mended_at: float | None = None
     for second in range(int(most_s) + 2):
