@@ -20,6 +20,7 @@ from farsite.api.listeners.syslog import SyslogListener
 from farsite.api.readers import READERS
 from farsite.assurance.alarm_upkeep import AlarmUpkeep
 from farsite.assurance.correlating import Correlator
+from farsite.assurance.drilling import Drills
 from farsite.assurance.function_watch import FunctionWatch
 from farsite.assurance.healing import Healer
 from farsite.assurance.heartbeats import Heartbeats
@@ -130,6 +131,7 @@ class Farsite:
             settings, self.database, self.devices, self.thresholds, self.clock, self._alarm_was_raised
         )
         self.separation = Separation(self.database, self.feed, self.clock, self._alarm_was_raised)
+        self.drills = Drills(settings, self.database, self.drivers, self.clock)
         self.controls = Controls(self.database, period_s=settings.control_poll_s)
         self.world = World(
             settings=settings,
@@ -164,6 +166,7 @@ class Farsite:
             self.vim_availability,
             self.function_watch,
             self.separation,
+            self.drills,
         )
         if self.database.primary is not None:
             listener = Listener(

@@ -87,6 +87,8 @@ class Settings:
     host_look_period_s: float = 1.0
     """Seconds between looks at the compute hosts of a VIM that something of ours stands on, and at what has
     changed among our servers there. What a VIM consists of is read every `inventory_period_s`."""
+    drill_days: float = 90.0
+    """Days for which a drill proves, or disproves, what an audit of a VIM says."""
     heal_budget: int = 5
     """Automatic heals allowed per VNF within `heal_window_s`."""
     heal_window_s: float = 600.0

@@ -245,7 +245,10 @@ def test_a_vim_is_audited_for_single_points(service: Service, vim: str) -> None:
     found = service.native("GET", f"/vims/{vim}/audit").json()
     by_name = {one["name"]: one for one in found["checks"]}
     assert by_name["copies"]["result"] == "FAILED"
-    assert found["single_points"] == ["simulator", "RegionOne/nova"]
+    assert found["single_points"] == ["simulator"]
+    assert (found["rules"], found["rules_reason"]) == ("small", "3 machines")
+    large = service.native("GET", f"/vims/{vim}/audit", params={"rules": "large"}).json()
+    assert large["single_points"] == ["simulator", "RegionOne/nova"]
     assert (by_name["hosts per zone"]["result"], by_name["hosts per zone"]["copies"]) == ("PASSED", 3)
     inject(service, vim, "host_down", HOSTS[0])
     reduced = service.until(

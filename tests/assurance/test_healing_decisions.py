@@ -466,3 +466,21 @@ def test_who_came_back_may_be_preempted_again_only_after_a_while() -> None:
     back = neighbour("low", returned_at=NOW)
     assert decided(short(neighbours=(back,)), TAKES, after_s=SPARED_S - 1).takes_from is None
     assert decided(short(neighbours=(back,)), TAKES, after_s=SPARED_S).takes_from == "low"
+
+
+def test_what_may_not_be_moved_is_not_evacuated_and_another_is_made() -> None:
+    """Its descriptor says that the same one must not start elsewhere; a new one is no migration."""
+    evacuating = policy(ladder=(LadderRung(kind=Rung.EVACUATE), LadderRung(kind=Rung.RESPAWN)))
+    movable = decided(case(), evacuating)
+    assert [one.kind for one in movable.ladder] == [Rung.EVACUATE, Rung.RESPAWN]
+    fixed = {
+        VnfcId("a"): Vnfc(vdu="front", host="h1", may_be_evacuated=False),
+        VnfcId("b"): Vnfc(vdu="back", host="h2"),
+    }
+    found = decided(case(vnfcs=fixed), evacuating)
+    assert [one.kind for one in found.ladder] == [Rung.RESPAWN]
+    assert "the descriptor of a does not let it be moved" in " ".join(found.reasons)
+    only = policy(ladder=(LadderRung(kind=Rung.EVACUATE),))
+    assert decided(case(vnfcs=fixed), only).outcome is Outcome.WITHHELD
+    of_the_other = case(alarm(catalogue.VNFC_DIED, "b"), vnfcs=fixed)
+    assert [one.kind for one in decided(of_the_other, evacuating).ladder] == [Rung.EVACUATE, Rung.RESPAWN]

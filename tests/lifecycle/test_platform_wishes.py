@@ -1,7 +1,10 @@
 """What a VDU asks of its platform reaches the VIM in Nova's words, and placement as features."""
 
+from dataclasses import replace
+
 import pytest
 
+from farsite.lifecycle import artefacts
 from farsite.lifecycle.requirements import features_of, requirements_of
 from farsite.model.deployment import Port, Subport, Volume, WantedVnfc
 from farsite.model.errors import Invalid
@@ -86,6 +89,24 @@ def wanted(requirements: dict[str, str], **more: object) -> WantedVnfc:
             {"pci_passthrough:alias": "qat:2"},
             "epa:pci",
         ),
+        (
+            {
+                "requested_additional_capabilities": {
+                    "heartbeat": {
+                        "requested_additional_capability_name": "qemu_guest_agent",
+                        "support_mandatory": True,
+                        "target_performance_parameters": {"os_require_quiesce": "yes"},
+                    }
+                }
+            },
+            {"image:os_require_quiesce": "yes", "image:hw_qemu_guest_agent": "yes"},
+            "epa:guest-agent",
+        ),
+        (
+            {"logical_node": {"n": {"logical_node_requirements": {"hw_qemu_guest_agent": "True"}}}},
+            {"image:hw_qemu_guest_agent": "yes"},
+            "epa:guest-agent",
+        ),
     ],
 )
 def test_a_wish_reaches_nova_and_is_demanded_of_the_vim(
@@ -132,3 +153,63 @@ def test_what_hangs_on_a_vnfc_is_demanded_too() -> None:
 def test_an_interface_may_wish_too() -> None:
     """SOL001 lets a connection point state requirements of its card."""
     assert wishes({}, {"vif_multiqueue": "True"}) == {"hw:vif_multiqueue_enabled": "true"}
+
+
+def maintained(*types: str) -> dict[str, str]:
+    """What a VDU that may be migrated so asks for."""
+    info = {"impact_notification_lead_time": "60 s", "supported_migration_type": list(types)}
+    vdu = Vdu(id="worker", name="worker", properties={"nfvi_maintenance_info": info})
+    return requirements_of(DeploymentFlavour(id="f", vdus={"worker": vdu}), vdu)
+
+
+@pytest.mark.parametrize(
+    ("types", "features", "may_be_evacuated"),
+    [
+        ((), frozenset[str](), True),
+        (("no_migration",), {"migration:none"}, False),
+        (("live_migration",), {"migration:live"}, False),
+        (("offline_migration",), frozenset[str](), True),
+        (("live_migration", "offline_migration"), frozenset[str](), True),
+    ],
+)
+def test_how_a_vdu_may_be_moved_is_demanded_and_kept_to(
+    types: tuple[str, ...], features: frozenset[str], may_be_evacuated: bool
+) -> None:
+    """What may only be moved while it runs is away during an evacuation, and what may not be moved dies of
+    it."""
+    one = wanted(maintained(*types))
+    assert features_of([one]) == features
+    assert (one.migration_types, one.may_be_evacuated) == (types, may_be_evacuated)
+    assert one.extra_specs == {}, "no flavour promises it"
+
+
+def test_a_policy_of_migration_that_means_nothing_is_refused_by_name() -> None:
+    """One that contradicts itself would be kept to by nobody."""
+    with pytest.raises(Invalid, match="no_migration, offline_migration, live_migration"):
+        maintained("cold_migration")
+    with pytest.raises(Invalid, match="may not be migrated, and live_migration as well"):
+        maintained("no_migration", "live_migration")
+
+
+def test_what_nova_takes_from_an_image_is_asked_of_no_flavour() -> None:
+    """Nova refuses a flavour with it, and heeds it nowhere else."""
+    asked = {"image:hw_qemu_guest_agent": "yes", "image:os_require_quiesce": "no"}
+    one = wanted({**asked, "hw:cpu_policy": "dedicated"})
+    assert one.extra_specs == {"hw:cpu_policy": "dedicated"}
+    assert one.image_properties == {"hw_qemu_guest_agent": "yes"}
+
+
+def test_an_image_promises_what_all_that_boot_from_it_need() -> None:
+    """It is uploaded once for all of them, from its file or as the boot volume of a server."""
+    agent = wanted({"image:hw_qemu_guest_agent": "yes"})
+    from_volume = replace(
+        wanted({"image:os_require_quiesce": "yes"}),
+        image="other",
+        volumes=(Volume(name="root", size_gib=1, image="i", is_boot=True),),
+    )
+    of_another = replace(agent, image="another")
+    assert artefacts._promised("i", [agent, from_volume, of_another]) == {
+        "hw_qemu_guest_agent": "yes",
+        "os_require_quiesce": "yes",
+    }
+    assert artefacts._promised("i", [wanted({})]) == {}

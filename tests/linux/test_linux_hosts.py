@@ -13,6 +13,7 @@ from linux_lab import Lab, deployment, shell, until
 
 from farsite.assurance.host_health import health_of
 from farsite.assurance.redundancy import audit
+from farsite.model.audit_rules import AuditRules
 from farsite.model.control_plane import ControlPlane, HostObservation
 from farsite.model.host_health import HostHealth, HostState
 from farsite.model.ids import ProjectId, VimId
@@ -177,6 +178,10 @@ async def test_a_host_that_is_cut_off_is_told_from_a_dead_one_and_from_our_own_i
 async def test_an_audit_of_a_site_says_that_it_is_one_machine(sites: Lab) -> None:
     """Who wants more than that registers more sites."""
     elements = tuple(await sites.sites["north"].control_plane())
-    found = audit(ControlPlane(read_at=datetime.now(UTC), elements=elements), "linux")
-    assert found.single_points == ("local/holder", "local/local", "local/local")
-    assert (found.score, found.seen_share) == (0, 1.0)
+    plane = ControlPlane(read_at=datetime.now(UTC), elements=elements)
+    found = audit(plane, "linux")
+    assert (found.rules, found.score) == (AuditRules.SINGLE, None)
+    assert {(one.name, one.about) for one in found.checks} == {("restart", "agent"), ("restart", "holder")}
+    as_a_pair = audit(plane, "linux", rules=AuditRules.SMALL)
+    assert as_a_pair.single_points == ("local/holder", "local/local")
+    assert (as_a_pair.score, as_a_pair.seen_share) == (0, 1.0)

@@ -146,9 +146,18 @@ EVIDENCE: dict[str, tuple[Sight, set[str]]] = {
     "shared CPUs only": (Sight(region="one", providers=[(frozenset({"VCPU"}), frozenset())]), set()),
     "libvirt": (
         Sight(region="one", hypervisor_types=frozenset({"QEMU"})),
-        {"epa:numa", "epa:multiqueue", "epa:watchdog"},
+        {"epa:numa", "epa:multiqueue", "epa:watchdog", "epa:guest-agent"},
     ),
     "VMware": (Sight(region="one", hypervisor_types=frozenset({"VMware vCenter Server"})), set()),
+    "two hypervisors of one type": (
+        Sight(region="one", hypervisors={"VMware vCenter Server": 2, "QEMU": 1}),
+        {"migration:live"},
+    ),
+    "a catalogue in which nobody moves servers": (
+        Sight(region="one", movers=frozenset()),
+        {"migration:none"},
+    ),
+    "Masakari": (Sight(region="one", movers=frozenset({"Masakari"})), set()),
     "virtual functions": (
         Sight(region="one", providers=[(frozenset({"SRIOV_NET_VF"}), frozenset())]),
         {"epa:sriov"},

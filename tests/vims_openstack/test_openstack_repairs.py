@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from farsite.model.deployment import MIGRATION, Deployment, WantedVnfc
 from farsite.model.errors import VimFault
 from farsite.model.healing import Rung
-from farsite.model.ids import VimId
+from farsite.model.ids import VimId, VnfcId, VnfInstanceId
 from farsite.vims.driver import VimConnection
 from farsite.vims.drivers.openstack import moving, repairs
 from farsite.vims.drivers.openstack.cloud import Cloud
+from farsite.vims.drivers.openstack.deployments import Deployments
+from farsite.vims.drivers.openstack.images import Images
+from farsite.vims.drivers.openstack.racks import KnownRacks
 from farsite.vims.drivers.openstack.stacks import StackResource
 from farsite.vims.drivers.openstack.standing import SERVER, Server
 from vims_openstack.small_cloud import Answer, SmallCloud, as_json, small_cloud, whole_cloud
@@ -133,3 +137,28 @@ async def test_every_port_of_a_fenced_server_is_taken_down(site: Site) -> None:
     # The reason before the deed: a port that is down for a reason nobody knows stays down.
     asked = [f"PUT /neutron/v2.0/ports/{port}{what}" for port in ("p1", "p2") for what in ("/tags", "")]
     assert site.asked("PUT") == asked
+
+
+async def test_what_its_descriptor_does_not_let_be_moved_is_not_evacuated(site: Site) -> None:
+    """Whoever asks: a ladder that an operator wrote by hand included."""
+    fixed = WantedVnfc(id=VnfcId("web-0"), vdu="web", image="i1", requirements={MIGRATION: "live_migration"})
+    wanted = Deployment(name="vnf-1", vnf_id=VnfInstanceId("1"), revision="1", vnfcs=(fixed,))
+    mending = repairs.ServerRepairs(site.cloud, Deployments(site.cloud, KnownRacks({})))
+    with pytest.raises(VimFault, match="allows live_migration only"):
+        await mending.repair(wanted, VnfcId("web-0"), Rung.EVACUATE, since=SINCE)
+    assert site.asked("POST") == []
+
+
+async def test_an_image_of_the_vims_own_must_promise_what_is_asked_of_its_guest(site: Site) -> None:
+    """Nova gives a guest a channel for its agent by its image alone, and says nothing where it does not."""
+    agent = {"hw_qemu_guest_agent": "yes"}
+    links = [{"rel": "self", "href": f"{site.small.url}/glance/v2/"}]
+    versions = as_json({"versions": [{"id": "v2.9", "status": "CURRENT", "links": links}]})
+    site.changes["GET /glance"] = site.changes["GET /glance/"] = versions
+    site.changes["GET /glance/v2/images/cirros"] = (404, "text/plain", "")
+    site.changes["GET /glance/v2/images"] = as_json({"images": [{"id": "i1", "name": "cirros"}]})
+    with pytest.raises(VimFault, match="openstack image set --property hw_qemu_guest_agent=yes cirros"):
+        await Images(site.cloud).check("", "cirros", agent)
+    promising = {"images": [{"id": "i1", "name": "cirros", **agent}]}
+    site.changes["GET /glance/v2/images"] = as_json(promising)
+    await Images(site.cloud).check("", "cirros", agent)

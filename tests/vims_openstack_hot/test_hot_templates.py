@@ -285,3 +285,18 @@ def test_secrets_that_a_server_boots_with_are_in_no_template(wanted: Deployment)
             assert made["parameters"][name] == {"type": "string", "hidden": True}  # type: ignore[index]
             assert given_values[name] == secret
     assert "hidden" not in json.dumps(hot.template(wanted, Chosen()))
+
+
+def test_how_a_server_may_be_moved_is_written_on_it() -> None:
+    """Whoever empties a host reads there what its VNF allows; Masakari leaves alone what says so."""
+
+    def metadata(**requirements: str) -> dict[str, str]:
+        vnfc = worker(0, requirements=requirements)
+        return resources(wish(vnfc))["A-0.server"]["properties"]["metadata"]
+
+    assert hot.MIGRATION_KEY not in metadata()
+    fixed = metadata(**{"farsite:migration": "no_migration"})
+    assert (fixed.get(hot.MIGRATION_KEY), fixed.get("HA_Enabled")) == ("no_migration", "False")
+    movable = metadata(**{"farsite:migration": "live_migration,offline_migration"})
+    assert movable.get(hot.MIGRATION_KEY) == "live_migration,offline_migration"
+    assert "HA_Enabled" not in movable

@@ -46,6 +46,7 @@ ROLES: Mapping[tuple[str, str], Role] = {
     ("DELETE", "/farsite/v1/vims/{vim}"): ADMINISTER,
     ("POST", "/farsite/v1/vims/{vim}/faults"): ADMINISTER,
     ("DELETE", "/farsite/v1/vims/{vim}/faults"): ADMINISTER,
+    ("POST", "/farsite/v1/vims/{vim}/drills"): ADMINISTER,
     ("POST", "/farsite/v1/vims/{vim}/rotate-key"): ADMINISTER,
     ("POST", "/v1.0/vims"): ADMINISTER,
     ("PUT", "/v1.0/vims/{vim}"): ADMINISTER,

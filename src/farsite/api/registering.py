@@ -12,6 +12,7 @@ from typing import cast
 
 from farsite.api.context import Context
 from farsite.api.problem import Unusable
+from farsite.model.audit_rules import DECLARED_AS, AuditRules
 from farsite.model.errors import Conflict, NotFound, VimUnreachable
 from farsite.model.ids import ProjectId, VimId, new_id
 from farsite.model.priority import LOWEST
@@ -94,6 +95,9 @@ def facts_of(extra: Mapping[str, object]) -> Facts:
         raise Unusable("extra/l2_domain: the name of a layer-2 domain was expected.")
     _whole_number(extra, RESERVE_PERCENT, 0, 100)
     _whole_number(extra, RESERVE_PRIORITY, 0, LOWEST)
+    rules = extra.get(DECLARED_AS, "")
+    if rules not in ("", *AuditRules):
+        raise Unusable(f"extra/{DECLARED_AS}: {', '.join(AuditRules)} or nothing was expected.")
     latitude, longitude = _coordinates(extra)
     groups = extra.get("risk_groups")
     if isinstance(groups, str):

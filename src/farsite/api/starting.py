@@ -43,6 +43,7 @@ from farsite.model.access import VNF_SIGNATURE, Caller
 from farsite.model.configuration import Configuration
 from farsite.model.errors import Conflict, Invalid, NotFound, TooOften
 from farsite.model.group_upgrade import GroupMember, GroupPlan, read_stages
+from farsite.model.healing import Rung
 from farsite.model.ids import VnfInstanceId
 from farsite.model.ns import NsInstance
 from farsite.model.nsd import NsFlavour
@@ -111,7 +112,7 @@ def scale_vnf(context: Context, caller: Caller, key: str, want: ScaleVnf) -> Ope
 def heal_vnf(context: Context, caller: Caller, key: str, want: HealVnf) -> Operation:
     """Raises:
     NotFound: no such VNF instance.
-    Conflict: it is not instantiated, or an operation works on it.
+    Conflict: it is not instantiated, an operation works on it, or its descriptor does not let it be moved.
     Invalid: it has no such VNFC.
     """
     with context.database.transaction() as connection:
@@ -122,7 +123,20 @@ def heal_vnf(context: Context, caller: Caller, key: str, want: HealVnf) -> Opera
             raise Invalid(
                 f"VNF instance {vnf.id} has no VNFC {', '.join(unknown)}. It has: {', '.join(sorted(known))}."
             )
+        _refuse_evacuation(vnf, want)
         return _start(connection, context, caller, "heal_vnf", vnf.id, want)
+
+
+def _refuse_evacuation(vnf: VnfInstance, want: HealVnf) -> None:
+    if vnf.deployment is None or all(one.kind is not Rung.EVACUATE for one in want.ladder):
+        return
+    for one in vnf.deployment.vnfcs:
+        if not one.may_be_evacuated and (not want.vnfc_ids or one.id in want.vnfc_ids):
+            raise Conflict(
+                f"VNFC {one.id} may not be evacuated: its descriptor allows {', '.join(one.migration_types)} "
+                f"only (supported_migration_type). Leave evacuate out of the ladder: respawn makes another.",
+                about={"vnfc": one.id},
+            )
 
 
 def operate_vnf(context: Context, caller: Caller, key: str, want: OperateVnf) -> Operation:

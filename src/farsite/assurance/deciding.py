@@ -49,6 +49,8 @@ class Vnfc:
     zone: str = ""
     amount: Amount = NOTHING
     group: str = ""
+    may_be_evacuated: bool = True
+    """Whether its descriptor lets the same one be started on another host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +206,9 @@ def decide(
         return _without_room(case, case.short, policy, policies, so, now)
     hosts = _hosts(case, vnfc_ids)
     wished = (LadderRung(kind=Rung.RESPAWN, deadline_s=300.0),) if case.is_preempted else policy.ladder
+    wished, kept_there = _without_moving(wished, [one for one in vnfc_ids if one in case.vnfcs], case)
     ladder, dropped = permitted_ladder(wished, [_finding(case, host) for host in hosts or ("",)])
+    dropped = (*kept_there, *dropped)
     if not ladder:
         return so(Outcome.WITHHELD, *dropped)
     if refusal := _over_own_budget(case, policy, limits, now):
@@ -396,6 +400,18 @@ def _finding(case: Case, host: str) -> Finding | None:
     if whole is not None and whole.verdict is Verdict.PARTITION_OF_US:
         return whole
     return case.findings.get(host, whole)
+
+
+def _without_moving(
+    ladder: tuple[LadderRung, ...], vnfc_ids: Sequence[VnfcId], case: Case
+) -> tuple[tuple[LadderRung, ...], tuple[str, ...]]:
+    """The ladder without evacuation where one of them may not be moved, and why. To make another one is no
+    migration."""
+    stay = sorted(one for one in vnfc_ids if not case.vnfcs[one].may_be_evacuated)
+    kept = tuple(one for one in ladder if not stay or one.kind is not Rung.EVACUATE)
+    if kept == ladder:
+        return ladder, ()
+    return kept, (f"evacuate is not permitted: the descriptor of {stay[0]} does not let it be moved",)
 
 
 def permitted_ladder(

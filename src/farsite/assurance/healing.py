@@ -300,6 +300,7 @@ class Healer:
                     zone=one.zone,
                     amount=amount_of(one),
                     group=one.anti_affinity_group,
+                    may_be_evacuated=one.may_be_evacuated,
                 )
                 for one in vnf.deployment.vnfcs
             },

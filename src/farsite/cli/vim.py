@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from farsite.cli import documents, printing, vim_access
+from farsite.cli import documents, printing, vim_access, vim_drill
 from farsite.cli.printing import Filter, Form, Limit, Output
 from farsite.cli.vim_access import AccessOptions
 from farsite.cli.vim_audit import audit
@@ -18,6 +18,7 @@ from farsite.model.vim import UNLIMITED, reserve_of
 app = App(name="vim", help="VIMs: register, look at, change, forget.", help_epilogue="")
 app.command(hosts)
 app.command(audit)
+app.command(vim_drill.app)
 
 Key = Annotated[str, Parameter(help="Name or id of the VIM.")]
 Setting = Annotated[

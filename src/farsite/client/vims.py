@@ -140,14 +140,58 @@ class AuditCheck(TypedDict):
     working: int
     hosts: list[str]
     reason: str
+    drill_age_s: float | None
+    drill_outcome: str | None
 
 
 class VimAudit(TypedDict):
     score: int | None
     seen_share: float
+    proven_share: float
+    rules: str
+    rules_reason: str
     age_s: float | None
     single_points: list[str]
     checks: list[AuditCheck]
+
+
+class DrillFinding(TypedDict):
+    demand: str
+    is_met: bool | None
+    measured: str
+
+
+class DrillObservation(TypedDict):
+    at: str
+    what: str
+
+
+class Drill(TypedDict):
+    id: str
+    vim_id: str
+    check: str
+    about: str
+    region: str
+    service: str
+    host: str
+    is_host: bool
+    is_injected: bool
+    rules: str
+    state: str
+    outcome: str | None
+    why: str
+    instruction: str
+    asked_by: str
+    begun_at: str
+    ends_at: str
+    lost_at: str | None
+    mended_at: str | None
+    back_at: str | None
+    ended_at: str | None
+    outage_s: float
+    told_at: str | None
+    findings: list[DrillFinding]
+    observations: list[DrillObservation]
 
 
 class Vim(TypedDict):
@@ -252,8 +296,21 @@ class Vims(Connection):
         path = f"/vims/{in_path(key)}/hosts"
         return cast("list[HostHealth]", list(self._list(path, filter=filter, limit=limit)))
 
-    def vim_audit(self, key: str) -> VimAudit:
-        return cast("VimAudit", self._get(f"/vims/{in_path(key)}/audit"))
+    def vim_audit(self, key: str, *, rules: str = "") -> VimAudit:
+        asked = f"?rules={in_path(rules)}" if rules else ""
+        return cast("VimAudit", self._get(f"/vims/{in_path(key)}/audit{asked}"))
+
+    def begin_drill(self, key: str, body: Document) -> Drill:
+        return cast("Drill", self._post(f"/vims/{in_path(key)}/drills", body))
+
+    def drills(self, key: str) -> list[Drill]:
+        return cast("list[Drill]", self._get(f"/vims/{in_path(key)}/drills"))
+
+    def drill(self, key: str, drill: str) -> Drill:
+        return cast("Drill", self._get(f"/vims/{in_path(key)}/drills/{in_path(drill)}"))
+
+    def end_drill(self, key: str, drill: str) -> Drill:
+        return cast("Drill", self._post(f"/vims/{in_path(key)}/drills/{in_path(drill)}/end"))
 
     def host_health(self, key: str, host: str) -> HostHealth:
         return cast("HostHealth", self._get(f"/vims/{in_path(key)}/hosts/{in_path(host)}/health"))

@@ -30,6 +30,7 @@ from farsite.model.vnfd import (
     VirtualLink,
 )
 
+_MAINTENANCE = "nfvi_maintenance_info"
 _READ_PROPERTIES = {"name", "description", "vdu_profile", "sw_image_data", "boot_data"}
 _SCOPES = {scope.value for scope in AffinityScope}
 _OF_PLACED = frozenset(AffinityScope) - {AffinityScope.NETWORK_LINK_AND_NODE}
@@ -163,7 +164,7 @@ class _Reader:
             boot_pairs={key: value.string for key, value in pairs.items.items()} if pairs else {},
             boot_path=path.string if path else "",
             configuration=configuration,
-            properties=_remaining(node),
+            properties={**_remaining(node), **_maintenance(node)},
         )
 
     def _profile(self, node: NodeTemplate) -> tuple[int, int | None]:
@@ -474,6 +475,12 @@ def _requested_capabilities(node: NodeTemplate) -> Iterator[str]:
         name = entry.get("requested_additional_capability_name")
         if name is not None:
             yield name.string
+
+
+def _maintenance(node: NodeTemplate) -> dict[str, object]:
+    """What its profile says of maintenance, under the name that it has there."""
+    stated = node.property("vdu_profile", _MAINTENANCE)
+    return {_MAINTENANCE: stated.plain()} if stated is not None else {}
 
 
 def _remaining(node: NodeTemplate) -> dict[str, object]:

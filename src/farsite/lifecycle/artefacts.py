@@ -1,11 +1,11 @@
 """What a package brings along for the VIM: its own template and its disk images."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from farsite.lifecycle import sizing
-from farsite.model.deployment import BaseTemplate, Deployment, ImageFile
+from farsite.model.deployment import BaseTemplate, Deployment, ImageFile, WantedVnfc
 from farsite.model.package import VnfPackage
 from farsite.model.vnf import VnfInstance
 from farsite.model.vnfd import DeploymentFlavour, SwImage
@@ -43,11 +43,21 @@ def with_artefacts(
             container_format=image.container_format or "bare",
             min_disk_gib=image.min_disk_gib,
             min_ram_mib=image.min_ram_mib,
+            properties=_promised(image.name, possible),
         )
         for image in _carried(flavour)
         if image.name in used and image.name not in {**package.image_map, **vnf.images}
     }
     return replace(wanted, template=template, images=tuple(files.values()))
+
+
+def _promised(image: str, vnfcs: Iterable[WantedVnfc]) -> dict[str, str]:
+    """What an image has to promise for all that boot from it."""
+    found: dict[str, str] = {}
+    for one in vnfcs:
+        if image == one.image or any(volume.is_boot and volume.image == image for volume in one.volumes):
+            found |= one.image_properties
+    return found
 
 
 def _carried(flavour: DeploymentFlavour) -> Iterator[SwImage]:

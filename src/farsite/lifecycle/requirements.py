@@ -2,13 +2,21 @@
 features a VIM must have.
 
 Source: ETSI GS NFV-SOL 001 clauses 6.2.2 to 6.2.20 (VirtualCpu, VirtualMemory, LogicalNodeData,
-RequestedAdditionalCapability); OpenStack Nova, extra specs.
+RequestedAdditionalCapability, NfviMaintenanceInfo); OpenStack Nova, extra specs; Glance, useful image
+properties.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
-from farsite.model.deployment import WantedVnfc
+from farsite.model.deployment import (
+    LIVE_MIGRATION,
+    MIGRATION,
+    MIGRATION_TYPES,
+    NO_MIGRATION,
+    OF_IMAGE,
+    WantedVnfc,
+)
 from farsite.model.errors import Invalid
 from farsite.model.vnfd import DeploymentFlavour, Vdu
 
@@ -28,6 +36,11 @@ _NAMES: Mapping[str, str] = {
     "watchdog_action": "hw:watchdog_action",
     "pci_passthrough": "pci_passthrough:alias",
     "pci_alias": "pci_passthrough:alias",
+    "guest_agent": f"{OF_IMAGE}hw_qemu_guest_agent",
+    "qemu_guest_agent": f"{OF_IMAGE}hw_qemu_guest_agent",
+    "require_quiesce": f"{OF_IMAGE}os_require_quiesce",
+    "os_require_quiesce": f"{OF_IMAGE}os_require_quiesce",
+    "supported_migration_type": MIGRATION,
 }
 """Vendor-neutral spellings that packages use. Upper and lower case and `-` for `_` make no difference."""
 
@@ -37,6 +50,8 @@ _DEFAULTS: Mapping[str, str] = {
     "hw:mem_page_size": "large",
     "hw:vif_multiqueue_enabled": "true",
     "hw:watchdog_action": "reset",
+    f"{OF_IMAGE}hw_qemu_guest_agent": "yes",
+    f"{OF_IMAGE}os_require_quiesce": "yes",
 }
 """Value of a wish that only says that it is one (`true`, `yes`)."""
 
@@ -48,8 +63,10 @@ _FEATURES: Mapping[str, str] = {
     "hw:vif_multiqueue_enabled": "epa:multiqueue",
     "hw:watchdog_action": "epa:watchdog",
     "pci_passthrough:alias": "epa:pci",
+    f"{OF_IMAGE}hw_qemu_guest_agent": "epa:guest-agent",
+    f"{OF_IMAGE}os_require_quiesce": "epa:guest-agent",
 }
-_UNDEMANDING = frozenset({"shared", "small", "any", "false", "disabled", "0", ""})
+_UNDEMANDING = frozenset({"shared", "small", "any", "false", "no", "disabled", "0", ""})
 """Values that ask for nothing a plain host lacks."""
 
 _SRIOV = frozenset({"direct", "macvtap", "direct-physical", "virtio-forwarder"})
@@ -71,6 +88,7 @@ def requirements_of(flavour: DeploymentFlavour, vdu: Vdu) -> dict[str, str]:
     ]
     for node in _map(compute.get("logical_node")).values():
         stated += _spoken(_map(_map(node).get("logical_node_requirements")))
+    stated += _spoken(_map(vdu.properties.get("nfvi_maintenance_info")))
     for cp in flavour.cps:
         if cp.vdu == vdu.id:
             stated += _spoken(cp.interface_requirements)
@@ -78,7 +96,20 @@ def requirements_of(flavour: DeploymentFlavour, vdu: Vdu) -> dict[str, str]:
     for key, value in stated:
         if found.setdefault(key, value) != value:
             raise Invalid(f'VDU "{vdu.id}" asks for {key} as "{found[key]}" and as "{value}".')
+    if MIGRATION in found:
+        _check_migration(vdu, found[MIGRATION].split(","))
     return found
+
+
+def _check_migration(vdu: Vdu, types: list[str]) -> None:
+    unknown = sorted(set(types) - set(MIGRATION_TYPES))
+    if unknown:
+        raise Invalid(
+            f'VDU "{vdu.id}" names {", ".join(unknown)} as supported_migration_type. There are: '
+            f"{', '.join(MIGRATION_TYPES)}."
+        )
+    if NO_MIGRATION in types and len(types) > 1:
+        raise Invalid(f'VDU "{vdu.id}" may not be migrated, and {", ".join(types[1:])} as well.')
 
 
 def features_of(vnfcs: Iterable[WantedVnfc]) -> frozenset[str]:
@@ -90,6 +121,7 @@ def features_of(vnfcs: Iterable[WantedVnfc]) -> frozenset[str]:
             for key, value in one.requirements.items()
             if (feature := _feature(key)) and value.lower() not in _UNDEMANDING
         }
+        found |= _moving(one)
         if one.volumes:
             found.add("volumes")
         if any(port.subports for port in one.ports):
@@ -97,6 +129,14 @@ def features_of(vnfcs: Iterable[WantedVnfc]) -> frozenset[str]:
         if any(port.vnic_type in _SRIOV for port in one.ports):
             found.add("epa:sriov")
     return frozenset(found)
+
+
+def _moving(vnfc: WantedVnfc) -> frozenset[str]:
+    """What a VIM must offer for how a VNFC may be moved. One that may be moved in whatever way, or only while
+    it is off, can stand anywhere: we move nothing that runs."""
+    if vnfc.migration_types == (NO_MIGRATION,):
+        return frozenset({"migration:none"})
+    return frozenset({"migration:live"} if vnfc.migration_types == (LIVE_MIGRATION,) else ())
 
 
 def _feature(key: str) -> str:
@@ -146,8 +186,16 @@ def _spoken(wishes: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     """Those of a free-form map that we understand; what else stands there is the vendor's own affair."""
     for name, value in wishes.items():
         key = _key(name)
-        if key:
+        if key == MIGRATION:
+            if types := _types(value):
+                yield key, types
+        elif key:
             yield key, _value(key, str(value))
+
+
+def _types(stated: object) -> str:
+    names = cast("list[object]", stated) if isinstance(stated, list) else str(stated).split(",")
+    return ",".join(str(one).strip().lower() for one in names)
 
 
 def _key(name: str) -> str:
@@ -159,6 +207,8 @@ def _key(name: str) -> str:
 def _value(key: str, value: str) -> str:
     if value.lower() in ("true", "yes"):
         return _DEFAULTS.get(key, value.lower())
+    if key.startswith(OF_IMAGE) and value.lower() in ("false", "no"):
+        return "no"
     return value.lower() if value in ("True", "False") else value
 
 

@@ -68,6 +68,8 @@ class ImageFile:
     container_format: str = "bare"
     min_disk_gib: float = 0
     min_ram_mib: float = 0
+    properties: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What it promises of the guest in it, in Glance's words: `hw_qemu_guest_agent` -> `yes`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,15 @@ class Volume:
     back_end: str = ""
     """The storage that shall hold it (a name of `Capabilities.storage_back_ends`); empty: whichever."""
     is_boot: bool = False
+
+
+OF_IMAGE = "image:"
+"""How a requirement begins that Nova takes from an image only."""
+MIGRATION = "farsite:migration"
+"""The requirement that says how a VNFC may be moved: types of SOL001 with commas between them."""
+NO_MIGRATION, OFFLINE_MIGRATION, LIVE_MIGRATION = "no_migration", "offline_migration", "live_migration"
+MIGRATION_TYPES = (NO_MIGRATION, OFFLINE_MIGRATION, LIVE_MIGRATION)
+"""Source: ETSI GS NFV-SOL 001, tosca.datatypes.nfv.NfviMaintenanceInfo, supported_migration_type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +124,8 @@ class WantedVnfc:
     flavour_hints: tuple[str, ...] = ()
     """Names in the descriptor that may be flavours of the VIM; one that is none means nothing here."""
     requirements: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Enhanced platform awareness, in the words of Nova's extra specs: `hw:cpu_policy` -> `dedicated`."""
+    """Enhanced platform awareness, in the words of Nova's extra specs: `hw:cpu_policy` -> `dedicated`. What
+    Nova takes from an image only begins with `image:`, and `MIGRATION` says how it may be moved."""
     volumes: tuple[Volume, ...] = ()
     user_data: str = ""
     """As recorded, it names secrets; as a driver gets it, it holds them."""
@@ -125,6 +137,36 @@ class WantedVnfc:
     stop_grace_s: float = 0
     """How long a stop may wait for the function to end by itself; 0: it is stopped at once."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def extra_specs(self) -> dict[str, str]:
+        """Those of its requirements that a flavour has to have."""
+        return {
+            key: value
+            for key, value in self.requirements.items()
+            if key != MIGRATION and not key.startswith(OF_IMAGE)
+        }
+
+    @property
+    def image_properties(self) -> dict[str, str]:
+        """Those that the image has to have which it boots from."""
+        return {
+            key.removeprefix(OF_IMAGE): value
+            for key, value in self.requirements.items()
+            if key.startswith(OF_IMAGE) and value != "no"
+        }
+
+    @property
+    def migration_types(self) -> tuple[str, ...]:
+        """How it may be moved, the most preferred first; empty: its descriptor does not say."""
+        stated = self.requirements.get(MIGRATION, "")
+        return tuple(stated.split(",")) if stated else ()
+
+    @property
+    def may_be_evacuated(self) -> bool:
+        """Whether the same server may be started on another host. That is no live migration: it is away
+        meanwhile."""
+        return not self.migration_types or OFFLINE_MIGRATION in self.migration_types
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,6 +131,19 @@ vim_control_planes = sa.Table(
     sa.Column("body", sa.JSON, nullable=False),
 )
 
+vim_drills = sa.Table(
+    "vim_drills",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("vim_id", sa.String(36), sa.ForeignKey("vims.id", ondelete="CASCADE"), nullable=False),
+    _project(),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("begun_at", UtcTime, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Index("ix_vim_drills_vim", "vim_id", "begun_at"),
+    sa.Index("ix_vim_drills_state", "state"),
+)
+
 allocations = sa.Table(
     "allocations",
     metadata,

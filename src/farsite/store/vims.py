@@ -33,6 +33,7 @@ from farsite.store.tables import (
     sites,
     vim_auth,
     vim_control_planes,
+    vim_drills,
     vim_inventory,
     vims,
     vnf_instances,
@@ -403,7 +404,7 @@ def delete(connection: sa.Connection, vim: Vim) -> None:
             f"(farsite vnf list --vim {vim.name}).",
             about={"vim": vim.id},
         )
-    for table in (vim_auth, vim_inventory, vim_control_planes, allocations):
+    for table in (vim_auth, vim_inventory, vim_control_planes, vim_drills, allocations):
         connection.execute(sa.delete(table).where(table.c.vim_id == vim.id))
     connection.execute(sa.delete(vims).where(vims.c.id == vim.id))
 

@@ -29,7 +29,7 @@ from farsite.model.deployment import (
     Resource,
     VimEvent,
 )
-from farsite.model.errors import NotSupported
+from farsite.model.errors import NotSupported, VimFault
 from farsite.model.healing import Fence, Rung
 from farsite.model.ids import VimId, VnfcId
 from farsite.model.provider_network import ProviderNetwork
@@ -233,6 +233,33 @@ class InjectsFaults(Protocol):
 
 
 @runtime_checkable
+class StopsForDrills(Protocol):
+    """A driver that can itself stop one part of its VIM and have it work again, so that a drill needs nobody
+    who does. What it stops must come back without us, should we die meanwhile."""
+
+    def can_stop(self, element: ControlElement, *, is_host: bool) -> str:
+        """Empty when it can stop this one (`is_host`: the whole host that it stands on); else why not."""
+        ...
+
+    async def stop_for_drill(self, element: ControlElement, *, is_host: bool, for_s: float) -> str:
+        """Stop it as a fault would, for `for_s` seconds at most; what was done, in words.
+
+        Raises:
+            VimFault: it cannot be stopped, or the VIM refuses.
+            VimUnreachable: we do not know.
+        """
+        ...
+
+    async def end_drill(self, element: ControlElement, *, is_host: bool) -> None:
+        """Have it work again. Repeating it is quiet, and so it is where nothing was stopped.
+
+        Raises:
+            VimFault, VimUnreachable: it may not work yet.
+        """
+        ...
+
+
+@runtime_checkable
 class ShowsConsoles(Protocol):
     """Feature `console`: what a VNFC wrote on its console, where a guest tells of its first boot."""
 
@@ -267,6 +294,20 @@ class Repairs(Protocol):
             NotSupported: this VIM, or these credentials, cannot do that kind.
         """
         ...
+
+
+def refuse_evacuation(wanted: Deployment, vnfc_id: VnfcId, kind: Rung) -> None:
+    """For every driver that evacuates: what may not be moved is not.
+
+    Raises:
+        VimFault: the VNFC's descriptor does not let it be started on another host.
+    """
+    for one in wanted.vnfcs:
+        if one.id == vnfc_id and kind is Rung.EVACUATE and not one.may_be_evacuated:
+            raise VimFault(
+                f"VNFC {vnfc_id} may not be evacuated: its descriptor allows "
+                f"{', '.join(one.migration_types)} only. Heal it with respawn, which makes another one."
+            )
 
 
 @runtime_checkable

@@ -43,6 +43,10 @@ from farsite.vims.drivers.linux.agent import daemon, remove
 from farsite.vims.drivers.linux.agent.main import MODULE, SETUP_FILE
 from farsite.vims.drivers.linux.hosts import SiteHost
 
+_MISSING: Mapping[str, str] = {
+    "migration:live": "A Linux site is one host, and nothing moves away from it.",
+    "epa:guest-agent": "A VDU is a process of the host, with no guest that an agent could answer for.",
+}
 _CALL_TIMEOUT_S = 30.0
 _HEALTH_TIMEOUT_S = 2.0
 _START_TIMEOUT_S = 30.0
@@ -84,11 +88,12 @@ class LinuxDriver:
     async def capabilities(self) -> Capabilities:
         """What the agent found by trying."""
         found = wire.from_document(Capabilities, await self._call("capabilities"))
-        found = replace(found, missing={**found.missing, **_NOT_OFFERED})
+        features = found.features | repairs.FEATURES | {"migration:none"}
+        missing = {**found.missing, **_NOT_OFFERED, **_MISSING}
         if self._rack:
-            return replace(found, features=found.features | repairs.FEATURES | {"racks"})
-        missing = {**found.missing, "racks": "The registration names none (setting rack)."}
-        return replace(found, features=found.features | repairs.FEATURES, missing=missing)
+            return replace(found, features=features | {"racks"}, missing=missing)
+        missing["racks"] = "The registration names none (setting rack)."
+        return replace(found, features=features, missing=missing)
 
     async def health(self) -> VimHealth:
         """The agent (vital) and the data path through its chains.
@@ -221,6 +226,30 @@ class LinuxDriver:
     async def control_plane(self) -> Sequence[ControlElement]:
         """The agent and the namespace holder."""
         return await self._host.control_plane()
+
+    # -- drills ---------------------------------------------------------------------------------------------
+
+    def can_stop(self, element: ControlElement, *, is_host: bool) -> str:
+        """The agent only: nothing that carries a packet is stopped with it, and it is started by itself."""
+        if is_host:
+            return "The host of a Linux site runs other sites, and Farsite itself may be on it."
+        if element.service != "agent":
+            return f"Of a Linux site only the agent is stopped; its {element.service} is other sites' too."
+        return ""
+
+    async def stop_for_drill(self, element: ControlElement, *, is_host: bool, for_s: float) -> str:  # noqa: ARG002
+        """Kill the agent as a fault would. Who asks for anything next, or checks its health, starts
+        another."""
+        pid = daemon.living(self._directory / "agent.pid")
+        if not pid:
+            raise VimFault("The site has no agent that lives.")
+        if not await asyncio.to_thread(daemon.kill, pid):
+            raise VimUnreachable(f"The agent, process {pid}, was killed and is not gone yet.")
+        return f"the agent, process {pid}, was killed"
+
+    async def end_drill(self, element: ControlElement, *, is_host: bool) -> None:  # noqa: ARG002
+        """Have an agent run."""
+        await self._ensure_agent()
 
     # -- networks, chains, events ---------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ missing, with the reason; an operator who knows better names it in the registrat
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +26,9 @@ _EXTRA_SPECS = "2.61"
 """Flavours are listed with their extra specs from here on (Rocky)."""
 _WITHOUT_DEVICES = ("vmware", "ironic", "hyperv", "powervm", "zvm")
 """Hypervisors on which Nova ignores virtio queues and watchdogs."""
+_LIBVIRT = ("qemu", "kvm")
+_MOVERS: Mapping[str, str] = {"instance-ha": "Masakari", "infra-optim": "Watcher"}
+"""Type of a service in the catalogue -> who moves servers there without being asked by their owner."""
 _SRIOV_AGENT = "NIC Switch agent"
 
 Evidence = Mapping[str, str]
@@ -42,6 +46,10 @@ class Sight:
     providers: Sequence[tuple[frozenset[str], frozenset[str]]] | None = None
     """(resource classes, traits) per resource provider."""
     hypervisor_types: frozenset[str] | None = None
+    hypervisors: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Type -> how many there are of it."""
+    movers: frozenset[str] | None = None
+    """Services of the catalogue that move servers by themselves; None: the catalogue was not read."""
     sriov_agents: int = 0
     physical_networks: frozenset[str] | None = None
     """Physical networks that networks without NAT are on."""
@@ -100,10 +108,18 @@ def _of_hosts(seen: Sight) -> Evidence:
         found["epa:cpu-pinning"] = "Placement has PCPU inventory"
         # Nova keeps dedicated CPUs per NUMA cell; a host that has any can place guests by cells.
         found["epa:numa"] = "hosts with dedicated CPUs place by NUMA cells"
-    elif any(one.lower() in ("qemu", "kvm") for one in types):
+    elif any(one.lower() in _LIBVIRT for one in types):
         found["epa:numa"] = "libvirt hosts place by NUMA cells"
     if pci := sorted(one for one in classes if one.startswith("CUSTOM_PCI_") or one == "PCI_DEVICE"):
         found["epa:pci"] = f"Placement has {pci[0]} inventory"
+    if guests := sorted(one for one in types if one.lower() in _LIBVIRT):
+        found["epa:guest-agent"] = (
+            f"hypervisors of type {', '.join(guests)} have a channel to a guest's agent"
+        )
+    if several := sorted(f"{count} {one}" for one, count in seen.hypervisors.items() if count > 1):
+        found["migration:live"] = f"hypervisors that can take one another's servers: {', '.join(several)}"
+    if seen.movers is not None and not seen.movers:
+        found["migration:none"] = "the catalogue has no service that moves servers by itself"
     if any(not one.lower().startswith(_WITHOUT_DEVICES) for one in types):
         found["epa:multiqueue"] = found["epa:watchdog"] = f"hypervisors of type {', '.join(sorted(types))}"
     return found
@@ -141,10 +157,16 @@ _WHY_MISSING: Mapping[str, str] = {
     "epa:pci": "Placement has no PCI devices and no flavour asks for one (pci_passthrough:alias)",
     "epa:multiqueue": "no hypervisor and no flavour shows it (hw:vif_multiqueue_enabled)",
     "epa:watchdog": "no hypervisor and no flavour shows it (hw:watchdog_action)",
+    "epa:guest-agent": "no hypervisor is shown that libvirt manages (hw_qemu_guest_agent)",
+    "migration:live": "no two hypervisors of one type are shown",
+    "migration:none": "the catalogue was not read, or has Masakari (instance-ha) or Watcher (infra-optim): "
+    "they move servers. Name it in the registration's features if they keep off what says HA_Enabled=False",
 }
 FEATURES = tuple(_WHY_MISSING)
 """Everything that is looked for."""
-_NEEDS_RIGHTS = frozenset(one for one in FEATURES if one.startswith("epa:") or one == "racks")
+_NEEDS_RIGHTS = frozenset(
+    one for one in FEATURES if one.startswith("epa:") or one in ("racks", "migration:live")
+)
 
 
 def judge(sights: Sequence[Sight], asserted: Iterable[str] = ()) -> Capabilities:
@@ -286,13 +308,15 @@ def look(sdk: "Connection", region: str, rack_key: str) -> Sight:
 
     extensions = readable_json(sdk.network, "/extensions") or {}
     flavours = readable_json(sdk.compute, "/flavors/detail", microversion=_EXTRA_SPECS) or {}
-    providers = provider_summaries(sdk)
+    providers, hypervisors = provider_summaries(sdk), _hypervisors(sdk)
     return Sight(
         region=region,
         extensions=frozenset(one["alias"] for one in extensions.get("extensions", [])),
         flavours=[(one["name"], one.get("extra_specs", {})) for one in flavours.get("flavors", [])],
         providers=_provided(providers) if providers is not None else None,
-        hypervisor_types=_hypervisor_types(sdk),
+        hypervisor_types=frozenset(hypervisors) if hypervisors is not None else None,
+        hypervisors=hypervisors or {},
+        movers=_movers(sdk),
         sriov_agents=_agents(sdk),
         physical_networks=_physical_networks(sdk),
         racks=len(set(racks.read(sdk, rack_key).values())),
@@ -307,11 +331,20 @@ def _provided(summaries: Mapping[str, Any]) -> list[tuple[frozenset[str], frozen
     return [(frozenset(one["resources"]), frozenset(one.get("traits", []))) for one in summaries.values()]
 
 
-def _hypervisor_types(sdk: "Connection") -> frozenset[str] | None:
+def _hypervisors(sdk: "Connection") -> dict[str, int] | None:
+    """Type -> how many; None where they may not be read."""
     from farsite.vims.drivers.openstack.session import readable_json
 
     told = readable_json(sdk.compute, "/os-hypervisors/detail?limit=100", microversion="2.53")
-    return frozenset(str(one["hypervisor_type"]) for one in told["hypervisors"]) if told is not None else None
+    if told is None:
+        return None
+    return dict(Counter(str(one["hypervisor_type"]) for one in told["hypervisors"]))
+
+
+def _movers(sdk: "Connection") -> frozenset[str]:
+    """Services of the catalogue that move servers by themselves."""
+    known = {str(one.get("type")) for one in sdk.service_catalog}
+    return frozenset(name for kind, name in _MOVERS.items() if kind in known)
 
 
 def _agents(sdk: "Connection") -> int:

@@ -313,6 +313,8 @@ class Deployments:
             )
 
     async def _wish(self, region: str, wanted: Deployment) -> _Wish:
+        for image, properties in _of_own_images(wanted).items():
+            await self._images.check(region, image, properties)
         chosen = Chosen(
             images=await self._images.ensure(region, wanted.images),
             flavours=await self._flavours.choose(region, _with_patterns(wanted)),
@@ -560,6 +562,17 @@ def _power(connection: "Connection", servers: Sequence[tuple[Server, str]]) -> N
 
 
 # -- pure
+
+
+def _of_own_images(wanted: Deployment) -> dict[str, dict[str, str]]:
+    """Images that the VIM has already -> what VNFCs that boot from them ask of them."""
+    uploaded = {one.name for one in wanted.images}
+    found: dict[str, dict[str, str]] = {}
+    for one in _with_patterns(wanted):
+        boot = next((volume.image for volume in one.volumes if volume.is_boot), "") or one.image
+        if one.image_properties and boot and boot not in uploaded:
+            found.setdefault(boot, {}).update(one.image_properties)
+    return found
 
 
 def _with_patterns(wanted: Deployment) -> list[WantedVnfc]:

@@ -64,7 +64,7 @@ def needed(vnfc: WantedVnfc) -> Flavour:
         vcpus=vnfc.vcpus,
         memory_mib=math.ceil(vnfc.memory_mib),
         disk_gib=max(math.ceil(vnfc.disk_gib), 0 if boots_from_volume else 1),
-        extra_specs=dict(vnfc.requirements),
+        extra_specs=vnfc.extra_specs,
     )
 
 
@@ -130,7 +130,7 @@ class Flavours:
         if vnfc.flavour:
             return vnfc.flavour
         # What the descriptor demands beyond a name must hold, whatever the name promises.
-        if vnfc.flavour_hints and not vnfc.requirements:
+        if vnfc.flavour_hints and not vnfc.extra_specs:
             names = {one.name: one.id for one in await self._list(region)}
             hinted = [names[hint] for hint in vnfc.flavour_hints if hint in names]
             if hinted:
@@ -140,7 +140,7 @@ class Flavours:
     async def _in_rack(self, region: str, vnfc: WantedVnfc) -> Flavour:
         """What a VNFC needs that is held in a rack: its own flavour, or one like that which it names, and the
         rack."""
-        hints = () if vnfc.requirements else vnfc.flavour_hints
+        hints = () if vnfc.extra_specs else vnfc.flavour_hints
         names = {vnfc.flavour} if vnfc.flavour else set(hints)
         named = [one for one in await self._list(region) if {one.id, one.name} & names] if names else []
         if vnfc.flavour and not named:

@@ -30,6 +30,8 @@ UNBOUND_CIDR = "100.64.0.0/16"
 """Its addresses are never used to send to; RFC 6598 space collides with no tenant's plan."""
 VNF, VNFC, VDU, INCARNATION = "farsite_vnf", "farsite_vnfc", "farsite_vdu", "farsite_incarnation"
 """Keys of server metadata by which everything is found again."""
+MIGRATION_KEY = "farsite_migration"
+"""How a server may be moved, in SOL001's words, for whoever else moves servers of the VIM."""
 STOPPED = "farsite_stopped"
 """On a server that was stopped because that was asked for: one that is off without it has died."""
 
@@ -132,11 +134,21 @@ def metadata(wanted: Deployment, vnfc: WantedVnfc) -> dict[str, str]:
     """Metadata of a VNFC's server."""
     return {
         **vnfc.metadata,
+        **_moving(vnfc),
         VNF: wanted.vnf_id,
         VNFC: vnfc.id,
         VDU: vnfc.vdu,
         INCARNATION: str(vnfc.incarnation),
     }
+
+
+def _moving(vnfc: WantedVnfc) -> dict[str, str]:
+    """How a server may be moved, for its VIM's operators; and for Masakari, which leaves alone what says
+    so."""
+    if not vnfc.migration_types:
+        return {}
+    told = {MIGRATION_KEY: ",".join(vnfc.migration_types)}
+    return told if vnfc.may_be_evacuated else {**told, "HA_Enabled": "False"}
 
 
 def _network(resources: Json, spec: NetworkSpec, vnf_id: str, *, name: str = "") -> tuple[str, list[str]]:

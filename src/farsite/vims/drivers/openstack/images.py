@@ -9,7 +9,7 @@ is followed by the next one of the series.
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,7 +19,7 @@ from farsite.model.errors import VimFault, VimUnreachable
 from farsite.model.ids import derived_id
 from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.hot import Json
-from farsite.vims.drivers.openstack.stacks import answer, text
+from farsite.vims.drivers.openstack.stacks import answer, entries, get, text
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -51,8 +51,25 @@ class Images:
         """
         return {file.name: await self._ensure(region, file) for file in files}
 
+    async def check(self, region: str, image: str, properties: Mapping[str, str]) -> None:
+        """See that an image of the VIM's own promises what is asked of it: Nova takes it from there only.
+
+        Raises:
+            VimFault: it does not; says how to have it do so.
+        """
+        found = await self._cloud.call(region, partial(_named, image=image), what=f"look for image {image}")
+        if found is None:
+            return  # said by who starts it, in the VIM's own words
+        lacks = {key: value for key, value in properties.items() if text(found, key).lower() != value}
+        if lacks:
+            asked = " ".join(f"--property {key}={value}" for key, value in sorted(lacks.items()))
+            raise VimFault(
+                f'Image "{image}" of VIM "{self._cloud.name}" does not say that its guest has what the '
+                f"descriptor asks for. If it has, say so: openstack image set {asked} {image}"
+            )
+
     async def _ensure(self, region: str, file: ImageFile) -> str:
-        key = region, file.sha256
+        key = region, _identity(file)
         async with self._turns.setdefault(key, asyncio.Lock()):
             known = self._known.get(key)
             if known and await self._is_usable(region, known):
@@ -67,7 +84,7 @@ class Images:
     async def _make(self, region: str, file: ImageFile) -> str:
         project = await self._cloud.project_id()
         for number in range(_SERIES):
-            image_id = derived_id("glance", project, file.sha256, str(number))
+            image_id = derived_id("glance", project, _identity(file), str(number))
             is_there = await self._cloud.call(
                 region, partial(_create, image_id=image_id, file=file), what=f"create image {file.name}"
             )
@@ -111,6 +128,20 @@ class Images:
             await asyncio.sleep(_PAUSE_S)
 
 
+def _identity(file: ImageFile) -> str:
+    """What makes two images the same: one that promises more is another one."""
+    promised = "".join(f",{key}={value}" for key, value in sorted(file.properties.items()))
+    return file.sha256 + promised
+
+
+def _named(connection: "Connection", image: str) -> Json | None:
+    """An image by id or name; of several of one name the first, as Heat takes it."""
+    if (found := _image(connection, image)) is not None:
+        return found
+    told = get(connection.image, "/images", {"name": image, "limit": "1"})
+    return next(iter(entries(told, "images")), None)
+
+
 def _image(connection: "Connection", image_id: str) -> Json | None:
     response = connection.image.get(f"/images/{image_id}")
     return None if response.status_code == 404 else answer(response)
@@ -127,6 +158,7 @@ def _create(connection: "Connection", image_id: str, file: ImageFile) -> bool:
         "min_ram": int(-(-file.min_ram_mib // 1)),
         "visibility": "private",
         DIGEST: file.sha256,
+        **file.properties,
     }
     response = connection.image.post("/images", json=body)
     if response.status_code == 409:

@@ -17,6 +17,7 @@ from farsite.model.deployment import Deployment
 from farsite.model.errors import VimFault
 from farsite.model.healing import Fence, FenceResult, Rung
 from farsite.model.ids import VnfcId
+from farsite.vims.driver import refuse_evacuation
 from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.deployments import Deployments
 from farsite.vims.drivers.openstack.hot import Json
@@ -56,6 +57,7 @@ class ServerRepairs:
 
     async def repair(self, wanted: Deployment, vnfc_id: VnfcId, kind: Rung, *, since: datetime) -> None:
         """See `Repairs.repair`."""
+        refuse_evacuation(wanted, vnfc_id, kind)
         region, server = await self._server(wanted, vnfc_id)
         if server is None:
             raise VimFault(f"VNFC {vnfc_id} has no server that could be repaired.")

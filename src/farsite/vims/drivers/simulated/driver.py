@@ -24,7 +24,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from farsite.model.control_plane import ControlElement, Sight
+from farsite.model.control_plane import ControlElement, ElementKind, Sight
 from farsite.model.deployment import (
     Chain,
     Deployment,
@@ -38,7 +38,7 @@ from farsite.model.errors import FarsiteError, Invalid, VimFault, VimUnreachable
 from farsite.model.healing import Fence, Rung
 from farsite.model.ids import VnfcId, new_id
 from farsite.model.vim import Capabilities, ServiceHealth, VimHealth, Zone
-from farsite.vims.driver import VimConnection
+from farsite.vims.driver import VimConnection, refuse_evacuation
 from farsite.vims.drivers.simulated import behaviour, hosts
 from farsite.vims.drivers.simulated.effects import Effect
 from farsite.vims.drivers.simulated.faults import FAULT_KINDS, STANDING, Fault, faults_in
@@ -72,6 +72,9 @@ FEATURES = frozenset(
         "epa:pci",
         "epa:multiqueue",
         "epa:watchdog",
+        "epa:guest-agent",
+        "migration:live",
+        "migration:none",
     }
 )
 """What can be asked for; nothing of it is more than written down."""
@@ -227,6 +230,8 @@ class SimulatedDriver:
     # -- repairs
 
     async def repair(self, wanted: Deployment, vnfc_id: VnfcId, kind: Rung, *, since: datetime) -> None:
+        refuse_evacuation(wanted, vnfc_id, kind)
+
         def mend(tx: Transaction) -> None:
             began = since.timestamp()
             names = (wanted.name, str(wanted.vnf_id))
@@ -246,7 +251,43 @@ class SimulatedDriver:
         return await self._call("look", lambda tx: hosts.look(tx.state, self._sizes(tx), tx.now))
 
     async def control_plane(self) -> Sequence[ControlElement]:
-        return hosts.elements(await self.look()) if self._knobs.tells_of_hosts else []
+        if not self._knobs.tells_of_hosts:
+            return []
+
+        def tell(tx: Transaction) -> Sequence[ControlElement]:
+            sight = hosts.look(tx.state, self._sizes(tx), tx.now)
+            return hosts.elements(sight, tx.state, self._knobs.controllers, tx.now)
+
+        return await self._call("control_plane", tell)
+
+    # -- drills
+
+    def can_stop(self, element: ControlElement, *, is_host: bool) -> str:
+        if is_host or element.kind is ElementKind.COMPUTE or self._knobs.controllers:
+            return ""
+        return (
+            "This simulated VIM controls itself, on no machine that could be stopped (setting controllers)."
+        )
+
+    async def stop_for_drill(self, element: ControlElement, *, is_host: bool, for_s: float) -> str:
+        kind, target = _of_drill(element, is_host=is_host)
+        if not is_host and self._knobs.restart_s is not None:
+            for_s = min(for_s, self._knobs.restart_s)
+        await self.inject(kind, target, {"for_s": for_s, "by": _DRILL})
+        return f"{kind} of {target} was injected"
+
+    async def end_drill(self, element: ControlElement, *, is_host: bool) -> None:
+        aim = _of_drill(element, is_host=is_host)
+        self._refuse_when_closed()
+
+        def end(tx: Transaction) -> None:
+            tx.settle()
+            for fault in list(tx.state.faults.values()):
+                if (fault.kind, fault.target) == aim and fault.settings.get("by") == _DRILL:
+                    tx.emit("fault.ended", f"fault:{fault.id}", {"id": fault.id, "is_return": False})
+            tx.settle()
+
+        await self._world.run(end)
 
     # -- networks and chains
 
@@ -408,6 +449,9 @@ class SimulatedDriver:
         for kind in ("partition", "crash"):
             if self._standing(tx, kind, method):
                 return _Outcome(error=VimUnreachable(f"No answer from {self._name} (simulated {kind})."))
+        why = hosts.why_silent(tx.state, self._knobs.controllers, self._knobs.failover_s, tx.now)
+        if why:
+            return _Outcome(error=VimUnreachable(f"No answer from {self._name}: {why} (simulated)."))
         late = self._strike(tx, "answer_delay_s", method)
         delay_s = late.number("seconds", 0) if late else self._knobs.answer_delay_s
         if refusal := self._strike(tx, "error", method):
@@ -537,6 +581,19 @@ def world_path(run_dir: Path, vim_id: str) -> Path:
     """The file of a VIM's simulated world. Several VIMs may share one run directory."""
     safe = vim_id if re.fullmatch(r"[A-Za-z0-9_-]{1,80}", vim_id) else _digest(vim_id).hex()[:32]
     return run_dir / f"simulated-{safe}.sqlite"
+
+
+_DRILL = "drill"
+"""Who injected a fault that a drill ends."""
+
+
+def _of_drill(element: ControlElement, *, is_host: bool) -> tuple[str, str]:
+    """Kind and target of the fault that loses an element."""
+    if is_host:
+        return "host_down", element.host
+    if element.kind is ElementKind.COMPUTE:
+        return "host_service_down", element.host
+    return "service_down", f"{element.service}@{element.host}"
 
 
 def _put_up(tx: Transaction, kind: str, target: str, settings: Mapping[str, object]) -> None:

@@ -40,6 +40,8 @@ FAULT_KINDS: Mapping[str, str] = {
     "host_down": "A host fails: all on it is dead and nothing is placed there; target is its name. for_s",
     "host_service_down": "The VIM's service on a host stops reporting; the host and all on it go on; target"
     " is its name, empty for every host. for_s",
+    "service_down": "A copy of a control service stops; target is SERVICE@HOST. While no other copy of it"
+    " works, or for failover_s (setting) after the loss, no call gets through. for_s",
     "host_disabled": "A host is taken out of service: what stands there goes on, nothing is placed there;"
     " target is its name. reason, for_s",
     "chain_counters": "Set counters; target is a chain. hop, vnfc_id, forward_packets, reverse_bytes ...",

@@ -8,6 +8,8 @@ from farsite.vims.drivers.simulated.faults import Fault
 from farsite.vims.drivers.simulated.knobs import ZoneSize, host_names
 from farsite.vims.drivers.simulated.state import State
 
+SERVICES = ("api", "scheduler", "store")
+"""Control services of a VIM that has machines for them."""
 _SILENCE = timedelta(seconds=60)
 """How long a service has been silent when it is called down."""
 
@@ -41,9 +43,9 @@ def _aimed_at(state: State, kind: str, host: str, now: float) -> list[Fault]:
     return [one for one in state.standing(kind, now) if one.aims_at(host)]
 
 
-def elements(sight: Sight) -> list[ControlElement]:
-    """One service per host, and the one that answers for all."""
-    one_of_all = ControlElement(service="simulator", kind=ElementKind.CONTROL, state=ElementState.UP)
+def elements(sight: Sight, state: State, controllers: int, now: float) -> list[ControlElement]:
+    """One service per host, and those that control them: a copy of each on every controller, or the one that
+    answers for all."""
     of_hosts = [
         ControlElement(
             service="simulated-compute",
@@ -61,4 +63,35 @@ def elements(sight: Sight) -> list[ControlElement]:
         )
         for one in sight.hosts
     ]
-    return [one_of_all, *of_hosts]
+    if not controllers:
+        one_of_all = ControlElement(service="simulator", kind=ElementKind.CONTROL, state=ElementState.UP)
+        return [one_of_all, *of_hosts]
+    down = {one.target for one in state.standing("service_down", now)}
+    copies = [
+        ControlElement(
+            service=service,
+            kind=ElementKind.CONTROL,
+            host=host,
+            state=ElementState.DOWN if f"{service}@{host}" in down else ElementState.UP,
+        )
+        for service in SERVICES
+        for host in controller_names(controllers)
+    ]
+    return [*copies, *of_hosts]
+
+
+def controller_names(controllers: int) -> list[str]:
+    """Names of the machines that control a VIM."""
+    return [f"control-{number}" for number in range(1, controllers + 1)]
+
+
+def why_silent(state: State, controllers: int, failover_s: float, now: float) -> str:
+    """Why no call gets through now, because of copies of control services that are down; empty: it does."""
+    down = state.standing("service_down", now) if controllers and state.faults else []
+    for service in SERVICES:
+        lost = {one.target for one in down if one.target.partition("@")[0] == service}
+        if lost >= {f"{service}@{host}" for host in controller_names(controllers)} and lost:
+            return f"no copy of {service} works"
+        if any(one.target in lost and now < one.since + failover_s for one in down):
+            return f"another copy of {service} takes over"
+    return ""

@@ -28,6 +28,11 @@ SETTINGS: Mapping[str, str] = {
     "storage_back_ends": "Storage back ends that a volume can be had on by name (default none).",
     "zones": "Names of the availability zones of each region (default nova), or name -> size.",
     "tells_of_hosts": "True: it tells how its compute hosts are, as to an administrator (default false).",
+    "controllers": "Machines that control it, each with a copy of every control service (default none: it"
+    " controls itself).",
+    "failover_s": "Seconds for which no call gets through when a copy of a control service stops and another"
+    " takes over (default 0).",
+    "restart_s": "Seconds after which a service that a drill has stopped starts by itself (default: never).",
     "lacks": "Features that this VIM does not offer (default none).",
     "regions": "Names of the regions (default RegionOne).",
     "region": "The one of its regions that the registration is confined to (default all).",
@@ -78,6 +83,9 @@ class Knobs:
     storage_back_ends: tuple[str, ...]
     management_ports: tuple[int, ...]
     tells_of_hosts: bool
+    controllers: int
+    failover_s: float
+    restart_s: float | None
     lacks: frozenset[str]
     faults: tuple[Fault, ...]
     unknown: tuple[str, ...]
@@ -115,6 +123,9 @@ def read_knobs(settings: Mapping[str, object]) -> Knobs:
             int(port) for port in _names(settings, "management_ports", ("8080",), wrong) if port.isdigit()
         ),
         tells_of_hosts=settings.get("tells_of_hosts") is True,
+        controllers=int(_number(settings, "controllers", 0, wrong)),
+        failover_s=_number(settings, "failover_s", 0, wrong),
+        restart_s=_number(settings, "restart_s", 0, wrong) if "restart_s" in settings else None,
         lacks=frozenset(_names(settings, "lacks", (), wrong)),
         faults=_faults(settings, wrong),
         unknown=tuple(sorted(set(settings) - set(SETTINGS) - STANDING)),
