@@ -24,6 +24,7 @@ from bench.orchestrator import (
     resident_mib,
     service,
 )
+from bench.stalls import counted, stall_figures
 from bench.stores import STORES, database
 from farsite.settings import Settings
 from farsite.store.database import Database
@@ -52,6 +53,7 @@ async def _on(running: Service, store: str, sustained: int, burst: int, single: 
         await _send(posts, [_body("warm", 0, 1)])
         forget_peak(running.pid)
         idle_mib = resident_mib(running.pid)
+        before = counted(running)
         for what, name, count, size in (
             (f"{sustained:,} alarms, {_IN_ONE_BODY} a request", "sustained", sustained - 1, _IN_ONE_BODY),
             (f"{single:,} alarms, one a request", "single", single, 1),
@@ -83,6 +85,7 @@ async def _on(running: Service, store: str, sustained: int, burst: int, single: 
                 f"{refused} refused and sent again",
             )
         )
+    found += stall_figures(f"{store}: {sustained + single + burst:,} alarms", before, counted(running))
     found.append(
         Figure(
             what=f"{store}: memory gained at the peak",

@@ -27,6 +27,7 @@ from bench.orchestrator import (
     service,
 )
 from bench.receivers import Arrivals, consumer, listen, told_figures, way_figures, ways_of
+from bench.stalls import counted, stall_figures
 from bench.stores import STORES, database
 
 _LISTENERS = 10
@@ -65,6 +66,7 @@ async def _on(running: Service, store: str, vms: int, runs: int) -> list[Figure]
         vim = await _stand_up(open_lines, vms)
         forget_peak(running.pid)
         idle_mib, used_s = resident_mib(running.pid), 0.0
+        before = counted(running)
         for _ in range(runs):
             before_s, began = cpu_s(running.pid), time.time()
             loads.append(os.getloadavg()[0])
@@ -72,6 +74,7 @@ async def _on(running: Service, store: str, vms: int, runs: int) -> list[Figure]
             used_s += cpu_s(running.pid) - before_s
             injected |= {one: began for one in told.of_type(_DIED) if one not in injected}
             await _mend(open_lines, vim)
+        stalls = list(stall_figures(f"{store}: bursts of {vms} alarms", before, counted(running)))
         latest = dict(list(injected.items())[-_WAYS:])
         ways = await ways_of(line, latest)
     ran = f"{runs} runs, load {min(loads):.1f} to {max(loads):.1f}"
@@ -90,6 +93,7 @@ async def _on(running: Service, store: str, vms: int, runs: int) -> list[Figure]
             listened, ran, goal_ms=_GOAL_MS, floor_ms=_FLOOR_MS,
         ),
         *way_figures(title, ways),
+        *stalls,
         Figure(
             what=f"{store}: CPU of the service per alarm and its tellings",
             value=used_s / (runs * vms) * 1000,

@@ -29,6 +29,7 @@ from farsite.assurance.intake import Intake
 from farsite.assurance.loop_lag import LoopLag
 from farsite.assurance.node_loss import FormerNodes, record_loss, record_return
 from farsite.assurance.observing import Observer
+from farsite.assurance.overload import Overload
 from farsite.assurance.separation import Separation
 from farsite.assurance.sharing import Duty, Share
 from farsite.assurance.thresholds import Thresholds
@@ -116,6 +117,7 @@ class Farsite:
         self.notifier.may_tell = self._is_connected
         self.heartbeats = Heartbeats(settings, self.database, self.drivers, self.clock)
         self.loop_lag = LoopLag(settings, self.database, self.clock)
+        self.overload = Overload(self.clock)
         self.healer = Healer(settings, self.database, self.clock, self._begin_as_healer)
         self.correlator = Correlator(settings, self.database, self.clock)
         self.observer = Observer(
@@ -211,6 +213,7 @@ class Farsite:
             software_images=self.software_images,
             feed=self.feed,
             intake=self.intake,
+            overload=self.overload,
             thresholds=self.thresholds,
             begin=self.begin,
             nudge=self.nudge,
@@ -283,6 +286,7 @@ class Farsite:
         self.feed.start()
         await self.notifier.start()
         self.loop_lag.start()
+        self.overload.start()
         self.intake.start()
         await self.syslog.start()
         self.snmp.start()
@@ -322,6 +326,7 @@ class Farsite:
         await self.snmp.stop()
         await self.intake.stop()
         await self.share.stop()
+        await self.overload.stop()
         await self.loop_lag.stop()
         await self.observer.stop()
         await self.heartbeats.stop()

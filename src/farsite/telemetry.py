@@ -33,6 +33,17 @@ LOOP_LAG_SAMPLED = Histogram(
     registry=REGISTRY,
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
+REQUESTS_SHED = Counter(
+    "farsite_requests_shed_total",
+    "Requests refused because this process had more to do than it could, by kind.",
+    ["work"],
+    registry=REGISTRY,
+)
+CLOCK_AHEAD = Gauge(
+    "farsite_clock_ahead_seconds",
+    "By how much the clock of this host is ahead of the database's, which is that of every record.",
+    registry=REGISTRY,
+)
 GARBAGE_PAUSE = Histogram(
     "farsite_garbage_pause_seconds",
     "How long a collection of garbage kept all threads of the process waiting, by generation.",

@@ -27,6 +27,8 @@ class Bounds:
     """Seconds of that which are a machine's, not ours."""
     least_requests: int = 100
     """Fewer say nothing about the slowest hundredth."""
+    dated_s: float = 60.0
+    """By how much a record may be dated wrongly: clocks are set by more, a busy machine is late by less."""
     memory_mib: float = 1024.0
     threads: int = 200
     files: int = 512

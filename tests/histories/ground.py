@@ -9,7 +9,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from histories.recorder import Recorder, journal
 from histories.standing import conditions
 from next_package import changed
 from postgres_server import PostgresServer
+from wrong_clocks import WrongClock
 
 PASSWORD = "pAssw0rd-for-one-consumer"
 VIMS = {"north": "north", "south": "south", "east": "east"}
@@ -115,10 +116,18 @@ class Alone(Cluster):
 class Ground:
     """The program in its surroundings, with the history that is being written."""
 
-    def __init__(self, running: Cluster, history: History, names: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        running: Cluster,
+        history: History,
+        names: tuple[str, ...],
+        clocks: Mapping[str, WrongClock] | None = None,
+    ) -> None:
         self.running = running
         self.history = history
         self.names = names
+        self.clocks = clocks or {}
+        """Of the processes whose clocks can be set."""
         self.vims: dict[str, str] = {}
         """Id of each VIM by its name."""
         self.vnfs: dict[str, str] = {}
@@ -129,9 +138,14 @@ class Ground:
         self._has_logs = False
         self._asking = threading.Thread(target=self._ask_for_ever, name="client", daemon=True)
 
+    def start(self, name: str) -> Process:
+        """Start a process, which may not be ready yet; it goes by the clock that is its own."""
+        return self.running.start(name, program=self.clocks[name].program if name in self.clocks else ())
+
     def furnish(self, *, vnfs: int) -> None:
         """VIMs, a package whose workers stand apart, VNFs of two on each VIM in turn, a subscription."""
-        self.running.started(*self.names)
+        for process in [self.start(name) for name in self.names]:
+            process.ready()
         self.history.add(credential("token", self.running.token, at=time.time()))
         self.history.add(credential("password", PASSWORD, at=time.time()))
         for name in VIMS:
@@ -252,13 +266,17 @@ class Ground:
         ends = time.monotonic() + within_s
         quiet = 0
         while quiet < 2 and time.monotonic() < ends:
-            quiet = 0 if self.recorder.unrest() or self._dead() else quiet + 1
+            quiet = quiet + 1 if self.is_calm() else 0
             time.sleep(0.3)
         self._is_over.set()
         self._asking.join(30)
         self.recorder.all_of_it({vim: VIMS[name] for name, vim in self.vims.items()})
         self.history.add(*notifications(self.consumer.url, self.consumer.notifications))
         self._keep_logs()
+
+    def is_calm(self) -> bool:
+        """Whether nothing is under way, by the record, and nothing is dead, whether or not anybody knows."""
+        return not self.recorder.unrest() and not self._dead()
 
     def _dead(self) -> list[str]:
         """What is dead or hangs on the VIMs, whether or not anybody knows."""
@@ -285,14 +303,23 @@ def _in_turn(names: list[str]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def ground(server: PostgresServer | None, history: History) -> Iterator[Ground]:
-    """One process on SQLite, or two on a PostgreSQL; all is gone at the end."""
+def ground(
+    server: PostgresServer | None, history: History, *, clocks_in: Path | None = None
+) -> Iterator[Ground]:
+    """One process on SQLite, or two on a PostgreSQL; all is gone at the end.
+
+    With a directory `clocks_in`, which keeps what their clocks show, three on it whose clocks can be set.
+    """
+    clocks: dict[str, WrongClock] = {}
     if server is None:
         running: Cluster = Alone(**SETTINGS)
         names: tuple[str, ...] = ("a",)
+    elif clocks_in is not None:
+        running, names = Cluster(server, **SETTINGS), ("a", "b", "c")
+        clocks = {name: WrongClock(clocks_in, name) for name in names}
     else:
         running, names = Cluster(server, forks=True, **SETTINGS), ("a", "b")
-    made = Ground(running, history, names)
+    made = Ground(running, history, names, clocks)
     try:
         yield made
     finally:

@@ -103,7 +103,7 @@ def credential(name: str, text: str, *, at: float) -> Entry:
 
 def clocks(entries: Entries, bounds: Bounds) -> list[str]:
     """I-24: with clocks that are stepped, nobody who lives is declared gone, no operation runs out of time,
-    and alarms are raised and cleared in turn."""
+    alarms are raised and cleared in turn, and what is recorded has the time at which it was so."""
     stepped = [began for _, began, _ in faults(entries, "clock-stepped")]
     if not stepped:
         return []
@@ -129,4 +129,25 @@ def clocks(entries: Entries, bounds: Bounds) -> list[str]:
         if before == one["became"]:
             wrong.append(f"{one['problem']} of {one.object} is {one['what']} twice in a row")
         latest[one["alarm"]] = one["became"]
+    return wrong + _misdated(entries, bounds)
+
+
+def _misdated(entries: Entries, bounds: Bounds) -> list[str]:
+    """Operations that are not dated as they were asked for, and alarms whose times go against their order."""
+    asked = {one.object: one.at for one in of(entries, Kind.ASKED, "operation") if one.object}
+    wrong: list[str] = []
+    for one in of(entries, Kind.BELIEVED, "operation"):
+        off_s = one["started"] - asked.get(one.object, one["started"])
+        if abs(off_s) > bounds.dated_s:
+            wrong.append(f"{one['verb']} {one.object} is dated {off_s:+.0f} s from when it was asked for")
+        before_s = one["started"] - one["entered"]
+        if before_s > bounds.dated_s:
+            wrong.append(f"{one['verb']} {one.object} ended {before_s:.0f} s before it began")
+    latest = -math.inf
+    for one in sorted(of(entries, Kind.BELIEVED, "alarm"), key=lambda one: one["sequence"]):
+        if one.at < latest - bounds.dated_s:
+            wrong.append(
+                f"{one['problem']} of {one.object} is dated {latest - one.at:.0f} s before earlier ones"
+            )
+        latest = max(latest, one.at)
     return wrong

@@ -20,6 +20,10 @@ LAB = "lab"
 STORM = "storm"
 """Type of the alarms of a storm."""
 STORM_BATCHES, STORM_BATCH, STORM_SOURCES = 40, 100, 16
+ON_EACH, CALM = "death-on-each", "calm"
+CALM_WITHIN_S = 40.0
+STEP_S = 3600
+"""By how much a clock is set."""
 
 
 class Schedule:
@@ -30,12 +34,18 @@ class Schedule:
         self._dice = random.Random(seed)
         self._until = 0.0
         """Until when the longest fault stands."""
+        self._struck: set[str] = set()
+        """VNFCs that died with one on each VIM."""
+        self._wrong = ""
+        """The process whose clock is wrong."""
 
     @property
     def kinds(self) -> dict[str, Callable[[], None]]:
         """What can happen here. The database of SQLite is a file: it cannot be stopped alone."""
         found: dict[str, Callable[[], None]] = {
             "vnfc-dead": self._kill_vnfc,
+            ON_EACH: self._kill_on_each,
+            CALM: self._wait_for_calm,
             "vnfc-hung": self._hang_vnfc,
             "link-down": self._take_link,
             "host-dead": self._kill_host,
@@ -49,12 +59,20 @@ class Schedule:
         }
         if len(self._ground.names) > 1:
             found["database-stopped"] = self._stop_database
+        if self._ground.clocks:
+            found |= {
+                "clock-ahead": lambda: self._set_clock(STEP_S),
+                "clock-behind": lambda: self._set_clock(-STEP_S),
+                "clock-right": lambda: self._set_clock(0),
+                "wrong-clock-killed": self._kill_wrong_clock,
+            }
         return found
 
     def run(self, faults: Sequence[str] = (), *, count: int = 0, pause_s: float = 1.5) -> None:
         """Let these happen, or so many at random, and wait until the last one is over."""
         kinds = self.kinds
-        chosen = list(faults) or self._dice.choices(sorted(kinds), k=count)
+        # Several at once, and waiting, are for schedules that name them.
+        chosen = list(faults) or self._dice.choices(sorted(kinds.keys() - {ON_EACH, CALM}), k=count)
         for kind in chosen:
             kinds[kind]()
             time.sleep(self._dice.uniform(0.2, 2 * pause_s))
@@ -66,6 +84,16 @@ class Schedule:
         if one := self._someone():
             self._begins("vnfc-dead", one.vnfc, "F-42")
             self._inject(one.vim, "kill_vnfc", one.vnfc)
+
+    def _kill_on_each(self) -> None:
+        """Whoever watches which VIM: each has something to tell. Nobody is struck twice so."""
+        for vim in sorted(self._ground.vims.values()):
+            lives = sorted(self._alive(vim), key=lambda one: one.vnfc)
+            if lives := [one for one in lives if one.vnfc not in self._struck]:
+                one = self._dice.choice(lives)
+                self._struck.add(one.vnfc)
+                self._begins("vnfc-dead", one.vnfc, "F-42")
+                self._inject(one.vim, "kill_vnfc", one.vnfc)
 
     def _hang_vnfc(self) -> None:
         if one := self._someone():
@@ -126,10 +154,33 @@ class Schedule:
         lives = sorted(self._alive(vim), key=lambda one: one.vnfc)
         return self._dice.choice(lives) if lives else None
 
+    def _wait_for_calm(self) -> None:
+        """Until all that was begun has come to its end; for a while at most."""
+        give_up_at = time.monotonic() + CALM_WITHIN_S
+        while not self._ground.is_calm() and time.monotonic() < give_up_at:
+            time.sleep(0.2)
+
     # -- on ourselves
 
-    def _kill_service(self) -> None:
-        process = self._process()
+    def _set_clock(self, by_s: int) -> None:
+        """Set the clock of whoever watches most VIMs, and of no other until it is right again."""
+        running = self._ground.running
+        if not self._wrong:
+            alive = sorted(one.name for one in running.processes if one.is_running)
+            self._wrong = max(alive, key=running.vims_of)
+        self._ground.clocks[self._wrong].set(by_s)
+        if by_s:
+            self._begins("clock-stepped", self._wrong, "F-80", by_s=by_s)
+        else:
+            self._ends("clock-stepped", self._wrong)
+            self._wrong = ""
+
+    def _kill_wrong_clock(self) -> None:
+        """Its clock is as wrong when it is started again."""
+        self._kill_service(next(one for one in self._ground.running.processes if one.name == self._wrong))
+
+    def _kill_service(self, process: Process | None = None) -> None:
+        process = process or self._process()
         self._begins("service-killed", process.name, "F-01")
         process.kill()
         time.sleep(self._dice.uniform(0.1, 1.0))
@@ -167,7 +218,7 @@ class Schedule:
         process.kill()
         self._ground.running.processes.remove(process)
         self._begins("service-started", process.name, "")
-        self._ground.running.start(process.name).ready()
+        self._ground.start(process.name).ready()
 
     def _ask_for_something(self) -> None:
         """What an operator asks for while all this goes on."""
@@ -210,8 +261,10 @@ class Schedule:
 
     # -- writing down
 
-    def _begins(self, what: str, about: str, fault: str, at: float | None = None) -> None:
-        self._ground.history.note(Kind.INJECTED, what, about, source=LAB, at=at, phase="begins", fault=fault)
+    def _begins(self, what: str, about: str, fault: str, at: float | None = None, **values: object) -> None:
+        self._ground.history.note(
+            Kind.INJECTED, what, about, source=LAB, at=at, phase="begins", fault=fault, **values
+        )
 
     def _ends(self, what: str, about: str, at: float | None = None) -> None:
         self._ground.history.note(Kind.INJECTED, what, about, source=LAB, at=at, phase="ends")

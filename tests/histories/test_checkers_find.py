@@ -290,6 +290,18 @@ PLANTED: dict[str, tuple[str, Spoil]] = {
         "I-24 clocks",
         lambda e: changed(e, "operation", "heal-1", {"error": "its deadline passed", "state": "FAILED_TEMP"}),
     ),
+    "an operation is dated by a clock that was set": (
+        "I-24 clocks",
+        lambda e: changed(e, "operation", "make-v2", {"started": 3600.5}, state="COMPLETED"),
+    ),
+    "an operation ended before it began": (
+        "I-24 clocks",
+        lambda e: changed(e, "operation", "", {"entered": -3558.0}, verb="heal_vnf", instance="v2"),
+    ),
+    "an alarm is recorded by a clock that was set back": (
+        "I-24 clocks",
+        lambda e: changed(e, "alarm", VIM, {}, later_s=-3600.0, type="vim-unreachable", became="cleared"),
+    ),
     "who sees nobody heals": (
         "R-26 nobody_isolated_acts",
         lambda e: changed(e, "heal", "v1", {"detail": "isolated"}),

@@ -130,6 +130,20 @@ class Site:
     def freeze_agent(self) -> None:
         os.kill(self.agent, signal.SIGSTOP)
 
+    def thaw_agent(self) -> None:
+        if pid := self.agent:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def cut_management(self) -> None:
+        """Nothing of ours gets to the host, and nothing of it to us; what runs there goes on."""
+        run("ip", "link", "set", f"to-{self.number}", "down")
+        self.freeze_agent()
+
+    def mend_management(self) -> None:
+        self.thaw_agent()
+        run("ip", "link", "set", f"to-{self.number}", "up")
+
     def cut_data(self) -> None:
         """Nothing passes the underlay any more, in either direction."""
         rules = """
@@ -159,9 +173,7 @@ class Site:
 
     def end(self) -> None:
         self.come_back()
-        if pid := self.agent:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        self.thaw_agent()
 
 
 def until(holds: Any, what: str, *, within_s: float = BOUND_S) -> Any:
@@ -205,14 +217,14 @@ class Grounds:
         )
         self.sites[name] = Site(name, told["id"], number, socket.parents[2], socket.parent, self.service)
 
-    def _policy(self) -> None:
-        """What an outside monitor tells of a VNF starts its healing, tried dry: what would be done is in the
+    def _policy(self, *, is_dry_run: bool = True) -> None:
+        """What an outside monitor tells of a VNF starts its healing; tried dry, what would be done is in the
         record, and nothing of it happens."""
         policy = {
             "scope": {},
             "triggers": [{"fault_types": ["vnf-silent"], "hold_off_s": 0}],
             "ladder": [{"kind": "reboot_hard", "deadline_s": 10}, {"kind": "respawn"}],
-            "is_dry_run": True,
+            "is_dry_run": is_dry_run,
         }
         answer = self.service.native("PUT", "/healing-policies/watched", json=policy)
         assert answer.status_code == 200, answer.text
@@ -221,6 +233,15 @@ class Grounds:
     def healing_for_real(self) -> Iterator[None]:
         """By the policies that there are when nobody has written any."""
         assert self.service.native("DELETE", "/healing-policies/watched").status_code == 204
+        try:
+            yield
+        finally:
+            self._policy()
+
+    @contextmanager
+    def healing_on_complaint(self) -> Iterator[None]:
+        """What the monitor complains of is healed, where nothing forbids that."""
+        self._policy(is_dry_run=False)
         try:
             yield
         finally:
@@ -316,13 +337,21 @@ class Grounds:
         answer = self.service.native("POST", "/intake/webhook", json=body)
         assert answer.status_code == 200, answer.text
 
-    def decided(self, profile: str, word: str) -> Mapping[str, Any]:
-        """The first decision about a VNF whose evidence or reasons hold a word."""
+    def decided(self, profile: str, word: str, *outcomes: str) -> Mapping[str, Any]:
+        """The first decision about a VNF whose evidence or reasons hold a word, and with such an outcome."""
+        return self.carried_out(profile, word, *outcomes)["decision"]
+
+    def carried_out(self, profile: str, word: str, *outcomes: str) -> Mapping[str, Any]:
+        """The same with what was done about it."""
 
         def found() -> Any:
             told = self.service.native("GET", f"/vnfs/{self.vnfs[profile]}/healing").json()["decisions"]
-            of = [one["decision"] for one in told]
-            return [one for one in of if word in " ".join((*one["reasons"], *one["evidence"].values()))]
+            return [
+                one
+                for one in told
+                if word in " ".join((*one["decision"]["reasons"], *one["decision"]["evidence"].values()))
+                and (not outcomes or one["decision"]["outcome"] in outcomes)
+            ]
 
         return until(found, f"a decision about the {profile} with {word}")[0]
 

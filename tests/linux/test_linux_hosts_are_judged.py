@@ -7,7 +7,8 @@ a question of evidence.
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from cut_hosts import BOUND_S, Grounds, office, until, what_is_missing
 from linux_lab import remove
 
 from farsite.settings import Settings
+from farsite.vims.drivers.linux.agent import daemon
 from service_bench import running
 
 pytestmark = pytest.mark.slow
@@ -141,3 +143,75 @@ def test_a_host_without_power_is_dead_and_what_stood_there_may_be_made_anew_at_o
         north.well("north")
         until(north.passes, "the firewall stands again", within_s=2 * BOUND_S)
         north.service.until(north.open_alarms, lambda seen: "host-down" not in seen, within_s=BOUND_S)
+
+
+@contextmanager
+def cut_off(north: Grounds, names: Sequence[str]) -> Iterator[None]:
+    """These hosts are cut off from us; their functions serve on."""
+    for name in names:
+        north.sites[name].cut_management()
+    try:
+        yield
+    finally:
+        for name in names:
+            north.sites[name].mend_management()
+
+
+@pytest.mark.parametrize(
+    ("cut", "verdict", "permitted"),
+    [
+        (("north",), "host-isolated", ["fence", "recover-after-fence"]),
+        (("west", "north", "south"), "partition-of-us", []),
+    ],
+    ids=["management", "we"],
+)
+def test_what_may_still_run_is_not_made_anew_while_its_host_is_cut_off(
+    north: Grounds, cut: Sequence[str], verdict: str, permitted: list[str]
+) -> None:
+    """(c) It serves on, or may: who cannot be fenced is let alone, and when we are the ones who are cut off
+    so is everybody. When the host is back, everything on it is as it was."""
+    site = north.sites["north"]
+    before, functions = north.heals(), site.functions()
+    with north.healing_on_complaint(), cut_off(north, cut):
+        found = north.judged("north", verdict)
+        assert found["permitted"] == permitted
+        # Before that is confirmed a heal may be begun, and waits for its fence.
+        north.service.until(
+            lambda: north.vim("north")["state"], lambda seen: seen == "ERROR", within_s=BOUND_S
+        )
+        north.complain("firewall", now())
+        decision = north.decided("firewall", verdict, "WITHHELD")
+        assert "its VIM is in ERROR" in decision["reasons"], decision
+        assert f"permits {', '.join(permitted) or 'nothing'}" in " ".join(decision["evidence"].values())
+        assert all(daemon.start_time(int(pid)) for pid in functions.values()), "they run on"
+        if cut == ("north",):
+            assert north.passes()
+        assert north.heals() == before
+        # What waits must not strike in the moment in which the host is back: by then it is known to be well.
+        north.content("firewall")
+    north.well("west", "north", "south")
+    assert site.functions() == functions, "the functions are those of before"
+    assert north.heals() == before
+
+
+def test_what_can_be_fenced_is_fenced_before_it_is_made_anew(north: Grounds) -> None:
+    """(d) The agent answers, so it is known for sure that the old one has ended."""
+    site = north.sites["north"]
+    functions = site.functions()
+    site.cut_data()
+    try:
+        north.judged("north", "data-plane-down")
+        with north.healing_on_complaint():
+            north.complain("firewall", now())
+            decision = north.decided("firewall", "data-plane-down", "HEAL")
+            north.content("firewall")
+            assert [one["kind"] for one in decision["ladder"]] == ["respawn"]
+            ended = north.service.ended(decision["operation_id"])
+            assert ended["state"] == "COMPLETED", ended
+            (climb,) = north.carried_out("firewall", "data-plane-down", "HEAL")["climbs"]
+            assert climb["fence"].startswith("CONFIRMED"), climb
+            (old,) = [functions[one] for one in decision["vnfc_ids"]]
+            assert not daemon.start_time(int(old)), "it has ended"
+            assert site.functions()[climb["vnfc_id"]] != old
+    finally:
+        site.mend_data()

@@ -37,6 +37,7 @@ from farsite.api.native import (
     vnf_credentials,
     vnfs,
 )
+from farsite.api.shedding import Shedding
 from farsite.api.sol003 import vnffm, vnflcm
 from farsite.api.sol005 import vnfpkgm
 from farsite.api.tacker import discovery
@@ -105,9 +106,10 @@ def make_app(context: Context) -> FastAPI:
     app.include_router(vnffm.router)
     app.include_router(vnffm.versions_router)
     app.include_router(vnfpkgm.router)
-    # The last added is the outermost: bounds first, then identity, and whatever goes wrong is answered.
+    # The last added is the outermost: load, bounds, identity, and whatever goes wrong is answered.
     app.add_middleware(Authenticate, known=app.state.known_callers)
     app.add_middleware(Limits, settings=context.settings)
+    app.add_middleware(Shedding, overload=context.overload)
     app.add_middleware(problem.CatchEverything)
     app.add_middleware(TackerDialect)
     return app

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from farsite.assurance.intake import Intake
+from farsite.assurance.overload import Overload
 from farsite.assurance.thresholds import Thresholds
 from farsite.catalogue.catalogue import Catalogue
 from farsite.catalogue.exchange import Exchange
@@ -37,6 +38,7 @@ class Context:
     software_images: SoftwareImages
     feed: Feed
     intake: Intake
+    overload: Overload
     thresholds: Thresholds
     begin: Begin
     """Records and enqueues an operation in the caller's transaction (lifecycle.requests.start takes it)."""

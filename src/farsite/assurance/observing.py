@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 
@@ -23,6 +23,7 @@ from farsite.lifecycle.waiting import DeploymentWatch
 from farsite.model.alarm import Alarm, Event, PerceivedSeverity
 from farsite.model.alarm_reports import Report
 from farsite.model.clock import Clock
+from farsite.model.clock import now as time_now
 from farsite.model.deployment import (
     DeploymentState,
     DeploymentStatus,
@@ -424,7 +425,7 @@ def _conclude(
             reports.append(Report(alarm=alarm, is_in_order=True))
     if not reports:
         return False
-    now = max(received_at, datetime.now(UTC), *(one.at for one in events))
+    now = max(received_at, time_now(), *(one.at for one in events))
     entered = alarms.take_in(connection, reports, now=now)
     passed: list[tuple[Alarm, str]] = []
     for index, event in raised:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from farsite.model import clock
 from farsite.model.alarm import AckState, Alarm, Event, PerceivedSeverity, Transition
 from farsite.model.alarm_reports import Outcome, Report
 from farsite.model.errors import Conflict, NotFound
@@ -172,7 +173,7 @@ def take_in(
 
 def _no_earlier(at: datetime) -> datetime:
     """When a watcher's word is written down: its own time, or ours if that is later."""
-    return max(at, datetime.now(UTC))
+    return max(at, clock.now())
 
 
 def clear_all_of(connection: sa.Connection, object_id: str, at: datetime) -> int:

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from farsite.model import clock
 from farsite.model.deployment import Resource, ResourceKind
 from farsite.model.errors import Conflict, NotFound
 from farsite.model.ids import ProjectId, VimId, VnfInstanceId
@@ -227,7 +228,7 @@ def delete_vnf(connection: sa.Connection, vnf: VnfInstance, *, at: datetime | No
         kind="vnf-deleted",
         object_id=vnf.id,
         body=vnf.identity,
-        at=at or datetime.now(UTC),
+        at=at or clock.now(),
     )
 
 

@@ -166,15 +166,15 @@ def register(connection: sa.Connection, node: Node, *, lease_s: float) -> Node:
 
 def renew(
     connection: sa.Connection, node_id: str, boot: str, *, lease_s: float, operations: int, vims: int
-) -> NodeState | None:
-    """Extend a lease; the node's state as others want it, None when the node was declared gone."""
-    state = connection.execute(
+) -> tuple[NodeState, datetime] | None:
+    """Extend a lease; the node's state as others want it, and what time it is; None when it is gone."""
+    renewed = connection.execute(
         sa.update(nodes)
         .where(nodes.c.id == node_id, nodes.c.boot == boot, nodes.c.state != NodeState.GONE.value)
         .values(renewed_at=_now(), expires_at=_in(lease_s), operations=operations, vims=vims)
-        .returning(nodes.c.state)
-    ).scalar()
-    return None if state is None else NodeState(state)
+        .returning(nodes.c.state, nodes.c.renewed_at)
+    ).first()
+    return None if renewed is None else (NodeState(renewed.state), renewed.renewed_at)
 
 
 def set_up(connection: sa.Connection, node: Node) -> None:

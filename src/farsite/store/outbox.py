@@ -6,11 +6,12 @@ committed (`Database.when_told`), so readers need not poll.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from farsite.model import clock
 from farsite.model.ids import ProjectId
 from farsite.store.database import mark_told
 from farsite.store.encoding import Encoded, encode
@@ -32,7 +33,7 @@ class Told:
     object_id: str
     body: object
     recorded_at: datetime | None = None
-    """When it was written, by our clock; `at` is when it was so."""
+    """When it was written, by the installation's clock; `at` is when it was so."""
 
 
 # Made once: building a statement costs more than carrying it out.
@@ -58,7 +59,7 @@ def tell(
             "kind": kind,
             "object_id": object_id,
             "body": encode(body),
-            "recorded_at": datetime.now(UTC),
+            "recorded_at": clock.now(),
         },
     )
 
@@ -80,7 +81,7 @@ def tell_many(
         return
     begin_to_tell(connection)
     names = ("project_id", "kind", "object_id", "body", "at")
-    recorded = {"recorded_at": datetime.now(UTC)}
+    recorded = {"recorded_at": clock.now()}
     insert_many(connection, outbox, [dict(zip(names, one, strict=True)) | recorded for one in entries])
 
 

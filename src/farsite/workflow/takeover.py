@@ -13,6 +13,9 @@ itself, if it lives, learns of it from its next renewal and exits at once; until
 the outside, because its own clock has told it that its lease may be over (`is_held`). What it still has under
 way is fenced at its checkpoints by the engine.
 
+With every renewal it learns what time it is by the database, which is the time of every record
+(`farsite.model.clock`).
+
 A database that is away takes all leases with it. A process that cannot renew therefore does not exit: it
 waits, holding back, until it learns whether it was taken over. And nobody declares another gone who has not
 kept his own lease without a gap for `lease_grace_s`, so that after the database's return all have renewed
@@ -26,6 +29,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +38,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from farsite import telemetry
+from farsite.model import clock
 from farsite.model.errors import Conflict
 from farsite.model.node import Node, NodeState
 from farsite.settings import Settings
@@ -58,6 +63,8 @@ _STRANGERS_S = 10.0
 _NAME_PATIENCE_S = 5.0
 _LATENESS_S = 15.0
 _NICENESS = -10
+_WRONG_S = 2.0
+"""A clock that differs by more is told of: people compare its logs with those of others."""
 
 
 class Workflows(Protocol):
@@ -134,6 +141,7 @@ class Takeover:
         self._recovery = ThreadPoolExecutor(1, thread_name_prefix="takeover", initializer=_go_first)
         self._standstill = Standstill()
         self._is_away = False
+        self._is_wrong = False
         self.state = NodeState.UP
         """As the operators want it."""
         self.members: tuple[Node, ...] = ()
@@ -176,7 +184,7 @@ class Takeover:
         asked_at = time.monotonic()
         assert self._connection is not None
         self._me = nodes.register(self._connection, self._me, lease_s=self._settings.lease_s)
-        self._renewed(asked_at)
+        self._renewed(asked_at, self._me.renewed_at)
         self._steady_since = asked_at
         self.members = tuple(nodes.all_of(self._connection))
 
@@ -312,7 +320,7 @@ class Takeover:
             2 * self._lateness.worst_s, self._settings.lease_s
         )
         asked_at = time.monotonic()
-        state = nodes.renew(
+        renewed = nodes.renew(
             self._connection,
             self._me.id,
             self._me.boot,
@@ -320,20 +328,34 @@ class Takeover:
             operations=operations,
             vims=vims,
         )
-        if state is None:
+        if renewed is None:
             _exit(EXIT_FENCED, "node.fenced", node=self._me.name, why="another process has taken over")
             return
-        self.state = state
-        self._renewed(asked_at)
+        self.state, shown = renewed
+        self._renewed(asked_at, shown)
 
-    def _renewed(self, asked_at: float) -> None:
+    def _renewed(self, asked_at: float, shown: datetime) -> None:
         now = time.monotonic()
+        self._keep_time(shown, asked_s=asked_at, answered_s=now)
         if now - self._renewed_at > self._gap_s:
             self._steady_since = now
         self._renewed_at = now
         self._lateness.noted(now - asked_at)
         # The database counts from when it got the statement, which is later than when we sent it.
         self._held_until = asked_at + self._lease_s
+
+    def _keep_time(self, shown: datetime, *, asked_s: float, answered_s: float) -> None:
+        """Follow the database's clock, and say when this host's differs from it."""
+        moved_s = clock.SHARED.read(shown, asked_s=asked_s, answered_s=answered_s)
+        if abs(moved_s) > _WRONG_S:
+            log.warning("node.database_clock_set", by_s=round(moved_s, 1))
+        ahead_s = clock.SHARED.machine_ahead().total_seconds()
+        telemetry.CLOCK_AHEAD.set(ahead_s)
+        is_wrong = abs(ahead_s) > _WRONG_S
+        if is_wrong != self._is_wrong:
+            self._is_wrong = is_wrong
+            say = log.warning if is_wrong else log.info
+            say("node.clock_differs" if is_wrong else "node.clock_agrees", ahead_s=round(ahead_s, 1))
 
     @property
     def _gap_s(self) -> float:

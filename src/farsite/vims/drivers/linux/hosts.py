@@ -19,10 +19,11 @@ import asyncio
 import contextlib
 import platform
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
+from farsite.model import clock
 from farsite.model.control_plane import ControlElement, ElementKind, ElementState, HostObservation, Sight
 from farsite.model.errors import FarsiteError, VimFault
 from farsite.vims.driver import VimConnection
@@ -51,7 +52,7 @@ class SiteHost:
     async def look(self) -> Sight:
         """See `ObservesHosts.look`. What changes among VNFCs the agent tells as events."""
         told, management = await asyncio.gather(self._told(), self._answers_probe())
-        now = datetime.now(UTC)
+        now = clock.now()
         if told is not None:
             self._namespace, self._told_at = int(str(told["namespace"])), now
         tenant = _tenant(told)

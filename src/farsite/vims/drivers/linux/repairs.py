@@ -9,9 +9,10 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from farsite.model import clock
 from farsite.model.deployment import Deployment, DeploymentStatus, Resource, ResourceKind
 from farsite.model.errors import NotSupported, VimFault, VimUnreachable
 from farsite.model.healing import Fence, FenceResult, Rung
@@ -92,4 +93,4 @@ def _began(held: Resource) -> datetime | None:
     except (OSError, KeyError):
         return None
     age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return datetime.fromtimestamp(time.time() - age_s, UTC)
+    return clock.now() - timedelta(seconds=age_s)

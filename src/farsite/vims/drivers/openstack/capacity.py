@@ -9,9 +9,9 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from farsite.model import clock
 from farsite.model.errors import FarsiteError
 from farsite.model.vim import UNLIMITED, Rack, Zone
 from farsite.vims.drivers.openstack import racks
@@ -115,7 +115,7 @@ def _zones(sdk: "Connection", region: str, rack_key: str) -> tuple[dict[str, str
     zone_of, names = _hosts_by_zone(plain)
     rack_of = racks.read(sdk, rack_key) if detailed else {}
     hosts = _hosts(sdk, zone_of, rack_of) if detailed else None
-    now = datetime.now(UTC)
+    now = clock.now()
     counted = (
         as_member(region, name, quota) if hosts is None else as_admin(region, name, hosts, quota)
         for name in names

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from farsite.model import clock
 from farsite.model.control_plane import (
     ControlElement,
     ElementKind,
@@ -191,7 +192,7 @@ def _look(connection: "Connection", *, since: datetime | None, with_servers: boo
     told = readable_json(connection.compute, "/os-services", microversion=_FORCED_DOWN_SINCE)
     services = tuple(entries(told or {}, "services"))
     is_all_well = all(text(one, "state") == "up" for one in services)
-    when = since or datetime.now(UTC) - _OVERLAP
+    when = since or clock.now() - _OVERLAP
     began = time.monotonic()
     servers = _changed_servers(connection, when) if with_servers else None
     reported = [moment for moment in map(_moment, services) if moment is not None]

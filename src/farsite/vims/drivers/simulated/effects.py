@@ -32,6 +32,18 @@ class Effect:
 
 
 Clock = Callable[[], float]
-"""Seconds since the epoch: several processes share one world, so no monotonic clock will do."""
+"""Seconds since the epoch, by the clock of the VIM: nobody sets it, whatever is done to ours."""
 
-wall_clock: Clock = time.time
+
+def machine_ran_s() -> float:
+    """Seconds for which this machine has run, standing by included: the same in every process of it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def clock_from(started_at: float) -> Clock:
+    """The clock of a VIM on a machine that was started at that time."""
+    return lambda: started_at + machine_ran_s()
+
+
+vim_clock: Clock = clock_from(time.time() - machine_ran_s())
+"""Of worlds in memory."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from farsite.model.deployment import DeploymentState
-from farsite.vims.drivers.simulated.effects import Clock, Effect, wall_clock
+from farsite.vims.drivers.simulated.effects import Clock, Effect, vim_clock
 from farsite.vims.drivers.simulated.state import State
 
 Answer = TypeVar("Answer")
@@ -101,7 +101,7 @@ class World(ABC):
     poll_s: float | None = None
     """How often a listener has to look for what other processes did; None: nobody else can."""
 
-    def __init__(self, clock: Clock = wall_clock) -> None:
+    def __init__(self, clock: Clock = vim_clock) -> None:
         self.clock = clock
         self.users = 0
         self._listeners: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
@@ -150,7 +150,7 @@ class World(ABC):
 class MemoryWorld(World):
     """A world in this process: nothing is written anywhere, so a deployment costs microseconds."""
 
-    def __init__(self, clock: Clock = wall_clock) -> None:
+    def __init__(self, clock: Clock = vim_clock) -> None:
         super().__init__(clock)
         self._state = State()
         self._journal: list[Effect] = []

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from farsite.model.errors import VimUnreachable
-from farsite.vims.drivers.simulated.effects import Clock, Effect, wall_clock
+from farsite.vims.drivers.simulated.effects import Clock, Effect, clock_from, machine_ran_s, vim_clock
 from farsite.vims.drivers.simulated.state import State
 from farsite.vims.drivers.simulated.world import Answer, NeedsWriting, Transaction, World, shared_world
 
@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS effect (
     sequence INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL,
     pid INTEGER NOT NULL, body TEXT NOT NULL)
 """
+_CREATE_CLOCK = "CREATE TABLE IF NOT EXISTS clock (boot TEXT PRIMARY KEY, started_at REAL NOT NULL)"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class FileWorld(World):
@@ -39,8 +41,9 @@ class FileWorld(World):
 
     poll_s = 0.05
 
-    def __init__(self, path: Path, clock: Clock = wall_clock) -> None:
-        super().__init__(clock)
+    def __init__(self, path: Path, clock: Clock | None = None) -> None:
+        super().__init__(clock or vim_clock)
+        self._is_clock_kept = clock is None
         self.path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"simulated-{path.stem}")
         self._database: sqlite3.Connection | None = None
@@ -114,6 +117,8 @@ class FileWorld(World):
             _write_ahead(database)
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute(_CREATE)
+            if self._is_clock_kept:
+                self.clock = clock_from(_started_at(database))
             if version != VERSION:
                 database.execute(f"PRAGMA user_version = {VERSION}")
             self._database = database
@@ -154,6 +159,18 @@ class FileWorld(World):
         except OSError:
             return (0, 0)
         return (wal.st_mtime_ns, wal.st_size)
+
+
+def _started_at(database: sqlite3.Connection) -> float:
+    """When this machine was started, as whoever first opened the world on it since had it.
+
+    So a world has one clock in all processes, also in one whose clock is wrong, as a VIM has.
+    """
+    database.execute(_CREATE_CLOCK)
+    boot = _BOOT.read_text().strip()
+    database.execute("INSERT OR IGNORE INTO clock VALUES (?, ?)", (boot, time.time() - machine_ran_s()))
+    (started_at,) = database.execute("SELECT started_at FROM clock WHERE boot = ?", (boot,)).fetchone()
+    return started_at
 
 
 def _row(effect: Effect) -> tuple[int, float, str, str, int, str]:
