@@ -1,6 +1,7 @@
 """Cause and symptoms: what a fault that was planted in a known world looks like to an operator."""
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -141,6 +142,18 @@ def test_one_function_alone_is_its_own_cause() -> None:
     for seen, server in ((graph, servers["n1-f0-0"]), (lonely, next(iter(lonely.servers.values())))):
         (cause,) = conclude(seen, died([server])).causes
         assert (cause.node, cause.symptoms) == (server.node, ())
+
+
+def test_a_function_that_dies_again_where_it_stood_alone_is_still_one() -> None:
+    """It was made anew in its place and died again: one function that crashes, and no word about its host."""
+    (first,) = build([vim("n1", "north")], [vnf("f", "n1", ["z1:h1"])], []).servers.values()
+    past = [replace(first, incarnation=number, is_alive=False) for number in range(3)]
+    graph = build([vim("n1", "north")], [], [], past)
+    assert {cause.node.kind for cause in conclude(graph, died(past)).causes} == {Kind.SERVER}
+    other = replace(first, vnf_id="g", vnfc_id=VnfcId("g-0"), is_alive=False)
+    graph = build([vim("n1", "north")], [], [], [*past, other])
+    (cause,) = conclude(graph, died([*past, other])).causes
+    assert cause.node == host_node("n1", "h1"), "with another it is the host"
 
 
 def test_a_host_with_one_function_still_alive_has_not_failed() -> None:

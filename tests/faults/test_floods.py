@@ -63,7 +63,7 @@ def in_order(made: Ground, within_s: float) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_flood_is_refused_in_the_declared_order_and_nothing_of_ours_suffers(tmp_path: Path) -> None:
+def test_floods_are_refused_and_nothing_of_ours_suffers(tmp_path: Path) -> None:
     """Alarms from outside first, then reading, then what begins something new; VIMs are watched, functions
     that die are told of and healed, and everybody is served again afterwards."""
     path = tmp_path / "history.jsonl"

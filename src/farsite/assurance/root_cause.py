@@ -50,9 +50,20 @@ def failed_containers(graph: Graph, dead: Iterable[Node]) -> frozenset[Node]:
     failed = set(dead)
     for kind in (Kind.HOST, Kind.ZONE, Kind.VIM, Kind.SITE):
         for node, inner in graph.members.items():
-            if node.kind is kind and len(inner) >= AT_LEAST and inner <= failed:
+            if node.kind is kind and inner <= failed and _things(graph, inner) >= AT_LEAST:
                 failed.add(node)
     return frozenset(failed - set(graph.servers))
+
+
+def _things(graph: Graph, inner: Iterable[Node]) -> int:
+    """How many things these are. A function that was made anew in its place is one, however often."""
+    servers = graph.servers
+    return len(
+        {
+            (servers[one].vnf_id, servers[one].vnfc_id) if one in servers else (one.kind, one.id)
+            for one in inner
+        }
+    )
 
 
 def conclude(graph: Graph, conditions: Sequence[Condition]) -> Conclusion:
