@@ -38,7 +38,7 @@ class Work(StrEnum):
     """What begins something new, or changes what is kept."""
 
 
-LEAST = 32
+LEAST = 48
 """So many of each kind may be under way however late the loop is."""
 _SHRINKS_AT, _GROWS_AT = 0.2, 0.1
 """Shares of the time that the loop is late; below those at which fewer heartbeats are begun."""
