@@ -68,7 +68,7 @@ class ImageFile:
     container_format: str = "bare"
     min_disk_gib: float = 0
     min_ram_mib: float = 0
-    properties: Mapping[str, str] = field(default_factory=dict[str, str])
+    properties: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     """What it promises of the guest in it, in Glance's words: `hw_qemu_guest_agent` -> `yes`."""
 
 
