@@ -296,6 +296,16 @@ def test_what_only_repeats_the_last_decision_is_not_kept() -> None:
     assert not is_news(decided(case(history=past(1)), cool, after_s=3), first)
     assert is_news(decided(case(is_worked_on=True), cool), first)
     assert is_news(decided(case()), first)
+    isolated, same, ours = (
+        replace(first, evidence={"host h1": told, "deaths on the VIM": deaths})
+        for told, deaths in (
+            ("host-isolated (80%): silent for 3 s; permits fence", "1"),
+            ("host-isolated (90%): silent for 9 s; permits fence", "2"),
+            ("partition-of-us (90%): all are silent; permits nothing", "2"),
+        )
+    )
+    assert not is_news(same, isolated)
+    assert is_news(ours, isolated), "another verdict permits something else"
 
 
 # -- room that is short

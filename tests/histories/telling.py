@@ -33,7 +33,9 @@ def copies_marked(seen: Iterable[Entry]) -> list[Entry]:
 
 
 def order_faults(seen: Sequence[Entry]) -> list[str]:
-    """What is wrong with what one consumer got."""
+    """What is wrong with what one consumer got. The end of an alarm names its id and not its object (SOL003,
+    AlarmClearedNotification), so its object is that of its beginning."""
+    objects = {one["alarm"]: one.object for one in seen if one.object and one.get("alarm")}
     ids: dict[int, str] = {}
     latest: dict[str, int] = defaultdict(int)
     wrong: list[str] = []
@@ -41,9 +43,10 @@ def order_faults(seen: Sequence[Entry]) -> list[str]:
         number = one["number"]
         if ids.setdefault(number, one["id"]) != one["id"]:
             wrong.append(f"number {number} came with two ids")
-        if number <= latest[one.object] and not one["is_replay"]:
+        about = one.object or objects.get(one.get("alarm", ""), "")
+        if number <= latest[about] and not one["is_replay"]:
             wrong.append(f"{number} came late, unmarked")
-        latest[one.object] = max(latest[one.object], number)
+        latest[about] = max(latest[about], number)
         if not one.get("is_mine", True):
             wrong.append(f"{number} is about {one.object}, which is another's")
     missing = sorted(set(range(1, max(ids, default=0) + 1)) - set(ids))

@@ -137,6 +137,11 @@ class Site:
 
     def cut_management(self) -> None:
         """Nothing of ours gets to the host, and nothing of it to us; what runs there goes on."""
+        if subprocess.run(
+            ["ip", "link", "show", f"to-{self.number}"], capture_output=True, check=False
+        ).returncode:
+            # The end of it that was in a machine went with that when it lost its power.
+            self.lay_cable()
         run("ip", "link", "set", f"to-{self.number}", "down")
         self.freeze_agent()
 

@@ -543,6 +543,12 @@ def is_news(decision: HealingDecision, before: HealingDecision | None) -> bool:
     def gist(one: HealingDecision) -> HealingDecision:
         # How many seconds are left, or how many died so far, changes with every look and is no news.
         reasons = tuple(_FIGURES.sub("#", reason) for reason in one.reasons)
-        return replace(one, id="", at=decision.at, evidence={}, reasons=reasons, operation_id=None)
+        # Of the evidence verdicts count, which say what may be done; what led to them changes all the time.
+        verdicts = {
+            about: told.partition(" ")[0]
+            for about, told in one.evidence.items()
+            if about == "site" or about.startswith("host ")
+        }
+        return replace(one, id="", at=decision.at, evidence=verdicts, reasons=reasons, operation_id=None)
 
     return gist(decision) != gist(before)
