@@ -166,3 +166,15 @@ async def test_what_another_process_told_is_heard_at_once(data_dir: Path, postgr
     finally:
         here.close()
         there.close()
+
+
+async def test_news_in_the_moment_of_the_end_does_not_keep_a_feed_from_ending(database: Database) -> None:
+    """`asyncio.wait_for` of Python 3.11 forgets that it was cancelled when what it waits for comes in that
+    moment, and who waits for the end would wait for ever."""
+    async with started(database) as feed:
+        listening = asyncio.create_task(heard(feed, 1, after=None))
+        await asyncio.sleep(0.5)
+        feed._kicked.set()
+        done, _ = await asyncio.wait({asyncio.create_task(feed.stop())}, timeout=10)
+        assert done
+        listening.cancel()

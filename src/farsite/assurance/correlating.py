@@ -93,7 +93,8 @@ class Correlator:
             except Exception:
                 log.exception("correlation.failed")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._kick.wait(), _PERIOD_S)
+                async with asyncio.timeout(_PERIOD_S):
+                    await self._kick.wait()
             self._kick.clear()
 
     async def look(self) -> None:

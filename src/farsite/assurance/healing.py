@@ -96,7 +96,8 @@ class Healer:
             except Exception:
                 log.exception("healing.failed")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._kick.wait(), _PERIOD_S)
+                async with asyncio.timeout(_PERIOD_S):
+                    await self._kick.wait()
             self._kick.clear()
 
     async def heal_what_is_open(self) -> int:

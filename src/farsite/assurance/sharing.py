@@ -110,7 +110,8 @@ class Share:
     async def _share_for_ever(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._kick.wait(), None if self._is_alone else _PERIOD_S)
+                async with asyncio.timeout(None if self._is_alone else _PERIOD_S):
+                    await self._kick.wait()
             self._kick.clear()
             try:
                 await self._reconcile()

@@ -129,7 +129,8 @@ class Feed:
                 log.exception("feed.not_read")
                 await asyncio.sleep(self._poll_s)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._kicked.wait(), self._poll_s)
+                async with asyncio.timeout(self._poll_s):
+                    await self._kicked.wait()
 
     async def _read(self) -> Sequence[Told]:
         for _ in range(_GAP_LOOKS):

@@ -168,7 +168,8 @@ class Notifier:
             except Exception:
                 log.exception("subscriptions.not_read")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._kicked.wait(), period_s)
+                async with asyncio.timeout(period_s):
+                    await self._kicked.wait()
 
     async def _look(self) -> None:
         asked_at = time.monotonic()
@@ -250,7 +251,8 @@ class Notifier:
     async def _record_for_ever(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._has_changes.wait(), _LOOK_S)
+                async with asyncio.timeout(_LOOK_S):
+                    await self._has_changes.wait()
             await asyncio.sleep(_RECORD_S)
             self._has_changes.clear()
             try:

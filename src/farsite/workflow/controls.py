@@ -88,5 +88,6 @@ class Controls:
                 except Exception:
                     log.exception("controls.not_read")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._kick.wait(), self._period_s)
+                async with asyncio.timeout(self._period_s):
+                    await self._kick.wait()
             self._kick.clear()

@@ -447,7 +447,8 @@ class _Walk:
                 self.running.waits_for("There was no answer in time. Trying again until the deadline.")
             with contextlib.suppress(TimeoutError):
                 pause_s = min(pause_s, max(self._left_s(), 0.01))
-                await asyncio.wait_for(self.ear.cancel_asked.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self.ear.cancel_asked.wait()
             if self.ear.cancel_asked.is_set():
                 raise Cancelled
             pause_s = min(pause_s * 2, _LAST_PAUSE_S)

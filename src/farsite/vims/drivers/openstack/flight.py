@@ -40,7 +40,8 @@ class Flight:
             while not self._has_room(name, weight):
                 self._landed.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._landed.wait(), _LOOK_S)
+                    async with asyncio.timeout(_LOOK_S):
+                        await self._landed.wait()
                     continue
                 if self._waiting[0] == name:
                     await self._look(under_way)

@@ -361,7 +361,8 @@ class SimulatedDriver:
                 return
             pauses = [pause for pause in (left, self._world.poll_s) if pause is not None]
             with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), min(pauses, default=None))
+                async with asyncio.timeout(min(pauses, default=None)):
+                    await changed.wait()
             if self._world.poll_s is not None and self._world.has_changed():
                 return
 
