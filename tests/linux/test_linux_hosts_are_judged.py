@@ -134,7 +134,7 @@ def test_a_host_without_power_is_dead_and_what_stood_there_may_be_made_anew_at_o
         assert {"host-down", "vnfc-died"} <= north.service.until(
             north.open_alarms, lambda seen: "vnfc-died" in seen
         )
-        decision = north.decided("firewall", "permits fence, recover")
+        decision = north.decided("firewall", "power-lost")
         assert "power-lost (100%)" in " ".join(decision["evidence"].values())
         # Nothing is begun on a VIM that does not answer. When it does, healing fills its empty host.
         assert decision["outcome"] in ("WAIT", "WITHHELD"), decision
