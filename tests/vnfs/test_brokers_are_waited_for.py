@@ -134,13 +134,6 @@ def hasty(database_url: str, tmp_path: Path) -> Iterator[Played]:
         yield found
 
 
-@pytest.fixture
-def unhurried(database_url: str, tmp_path: Path) -> Iterator[Played]:
-    """Steps have more time in it than a broker that says nothing."""
-    with played_in(tmp_path, database_url, step_deadline_s=20.0) as found:
-        yield found
-
-
 def test_a_job_in_the_line_of_a_busy_broker_does_not_time_out(hasty: Played) -> None:
     """Of five hundred the last waits for all others, and nothing is wrong with it."""
     hasty.has("one")
@@ -169,17 +162,17 @@ def test_a_job_in_the_line_of_a_busy_broker_does_not_time_out(hasty: Played) -> 
 
 
 def test_a_broker_that_is_gone_is_noticed_and_finds_nothing_in_line_when_it_is_back(
-    unhurried: Played, monkeypatch: pytest.MonkeyPatch
+    hasty: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What nobody waits for any more must not be done hours later."""
     monkeypatch.setattr(brokering, "_SILENT_S", 1.0)
-    unhurried.has("one")
-    unhurried.next(0)
-    operation_id = unhurried.configure("one")
-    ended = unhurried.ended(operation_id)
+    hasty.has("one")
+    hasty.next(0)
+    operation_id = hasty.configure("one")
+    ended = hasty.ended(operation_id)
     assert ended["state"] == "ROLLED_BACK"
     assert "The broker edge has not answered for one. It was heard last at" in ended["error"]["detail"]
-    assert unhurried.waiting == 0
+    assert hasty.waiting == 0
 
 
 def test_a_cancel_takes_what_was_not_given_to_the_broker_out_of_its_line(played: Played) -> None:
