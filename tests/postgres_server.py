@@ -204,6 +204,7 @@ class PostgresServer:
         give_up_at = time.monotonic() + _BOUND_S
         while True:
             with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+                # psycopg wants literal text, and this is put together.
                 row = connection.execute(question).fetchone()  # pyright: ignore[reportCallIssue, reportArgumentType]
             if row is not None and row[0] == wanted:
                 return

@@ -6,11 +6,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from alarms_seen import alarms_of, the_alarm
 from service_bench import Service, running
 from snmp_senders import (
     COLD_START,
@@ -43,21 +43,6 @@ def service() -> Iterator[Service]:
 @pytest.fixture
 def device() -> str:
     return f"sw-{uuid4().hex[:8]}"
-
-
-def alarms_of(service: Service, object_id: str) -> list[dict[str, Any]]:
-    answer = service.native("GET", f"/alarms?filter=(eq,managed_object_id,{object_id})")
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def the_alarm(service: Service, object_id: str, severity: str) -> dict[str, Any]:
-    """The one alarm of an object, once it is as bad as that."""
-    (found,) = service.until(
-        lambda: alarms_of(service, object_id),
-        lambda seen: [one["perceived_severity"] for one in seen] == [severity],
-    )
-    return found
 
 
 def told_of(service: Service, alarm_id: str) -> list[str]:

@@ -8,11 +8,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from alarms_seen import alarms_of, the_alarm
 from farsite.api.intake.syslog import MESSAGE_MAX
 from farsite.model.access import Role
 from service_bench import Service, running
@@ -33,21 +33,6 @@ def service() -> Iterator[Service]:
 @pytest.fixture
 def switch() -> str:
     return f"leaf-{uuid4().hex[:8]}"
-
-
-def alarms_of(service: Service, object_id: str) -> list[dict[str, Any]]:
-    answer = service.native("GET", f"/alarms?filter=(eq,managed_object_id,{object_id})")
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def the_alarm(service: Service, object_id: str, severity: str = "MAJOR") -> dict[str, Any]:
-    """The one alarm of an object, once it is as bad as that."""
-    (found,) = service.until(
-        lambda: alarms_of(service, object_id),
-        lambda seen: [one["perceived_severity"] for one in seen] == [severity],
-    )
-    return found
 
 
 # -- what senders tell --------------------------------------------------------------------------------------

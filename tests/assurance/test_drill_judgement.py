@@ -52,6 +52,7 @@ def survived(**more: object) -> list[Sample]:
     """A copy is lost from 1 s to 12 s; another works, an alarm is raised, nobody notices."""
     down = Sample(at=at(1), is_lost=True, others=1)
     up = Sample(at=at(12), is_lost=False, others=1)
+    # Each case gives keywords of several types.
     changed = [down, replace(down, at=at(5), told_at=at(4), **more), replace(down, at=at(10.5))]  # type: ignore[arg-type]
     return [*changed, up, replace(up, at=at(14))]
 
@@ -221,6 +222,7 @@ def test_every_drill_ends_and_mends_before_its_time_is_over(
     mended_at: float | None = None
     for second in range(int(most_s) + 2):
         what = seen[second] if second < len(seen) else {}
+        # As above: keywords of several types.
         begun, act = advance(begun, Sample(at=at(second), **what))  # type: ignore[arg-type]
         if act is Act.MEND:
             mended_at = second

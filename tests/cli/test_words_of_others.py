@@ -41,6 +41,7 @@ def test_a_program_reads_the_same_characters_that_a_terminal_does_not_obey(
 ) -> None:
     """A document is looked at on a terminal too, and is still that document."""
     body = {"cause": TITLE, "name": "Zürich 東京", "lines": "one\ntwo"}
+    # The form is one of those that a command line would have let through.
     printing.document(body, form)  # type: ignore[arg-type]
     shown = capsys.readouterr().out
     assert not obeyed(shown)

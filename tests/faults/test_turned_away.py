@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 from fault_grounds import Grounds
@@ -30,11 +30,11 @@ async def die_outside(*_: object, **__: object) -> None:
     die()
 
 
-def die_of_the_second(deploy: Callable[[Op], object]) -> Callable[[Op], object]:
+def die_of_the_second(deploy: Callable[[Op], Awaitable[object]]) -> Callable[[Op], Awaitable[object]]:
     async def strike(op: Op) -> None:
         if (await deploying.recorded(op)).vim_id == vim_id("south"):
             die()
-        await deploy(op)  # type: ignore[misc]
+        await deploy(op)
 
     return strike
 

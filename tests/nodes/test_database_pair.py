@@ -133,6 +133,7 @@ def go_on(nodes: Cluster, asking: list[Requester], since: float, what: str) -> N
 
 def asked_of(server: PostgresServer, nodes: Cluster, question: str) -> tuple[Any, ...]:
     with psycopg.connect(server.url(nodes.database), autocommit=True) as connection:
+        # psycopg wants literal text, and this is put together.
         row = connection.execute(question).fetchone()  # pyright: ignore[reportCallIssue, reportArgumentType]
     assert row is not None
     return row

@@ -111,6 +111,7 @@ def works(one: Supervised) -> bool:
     if not one.is_up or not one.process.is_running:
         return False
     with contextlib.suppress(AssertionError):
+        # What the bench itself waits for; asked here while the process is replaced.
         return one.process._is_ready()  # pyright: ignore[reportPrivateUsage]
     return False
 

@@ -33,4 +33,5 @@ def read(type_: object, tokens: Sequence[Token]) -> object:
             raise ValueError(f'"{token.value}" is no whole number: write digits, as 90.')
         if float in kinds and int not in kinds:
             number(token.value)
+    # cyclopts says of its own converter that it returns anything.
     return convert(type_, tokens)  # pyright: ignore[reportUnknownVariableType]

@@ -101,6 +101,7 @@ class Primary:
     def serve(self, engine: sa.Engine) -> sa.Engine:
         """Have an engine that was made of our `url` connect through us; the engine."""
 
+        # SQLAlchemy calls it, by what it is registered with.
         @event.listens_for(engine, "do_connect")
         def _connect(  # pyright: ignore[reportUnusedFunction]
             _dialect: sa.Dialect, _record: object, _positional: object, parameters: dict[str, Any]

@@ -237,6 +237,7 @@ class LinuxDriver:
             return f"Of a Linux site only the agent is stopped; its {element.service} is other sites' too."
         return ""
 
+    # Of a Linux site only the agent can be stopped, so what is meant, and for how long, makes no difference.
     async def stop_for_drill(self, element: ControlElement, *, is_host: bool, for_s: float) -> str:  # noqa: ARG002
         """Kill the agent as a fault would. Who asks for anything next, or checks its health, starts
         another."""
@@ -247,6 +248,7 @@ class LinuxDriver:
             raise VimUnreachable(f"The agent, process {pid}, was killed and is not gone yet.")
         return f"the agent, process {pid}, was killed"
 
+    # As above: it is the agent.
     async def end_drill(self, element: ControlElement, *, is_host: bool) -> None:  # noqa: ARG002
         """Have an agent run."""
         await self._ensure_agent()
