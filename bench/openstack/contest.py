@@ -51,9 +51,13 @@ def at_once(work: Callable[[T], R], things: Sequence[T]) -> list[R]:
 
 
 def watch(
-    names: Sequence[str], look: Callable[[Sequence[str]], set[str]], began: float | None = None
+    names: Sequence[str],
+    look: Callable[[Sequence[str]], set[str]],
+    began: float | None = None,
+    *,
+    every_s: float = POLL_S,
 ) -> list[float]:
-    """Look every 0.2 s until all are done; `look` says which of those in flight are. Seconds since `began`
+    """Look so often until all are done; `look` says which of those in flight are. Seconds since `began`
     (monotonic; else now) at which each was seen, in order.
 
     Raises:
@@ -69,7 +73,7 @@ def watch(
             return seen
         if time.monotonic() - began > _BOUND_S:
             raise NotMeasured(f"{len(left)} of {len(names)} not done after {_BOUND_S:g} s: {min(left)}")
-        time.sleep(POLL_S)
+        time.sleep(every_s)
 
 
 class Orchestrator(Protocol):

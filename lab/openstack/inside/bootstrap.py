@@ -178,6 +178,10 @@ def tenant():
 def ready():
     """Wait until all compute hosts are up, mapped to the cell and have resources in Placement."""
     wanted = set(FACTS["computes"])
+    # Who took a host away and was killed before it was back has left it so.
+    for host in wanted:
+        told = {"host": host, "binary": "nova-compute", "forced_down": False}
+        admin.compute.put("/os-services/force-down", json=told, microversion="2.11")
     give_up_at = time.time() + READY_WITHIN_S
     while True:
         up = {
