@@ -209,6 +209,60 @@ async def test_a_service_that_hangs_has_the_others_asked_while_it_is_waited_for(
             go_on.set()
 
 
+@asynccontextmanager
+async def connecting_to_a_crowd() -> AsyncIterator[None]:
+    """Of a hundred that are connected to over TLS nobody shakes hands."""
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    asked = lines.question("GET", f"https://127.0.0.1:{port}/", {}, lines.trust(False))
+    connecting = [asyncio.create_task(lines.Lines().ask(asked)) for _ in range(100)]
+    async with asyncio.timeout(20):
+        while not lines.is_crowded():
+            await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        for one in connecting:
+            one.cancel()
+        await asyncio.gather(*connecting, return_exceptions=True)
+        server.close()
+    assert not lines.is_crowded()
+
+
+async def test_while_hundreds_are_connected_to_one_that_falls_silent_has_what_is_vital_asked(
+    changing: Changing, tmp_path: Path
+) -> None:
+    """Hundreds that hang at once, over TLS, would else be shaken hands with five times each before the first
+    of them is known to be lost. What there is no time to ask is not said to be silent."""
+    go_on = threading.Event()
+
+    def hang() -> Answer:
+        go_on.wait(30)
+        return as_json({})
+
+    with small_cloud(changing.script) as cloud:
+        changing.url = cloud.url
+        async with driver_of(cloud, tmp_path, health_timeout_s=1) as driver:
+            while down(await driver.pulse()):
+                pass  # the SDK is being imported
+            async with connecting_to_a_crowd():
+                changing.changes.update(dict.fromkeys((KEYSTONE, HEAT), hang))
+                told = await driver.pulse()
+                if not down(told):
+                    told = await driver.pulse()
+                assert told.asked == {"keystone", "heat"}
+                assert down(told) == ["keystone", "heat"]
+                asked = [(await driver.pulse()).asked for _ in range(2)]
+                assert sorted(asked, key=str) == [{"heat"}, {"keystone"}]
+            assert (await driver.pulse()).asked == {"keystone", "heat"}
+            go_on.set()
+
+
 async def test_a_server_that_is_gone_is_named_with_its_port(tmp_path: Path) -> None:
     """Connections that were open end with it, and the next one is refused."""
     with small_cloud(whole_cloud(lambda: cloud.url)) as cloud:

@@ -20,7 +20,15 @@ from farsite.model.errors import FarsiteError, VimFault, VimUnreachable
 from farsite.model.vim import FIRST_PATH, SECOND_PATH, PathHealth, ServiceHealth, VimHealth
 from farsite.vims.drivers.openstack.access import seconds_of
 from farsite.vims.drivers.openstack.cloud import Cloud
-from farsite.vims.drivers.openstack.lines import Lines, NoAnswer, Question, Reply, question, trust
+from farsite.vims.drivers.openstack.lines import (
+    Lines,
+    NoAnswer,
+    Question,
+    Reply,
+    is_crowded,
+    question,
+    trust,
+)
 from farsite.vims.drivers.openstack.own_threads import OwnThreads
 from farsite.vims.drivers.openstack.trouble import trouble_of
 
@@ -159,7 +167,9 @@ class HealthCheck:
             asked += await self._ask_warily(asked[0], ends_at)
         else:
             await self._ask_all(asked, ends_at)
-        if any(_was_up(self._known, key) is not was for key, was in was_up.items()):
+        is_news = any(_was_up(self._known, key) is not was for key, was in was_up.items())
+        # Whom there is no time left to ask is not said to be silent.
+        if is_news and time.monotonic() < ends_at:
             rest = [key for key in ask.keys if key not in asked]
             await self._ask_all(rest, ends_at)
             asked += rest
@@ -191,6 +201,8 @@ class HealthCheck:
                 vital.append((asked_at[key], key))
             elif (since := asked_at.get(key, float("-inf"))) < late_at:
                 late.append((since, key))
+        if is_lost and len(asked) > 1 and is_crowded():
+            asked = [min(asked, key=lambda key: asked_at.get(key, float("-inf")))]
         # One that is not vital never follows another: a lost VIM shall be missed at the second pulse at last.
         self._was_vital = not (late and (self._was_vital or not vital))
         if turn := vital if self._was_vital else late:
@@ -204,7 +216,8 @@ class HealthCheck:
         beside: list[asyncio.Task[None]] = []
 
         def doubt() -> None:
-            others.extend(one for one in ask.keys if one != key)
+            vital_only = is_crowded()
+            others.extend(one for one in ask.keys if one != key and (_is_vital(one) or not vital_only))
             beside.append(asyncio.ensure_future(self._ask_all(others, ends_at)))
 
         waiting = asyncio.get_running_loop().call_later(_DOUBT_SHARE * ask.limit_s, doubt)

@@ -17,13 +17,23 @@ from yarl import URL
 from farsite.vims.drivers.openstack.line import Line, LineLost, NoAnswer, Reply
 from farsite.vims.drivers.openstack.names import addresses
 
-__all__ = ["Lines", "NoAnswer", "Question", "Reply", "question", "trust"]
+__all__ = ["Lines", "NoAnswer", "Question", "Reply", "is_crowded", "question", "trust"]
 
 _IDLE_S = 75.0
 """An open connection is kept so long unused. Every service is asked more often, so that what closes is the
 server's side, whose front may be less patient."""
 _NEXT_ADDRESS_S = 0.25
 """How long one address of a name is waited for before the next is tried beside it (RFC 8305)."""
+
+_CROWD = 64
+_handshakes = 0
+"""Of this process, of all VIMs, at this moment."""
+
+
+def is_crowded() -> bool:
+    """Whether this process has so many TLS handshakes under way that one more makes all of them late. Each
+    takes it milliseconds of processor time; a question over a connection that is open takes a tenth."""
+    return _handshakes > _CROWD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +227,8 @@ async def _connection(host: str, port: int, trusted: ssl.SSLContext | None) -> L
     # Its types are not whole.
     start: Callable[..., Awaitable[socket.socket]] = cast("Any", aiohappyeyeballs).start_connection
     connected = await start(await addresses(host, port), happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1)
+    global _handshakes
+    _handshakes += trusted is not None
     try:
         _, line = await asyncio.get_running_loop().create_connection(
             Line, sock=connected, ssl=trusted, server_hostname=host if trusted is not None else None
@@ -224,6 +236,8 @@ async def _connection(host: str, port: int, trusted: ssl.SSLContext | None) -> L
     except BaseException:
         connected.close()
         raise
+    finally:
+        _handshakes -= trusted is not None
     return line
 
 
