@@ -152,6 +152,70 @@ def test_who_finds_no_other_place_rests_and_holds_nothing(tenants: Service) -> N
     assert tenants.native("DELETE", f"/vnfs/{other_id}").status_code == 204
 
 
+def scaled_out(service: Service, vnf_id: str, steps: int) -> Mapping[str, Any]:
+    """The operation, once it has ended or rests."""
+    body = {"type": "SCALE_OUT", "aspect_id": "servers", "steps": steps}
+    answer = service.native("POST", f"/vnfs/{vnf_id}/scale", json=body)
+    assert answer.status_code == 202, answer.text
+    return service.ended(answer.json()["id"])
+
+
+def retried(service: Service, operation_id: str, waited: int) -> Mapping[str, Any]:
+    """The operation, once it has waited so often for its VIM and rests again."""
+    assert service.native("POST", f"/operations/{operation_id}/retry").status_code == 202
+
+    def rests_again(seen: Mapping[str, Any]) -> bool:
+        waits = [one for one in seen["steps"] if one["title"] == "Wait for the VIM"]
+        return len(waits) == waited and seen["state"] == "FAILED_TEMP" and waits[-1]["state"] == "FAILED"
+
+    return service.until(lambda: service.native("GET", f"/operations/{operation_id}").json(), rests_again)
+
+
+@pytest.mark.parametrize("ends", ["retry", "rollback"])
+def test_what_grows_and_is_turned_away_holds_no_more_than_what_stands(tenants: Service, ends: str) -> None:
+    """Others could use what a growth holds that rests for want of room, and its VIM shall not be left with
+    half of it. A retry places anew what was to come."""
+    only = vim_of(tenants, "only", 5)
+    vnf_id, other_id = tenants.create_vnf(), tenants.create_vnf()
+    assert instantiate(tenants, vnf_id)["state"] == "COMPLETED"
+    others_take(tenants, "only", 3)
+    rests = scaled_out(tenants, vnf_id, 3)
+    assert rests["state"] == "FAILED_TEMP"
+    assert "No valid host was found" in rests["error"]["detail"]
+    assert "Nothing of what was to come is held" in rests["error"]["detail"]
+    assert held(tenants) == ({only: 1}, {only: 1})
+    assert standing(tenants, "only") == 1
+    assert instantiate(tenants, other_id)["state"] == "COMPLETED"
+    assert held(tenants) == ({only: 2}, {only: 2})
+    rests = retried(tenants, rests["id"], 2)
+    assert "1 vCPU asked for, 0 free" in rests["error"]["detail"]
+    assert held(tenants) == ({only: 2}, {only: 2})
+    if ends == "rollback":
+        assert tenants.native("POST", f"/operations/{rests['id']}/rollback").status_code == 202
+        tenants.in_state(rests["id"], "ROLLED_BACK")
+        assert held(tenants) == ({only: 2}, {only: 2})
+        assert standing(tenants, "only") == 2
+        others_leave(tenants, "only")
+        look(tenants, "only")
+        assert scaled_out(tenants, vnf_id, 3)["state"] == "COMPLETED"
+    else:
+        # Our books have room by now, and the VIM has not.
+        others_leave(tenants, "only")
+        look(tenants, "only")
+        tenants.until(lambda: zone_of(tenants, "only"), lambda zone: zone["vcpus_used"] == 2)
+        others_take(tenants, "only", 2)
+        rests = retried(tenants, rests["id"], 3)
+        assert "No valid host was found" in rests["error"]["detail"]
+        assert held(tenants) == ({only: 2}, {only: 2})
+        others_leave(tenants, "only")
+        look(tenants, "only")
+        assert tenants.native("POST", f"/operations/{rests['id']}/retry").status_code == 202
+        tenants.in_state(rests["id"], "COMPLETED")
+    assert held(tenants) == ({only: 5}, {only: 5})
+    assert standing(tenants, "only") == 5
+    assert tenants.native("GET", f"/vnfs/{vnf_id}").json()["scale_levels"] == {"servers": 3}
+
+
 def test_what_others_use_is_counted_beside_what_we_have_placed_since(tenants: Service) -> None:
     """The VIM's count is of the last inventory, and our books are of this moment: whoever takes the larger of
     the two sends a second one where the first has taken the last place."""

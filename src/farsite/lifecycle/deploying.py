@@ -271,11 +271,14 @@ def wish_from_before(connection: Connection, op: Op, before: Deployment) -> None
         instances.save_vnf(connection, replace(vnf, deployment=before))
 
 
-async def previous_again(op: Op, before: Deployment, *, may_lack: bool = False) -> None:
+async def previous_again(
+    op: Op, before: Deployment, *, may_lack: bool = False, effect: str = "wish again"
+) -> None:
     """Undo of a change: record the wish from before, have the VIM hold it, and record what stands then.
 
     A VNFC that was replaced meanwhile cannot come back: its new incarnation stays. Repeated after a
     failure, it replaces what the VIM holds dead. With `may_lack`, what was dead before may stay dead.
+    `effect` tells one that is no undo from the undo that may follow.
 
     Raises:
         VimFault: the VIM failed, with its own words and the failing resource.
@@ -284,14 +287,16 @@ async def previous_again(op: Op, before: Deployment, *, may_lack: bool = False) 
     assert vnf.vim_id is not None
     driver = await op.world.drivers.of(vnf.vim_id)
     (held,) = await driver.watch([before.name])
-    wanted = await op.world.database.run(_wish_again, op, before, held)
+    wanted = await op.world.database.run(_wish_again, op, before, held, effect)
     await send(op, vnf.vim_id, wanted)
     wait = _until_settled if may_lack and op.attempt == 1 else settled
     status = await wait(op, vnf.vim_id, wanted.name, wanted.revision)
     await op.world.database.run(_keep_standing, vnf.id, status)
 
 
-def _wish_again(connection: Connection, op: Op, before: Deployment, held: DeploymentStatus) -> Deployment:
+def _wish_again(
+    connection: Connection, op: Op, before: Deployment, held: DeploymentStatus, effect: str
+) -> Deployment:
     """Record the wish from before, at incarnations no lower than those that stand."""
 
     def do() -> object:
@@ -313,7 +318,7 @@ def _wish_again(connection: Connection, op: Op, before: Deployment, held: Deploy
         instances.save_vnf(connection, replace(vnf, deployment=wanted))
         return encode(wanted)
 
-    return decode(Deployment, operations.once(connection, op.operation, f"wish again#{op.attempt}", do))
+    return decode(Deployment, operations.once(connection, op.operation, f"{effect}#{op.attempt}", do))
 
 
 def _where(vnfc: WantedVnfc, asked: WantedVnfc) -> WantedVnfc:

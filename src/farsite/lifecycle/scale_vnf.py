@@ -14,11 +14,12 @@ from farsite.lifecycle.addressing import with_addresses
 from farsite.lifecycle.instantiate_vnf import prefixes_of
 from farsite.lifecycle.world import Op, World
 from farsite.model.deployment import Deployment, WantedVnfc
-from farsite.model.errors import Conflict, Invalid
+from farsite.model.errors import Conflict, Invalid, NoRoom, NotEnough
 from farsite.model.ids import VnfcId
 from farsite.model.operation import InstanceKind
 from farsite.model.vnf import InstantiationState, VnfInstance, VnfState
-from farsite.store import capacity, instances, packages
+from farsite.model.vnfd import DeploymentFlavour
+from farsite.store import capacity, instances, operations, packages
 from farsite.store.database import Connection
 from farsite.store.encoding import decode, encode
 from farsite.workflow.saga import Saga, step
@@ -53,6 +54,17 @@ class Decision:
     """Under which names addresses are taken."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A VIM's words to an attempt for which it had no room, and what it was asked for."""
+
+    words: str
+    asked: Deployment
+
+
+_TURNED_AWAY = "turned away"
+
+
 def decide(connection: Connection, op: Op) -> object:
     """Compute the new size, place what is added, record the wish."""
     want = decode(ScaleVnf, op.operation.parameters)
@@ -69,20 +81,7 @@ def decide(connection: Connection, op: Op) -> object:
     known = {one.id for one in standing}
     added = tuple(one for one in wanted if one.id not in known)
     if added:
-        demand = placing.demand_of(
-            connection,
-            vnf,
-            added,
-            flavour,
-            vim=vnf.vim_id,
-            region=vnf.deployment.region,
-            standing=standing,
-            places=separating.places_of(vnf.resources),
-            apart=separating.apart_from(connection, vnf),
-        )
-        assignment = placing.decide(connection, op, (demand,)).of(demand.id)
-        first = len(standing)
-        added = sizing.with_places(added, assignment.zones[first:], assignment.racks[first:])
+        added = _with_places(connection, op, vnf, flavour, added, standing)
         if vnf.vnf_state is VnfState.STOPPED:
             added = tuple(replace(one, is_stopped=True) for one in added)
         added = with_addresses(connection, added, owner=vnf, networks=prefixes_of(vnf, flavour))
@@ -104,6 +103,37 @@ def decide(connection: Connection, op: Op) -> object:
     deployment = substrate.chosen(connection, deployment, vnf, flavour, vnf.vim_id)
     _save(connection, vnf, deployment, levels)
     return encode(decision)
+
+
+def _with_places(
+    connection: Connection,
+    op: Op,
+    vnf: VnfInstance,
+    flavour: DeploymentFlavour,
+    added: tuple[WantedVnfc, ...],
+    standing: tuple[WantedVnfc, ...],
+) -> tuple[WantedVnfc, ...]:
+    """What is added, each with the zone and rack that is chosen for it on the VIM where the others stand.
+
+    Raises:
+        NotEnough: there is no room by our books.
+    """
+    assert vnf.vim_id is not None
+    assert vnf.deployment is not None
+    demand = placing.demand_of(
+        connection,
+        vnf,
+        added,
+        flavour,
+        vim=vnf.vim_id,
+        region=vnf.deployment.region,
+        standing=standing,
+        places=separating.places_of(vnf.resources),
+        apart=separating.apart_from(connection, vnf),
+    )
+    assignment = placing.decide(connection, op, (demand,)).of(demand.id)
+    first = len(standing)
+    return sizing.with_places(added, assignment.zones[first:], assignment.racks[first:])
 
 
 def _port_names(vnfcs: tuple[WantedVnfc, ...]) -> tuple[str, ...]:
@@ -170,8 +200,94 @@ async def deploy_before(op: Op) -> None:
 
 
 async def wait(op: Op) -> object:
-    """Wait until the VIM holds the new set."""
-    return await deploying.wait_until_ready(op)
+    """Wait until the VIM holds the new set. What it turns away for want of room is not held while the
+    operation rests: the VIM has the set from before, and so have our books. A retry places anew what was to
+    come.
+
+    Raises:
+        NoRoom: the VIM has none for what was to come, or our books say so by now.
+        VimFault: the VIM failed otherwise, with its own words and the failing resource.
+    """
+    decision = op.result_of(decide, Decision)
+    if not decision.coming:
+        return await deploying.wait_until_ready(op)
+    refusal = await op.world.database.run(_turned_away, op)
+    if refusal is None:
+        if await op.world.database.run(_ask_anew, op, decision):
+            await deploying.deploy(op)
+        try:
+            return await deploying.wait_until_ready(op)
+        except NoRoom as error:
+            refusal = await op.world.database.run(_keep_refusal, op, error)
+    await deploying.previous_again(op, decision.before, effect="wish again, turned away")
+    vnf = await deploying.recorded(op)
+    assert vnf.vim_id is not None
+    await placing.look_again(op, vnf.vim_id)
+    await op.world.database.run(_give_back, op, decision)
+    raise _rests(op, refusal.words)
+
+
+def _rests(op: Op, words: str) -> NoRoom:
+    return NoRoom(
+        f"{words} Nothing of what was to come is held meanwhile; retry when there is room (farsite op retry "
+        f"{op.id}), or roll back.",
+        about={"vnf": op.operation.instance_id},
+    )
+
+
+def _turned_away(connection: Connection, op: Op) -> Refusal | None:
+    """What the VIM has said to this attempt, if it has turned it away."""
+    known = operations.effect_of(connection, op.id, f"{_TURNED_AWAY}#{op.attempt}")
+    return None if known is None else decode(Refusal, known)
+
+
+def _keep_refusal(connection: Connection, op: Op, error: NoRoom) -> Refusal:
+    def do() -> object:
+        vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+        assert vnf.deployment is not None
+        return encode(Refusal(words=error.detail, asked=vnf.deployment))
+
+    return decode(Refusal, operations.once(connection, op.operation, f"{_TURNED_AWAY}#{op.attempt}", do))
+
+
+def _give_back(connection: Connection, op: Op, decision: Decision) -> None:
+    """Claim what stands, and no more."""
+    vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+    assert vnf.deployment is not None
+    _save(connection, vnf, vnf.deployment, decision.scale_levels_before, is_undo=True)
+
+
+def _ask_anew(connection: Connection, op: Op, decision: Decision) -> bool:
+    """Record the wish of the attempt before once more, if that was turned away: placed anew, and claimed.
+    Whether there was any.
+
+    Raises:
+        NoRoom: there is no room by our books.
+    """
+    before = operations.effects_of(connection, op.id, f"{_TURNED_AWAY}#")
+    if not before:
+        return False
+
+    def do() -> bool:
+        vnf = instances.get_vnf(connection, None, op.operation.instance_id)
+        assert vnf.deployment is not None
+        if vnf.deployment.revision == op.id:
+            # It failed otherwise since, and is asked for as it was.
+            return False
+        asked = max(before.items(), key=lambda one: int(one[0].rpartition("#")[2]))[1]
+        grown = decode(Refusal, asked).asked
+        flavour = packages.vnfd_of(connection, vnf.project_id, vnf.vnfd_id).flavour(vnf.flavour_id)
+        coming = tuple(one for one in grown.vnfcs if one.id in decision.coming)
+        coming = _with_places(connection, op, vnf, flavour, coming, vnf.deployment.vnfcs)
+        vnfcs = sizing.merged(coming, sizing.merged(vnf.deployment.vnfcs, grown.vnfcs))
+        levels = _new_levels(vnf, decode(ScaleVnf, op.operation.parameters))
+        _save(connection, vnf, replace(grown, vnfcs=vnfcs), levels)
+        return True
+
+    try:
+        return bool(operations.once(connection, op.operation, f"asked anew#{op.attempt}", do))
+    except NotEnough as nowhere:
+        raise _rests(op, nowhere.detail) from nowhere
 
 
 async def steer_in(op: Op) -> None:
