@@ -34,6 +34,10 @@ async def asked(heat: Heat, times: int) -> None:
             await asyncio.sleep(0)
 
 
+def name_of(stack: Stack) -> str:
+    return stack.name
+
+
 def names(found: Sequence[Stack]) -> set[str]:
     return {one.name for one in found}
 
@@ -42,7 +46,7 @@ async def test_ten_who_ask_at_once_cost_two_lists_and_each_is_told_of_its_own() 
     """Every list keeps Heat's one engine from making the stacks that they all wait for."""
     heat = Heat()
     heat.standing = [f"s{number}" for number in range(10)]
-    lists = Lists(heat.list)
+    lists = Lists(heat.list, name_of)
     first = asyncio.create_task(lists.named(["s0"]))
     await asked(heat, 1)
     others = [asyncio.create_task(lists.named([f"s{number}"])) for number in range(1, 10)]
@@ -58,7 +62,7 @@ async def test_ten_who_ask_at_once_cost_two_lists_and_each_is_told_of_its_own() 
 async def test_nobody_is_told_what_was_so_before_it_asked() -> None:
     """A stack made between the list and the question would be missing, and would be made twice."""
     heat = Heat()
-    lists = Lists(heat.list)
+    lists = Lists(heat.list, name_of)
     early = asyncio.create_task(lists.named(["late"]))
     await asked(heat, 1)
     heat.standing = ["late"]
@@ -75,7 +79,7 @@ async def test_a_list_that_hangs_delays_the_next_one_by_its_patience_only() -> N
     """One lost answer must not stop the operations of a whole region."""
     heat = Heat()
     heat.standing = ["s"]
-    lists = Lists(heat.list, patience_s=0.05)
+    lists = Lists(heat.list, name_of, patience_s=0.05)
     hanging = asyncio.create_task(lists.named(["s"]))
     await asked(heat, 1)
     second = asyncio.create_task(lists.named(["s"]))
@@ -91,7 +95,7 @@ async def test_a_failure_is_everybodys_who_asked_and_the_next_list_is_another() 
     """A VIM that was silent once is asked again by whoever repeats."""
     heat = Heat()
     heat.fault = VimUnreachable("no answer")
-    lists = Lists(heat.list)
+    lists = Lists(heat.list, name_of)
     asking = [asyncio.create_task(lists.named([name])) for name in ("a", "b")]
     await asked(heat, 1)
     heat.answers.release()
@@ -108,7 +112,7 @@ async def test_who_gives_up_leaves_the_others_their_answer() -> None:
     """A cancelled operation is nobody else's affair."""
     heat = Heat()
     heat.standing = ["a", "b"]
-    lists = Lists(heat.list)
+    lists = Lists(heat.list, name_of)
     leaving, staying = (asyncio.create_task(lists.named([name])) for name in ("a", "b"))
     await asked(heat, 1)
     leaving.cancel()

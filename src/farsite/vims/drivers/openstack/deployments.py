@@ -25,7 +25,7 @@ from farsite.vims.drivers.openstack.hot import Chosen, Json
 from farsite.vims.drivers.openstack.images import Images
 from farsite.vims.drivers.openstack.lists import Lists
 from farsite.vims.drivers.openstack.racks import KnownRacks
-from farsite.vims.drivers.openstack.stacks import Stack, text
+from farsite.vims.drivers.openstack.stacks import Stack, StackResource, text
 from farsite.vims.drivers.openstack.standing import Record, Server, Standing
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ NO_HOST = "No valid host was found"
 _PAUSE_S = 0.2
 _READY_KEPT_S = 5.0
 """How long what stands of an unchanged stack is believed."""
+_TRANSIT_KEPT_S = 20.0
+"""The same, but for the servers, while Nova is at work on one of them or one is repaired."""
 _DELETIONS = 3
 """Times a removal that failed is asked for again before it is reported."""
 
@@ -141,10 +143,15 @@ class Deployments:
         """Deployment -> the region it was last seen in."""
         self._turns: dict[str, asyncio.Lock] = {}
         self._flights: dict[str, Flight] = {}
-        self._lists: dict[str, Lists] = {}
+        self._lists: dict[str, Lists[Stack]] = {}
         self._ids: dict[str, str] = {}
         """Deployment -> id of the stack that was last seen to be it."""
         self._ready: dict[str, tuple[Stack, float, DeploymentStatus]] = {}
+        self._moving: dict[str, tuple[Stack, float, Standing]] = {}
+        """What stood, and since when, of stacks on a server of which Nova is at work."""
+        self._consists: dict[str, tuple[Stack, float, tuple[StackResource, ...]]] = {}
+        """What Heat said, and when, that a stack consists of which it has no work on."""
+        self._documents: dict[str, Lists[Json]] = {}
         self._silences: dict[str, _Silence] = {}
         self._stuck: set[str] = set()
         self._deletions: dict[str, int] = {}
@@ -226,7 +233,12 @@ class Deployments:
         stack = await self._look(region, wanted.name)
         if stack is None or stack.is_going:
             return region, []
-        return region, (await self._standing(region, stack, with_ports=False)).of(vnfc_id)
+        consists_of, since_s, resources = self._consists.get(stack.name, (None, 0.0, ()))
+        is_known = consists_of == stack and time.monotonic() - since_s < _TRANSIT_KEPT_S
+        held = await self._standing(
+            region, stack, resources=resources if is_known else None, with_ports=False
+        )
+        return region, held.of(vnfc_id)
 
     def doubt(self, vnf_ids: Collection[str]) -> None:
         """What stands of these VNFs has changed, past us or not: the next look asks. An empty id: of any."""
@@ -342,8 +354,18 @@ class Deployments:
             async def ask(names: Sequence[str]) -> list[Stack]:
                 return await self._call(region, partial(stacks.named, names=names), "list stacks")
 
-            self._lists[region] = Lists(ask)
+            self._lists[region] = Lists(ask, lambda stack: stack.name)
         return await self._lists[region].named(names)
+
+    async def _servers(self, region: str, ids: Sequence[str]) -> list[Json]:
+        """Nova's documents of these servers now, asked for together with those that others want."""
+        if region not in self._documents:
+
+            async def ask(ids: Sequence[str]) -> list[Json]:
+                return await self._call(region, partial(standing.documents, ids=ids), "list servers")
+
+            self._documents[region] = Lists(ask, lambda server: text(server, "id"))
+        return await self._documents[region].named(ids)
 
     async def _only_one(self, region: str, found: Sequence[Stack]) -> Stack | None:
         """The one that counts of several stacks of one name; the removal of the others is asked for."""
@@ -408,6 +430,8 @@ class Deployments:
 
     def _forget(self, stack: Stack) -> None:
         self._ready.pop(stack.name, None)
+        self._moving.pop(stack.name, None)
+        self._consists.pop(stack.name, None)
         self._records.pop(stack.name, None)
         self._silences.pop(stack.id, None)
         self._stuck.discard(stack.id)
@@ -447,7 +471,11 @@ class Deployments:
         kept = self._ready.get(stack.name)
         if kept is not None and kept[0] == stack and time.monotonic() - kept[1] < _READY_KEPT_S:
             return kept[2]
+        if (held := await self._still_in_transit(region, stack)) is not None:
+            return _settled(stack, held)
         held = await self._standing(region, stack)
+        if stack.status == "COMPLETE" and standing.in_transit(held):
+            self._moving[stack.name] = stack, time.monotonic(), held
         status = _settled(stack, held)
         if stack.status == "FAILED":
             self._flavours.forget(region)
@@ -456,6 +484,21 @@ class Deployments:
         if status.state is DeploymentState.READY:
             self._ready[stack.name] = stack, time.monotonic(), status
         return status
+
+    async def _still_in_transit(self, region: str, stack: Stack) -> Standing | None:
+        """What stands, while Nova is at work on a server of a stack in which nothing else happens. Of fifty
+        that are evacuated at once each is looked at every few seconds, so no more is asked than whether it is
+        over; Heat, Neutron and Nova have the rest of their time for the work itself."""
+        stood, since_s, held = self._moving.get(stack.name, (None, 0.0, None))
+        if held is None or stood != stack or time.monotonic() - since_s > _TRANSIT_KEPT_S:
+            self._moving.pop(stack.name, None)
+            return None
+        ids = [one.resource.physical_id for one in held.servers if one.resource.physical_id]
+        held = standing.seen_again(held, await self._servers(region, ids))
+        if standing.in_transit(held):
+            return held
+        self._moving.pop(stack.name, None)
+        return None
 
     async def _is_corrected(self, region: str, stack: Stack, held: Standing) -> bool:
         """Start, stop and connect what is not as it was left; whether there was anything."""
@@ -474,11 +517,21 @@ class Deployments:
             await self._call(region, partial(moving.connect, ports=cut), f"connect ports of {stack.name}")
         return bool(wrong or cut)
 
-    async def _standing(self, region: str, stack: Stack, *, with_ports: bool = True) -> Standing:
+    async def _standing(
+        self,
+        region: str,
+        stack: Stack,
+        *,
+        resources: Sequence[StackResource] | None = None,
+        with_ports: bool = True,
+    ) -> Standing:
         content, record = self._records.get(stack.name, ("", None))
         known = record if content and content == stack.tags.get("content") else None
-        work = partial(standing.look, stack=stack, record=known, with_ports=with_ports)
-        return await self._call(region, work, f"look at stack {stack.name}")
+        work = partial(standing.look, stack=stack, record=known, resources=resources, with_ports=with_ports)
+        held = await self._call(region, work, f"look at stack {stack.name}")
+        if resources is None and stack.status == "COMPLETE":
+            self._consists[stack.name] = stack, time.monotonic(), held.resources
+        return held
 
     async def _status_of_removal(self, region: str, stack: Stack) -> DeploymentStatus:
         # DELETE_COMPLETE is still listed for a moment, and holds its name; gone is what is not listed.

@@ -7,9 +7,9 @@ written into the server's metadata, where it outlives us.
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -37,6 +37,8 @@ _BESIDE = 3
 """Requests that one look at a stack makes side by side."""
 _RUNNING, _STOPPED = "ACTIVE", "SHUTOFF"
 _SETTLED = (_RUNNING, _STOPPED)
+_IN_TRANSIT = ("REBUILD", "REBOOT", "HARD_REBOOT", "MIGRATING")
+"""An evacuation is a rebuild, too."""
 STOP, START, FORGET = "os-stop", "os-start", "forget"
 """Nova's actions, and that a server is no longer one that we stopped."""
 _NO_FAULT = (404, 409)
@@ -127,16 +129,21 @@ def _json(value: object) -> Json:
 
 
 def look(
-    connection: "Connection", stack: Stack, *, record: Record | None = None, with_ports: bool = True
+    connection: "Connection",
+    stack: Stack,
+    *,
+    record: Record | None = None,
+    resources: Sequence[StackResource] | None = None,
+    with_ports: bool = True,
 ) -> Standing:
     """All that stands of a stack now. Servers of a scaling group that are nobody's yet get their VNFC.
 
-    `record` is what is in the stack's parameters, where that is known. What can be asked side by side is:
-    an operation waits for the answers.
+    `record` is what is in the stack's parameters, `resources` what Heat says that it consists of, where that
+    is known. What can be asked side by side is: an operation waits for the answers.
     """
     with ThreadPoolExecutor(_BESIDE, "look") as beside:
         written = None if record else beside.submit(stacks.parameters, connection, stack)
-        found = stacks.resources(connection, stack)
+        found = stacks.resources(connection, stack) if resources is None else resources
         ids = list(dict.fromkeys(one.physical_id for one in found if one.type == SERVER and one.physical_id))
         asked = beside.submit(_ports, connection, ids) if with_ports else None
         documents = _servers(connection, found, beside)
@@ -187,17 +194,40 @@ def _volume(connection: "Connection", volume_id: str) -> Json:
 def _servers(
     connection: "Connection", found: Iterable[StackResource], beside: ThreadPoolExecutor
 ) -> list[Server]:
+    resources = [one for one in found if one.type == SERVER]
+    ids = {one.physical_id for one in resources if one.physical_id}
+    documents = _documents(connection, ids, beside)
+    return [Server(resource=one, document=documents.get(one.physical_id, {})) for one in resources]
+
+
+def _documents(connection: "Connection", ids: Collection[str], beside: ThreadPoolExecutor) -> dict[str, Json]:
+    """Nova's documents of the servers that there are, by their ids."""
+
     def ask(server_id: str) -> Json:
         response = connection.compute.get(f"/servers/{server_id}")
         return {} if response.status_code == 404 else inner(answer(response), "server")
 
-    resources = [one for one in found if one.type == SERVER]
-    ids = {one.physical_id for one in resources if one.physical_id}
     if len(ids) <= _ONE_BY_ONE:
-        documents = dict(zip(ids, beside.map(ask, ids), strict=True))
-    else:
-        documents = {text(one, "id"): one for one in servers_of_project(connection) if one["id"] in ids}
-    return [Server(resource=one, document=documents.get(one.physical_id, {})) for one in resources]
+        return {text(one, "id"): one for one in beside.map(ask, ids) if one}
+    return {text(one, "id"): one for one in servers_of_project(connection) if one["id"] in ids}
+
+
+def documents(connection: "Connection", ids: Collection[str]) -> list[Json]:
+    """Nova's documents of servers; of one that is gone there is none."""
+    with ThreadPoolExecutor(_BESIDE, "look") as beside:
+        return list(_documents(connection, ids, beside).values())
+
+
+def in_transit(held: Standing) -> bool:
+    """Whether Nova is at work on a server that was there before, which takes it seconds to minutes."""
+    return any(one.state in _IN_TRANSIT for one in held.servers)
+
+
+def seen_again(held: Standing, documents: Iterable[Json]) -> Standing:
+    """The same with what Nova says of its servers now."""
+    by_id = {text(one, "id"): one for one in documents}
+    servers = tuple(replace(one, document=by_id.get(one.resource.physical_id, {})) for one in held.servers)
+    return replace(held, servers=servers)
 
 
 def servers_of_project(connection: "Connection") -> list[Json]:
