@@ -61,14 +61,16 @@ class PostgresServer:
         enter: Callable[[], None] | None = None,
         admits: str = "",
         standby_of: "PostgresServer | None" = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start a server; `options` are laid over the ones made for data that is thrown away.
 
         `enter` is called on the thread that starts it: to enter a network namespace, for example. `admits` is
         a network whose hosts may connect, beside this one. A standby begins with a copy of its primary, and
-        follows it.
+        follows it. `environment` is laid over ours, for the server itself.
         """
         self._options = dict(options or {})
+        self._environment = dict(environment or {})
         self._primary = standby_of
         self._admits = admits
         self.port = _free_port() if self._options.get("listen_addresses") else 5432
@@ -126,6 +128,7 @@ class PostgresServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**os.environ, **self._environment},
                 preexec_fn=functools.partial(_die_with_parent, os.getpid()),
                 **self._as_account(),
             ).result()

@@ -61,10 +61,15 @@ class WrongClock:
         written.replace(self._wrong_by)
 
     @property
+    def environment(self) -> dict[str, str]:
+        """What has a program go by this clock."""
+        return {"LD_PRELOAD": str(self._library), "CLOCK_WRONG_BY": str(self._wrong_by)}
+
+    @property
     def program(self) -> tuple[str, ...]:
         """The command line of Farsite that goes by this clock."""
         farsite = str(Path(sys.executable).with_name("farsite"))
-        return ("env", f"LD_PRELOAD={self._library}", f"CLOCK_WRONG_BY={self._wrong_by}", farsite)
+        return ("env", *(f"{name}={value}" for name, value in self.environment.items()), farsite)
 
 
 def _library(directory: Path) -> Path:

@@ -1,14 +1,18 @@
 """The clock of one of our hosts is set: by hand, by a virtual machine that moved, by a wrong time server."""
 
 import re
+import signal
+import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from cluster_bench import Cluster, until
+from cluster_bench import Cluster, cluster, until
 from farsite.model.clock import Followed
+from postgres_server import NoPostgres, PostgresServer
 from wrong_clocks import WrongClock
 
 STEPS = (7200, -7200, 30 * 86400, 0)
@@ -62,3 +66,58 @@ def test_a_clock_that_is_set_breaks_no_lease(nodes: Cluster, tmp_path: Path) -> 
     until(lambda: nodes.node("a")["state"] == "gone", "who dies with a wrong clock is taken over", 20.0)
     assert nodes.doubled(vim_id) == []
     assert nodes.unrest() == []
+
+
+@pytest.fixture
+def of_another_time() -> Iterator[tuple[Cluster, WrongClock]]:
+    """A cluster, and the clock that its database goes by."""
+    with tempfile.TemporaryDirectory(prefix="fsc-", dir="/tmp") as directory:
+        # The server has an account of its own.
+        Path(directory).chmod(0o755)
+        clock = WrongClock(Path(directory), "database")
+        try:
+            server = PostgresServer(environment=clock.environment)
+        except NoPostgres as error:
+            pytest.skip(str(error))
+        try:
+            with cluster(server, heartbeat_period_s=0.5) as made:
+                yield made, clock
+        finally:
+            server.remove()
+
+
+@pytest.mark.slow
+def test_a_clock_of_the_database_that_is_set_takes_nobody_for_gone_and_hides_nobody(
+    of_another_time: tuple[Cluster, WrongClock],
+) -> None:
+    """Set forward, it ends all leases in one moment, those of the living too; set back, the lease of one that
+    is frozen just then lasts for as long as it was set back by."""
+    nodes, clock = of_another_time
+    a, b, c = (nodes.start(name) for name in "abc")
+    for one in (a, b, c):
+        one.ready()
+    vim_id = nodes.register("north", deploy_delay_s=1.0)
+    vnfd_id = nodes.onboard()
+    operation_ids: list[str] = []
+    for step in (3600, 0, -3600, 1, 0):
+        operation_ids += nodes.instantiate(nodes.vnfs(vnfd_id, 3), "north", of=a)
+        clock.set(step)
+        operation_ids += nodes.instantiate(nodes.vnfs(vnfd_id, 3), "north", of=b)
+        set_at = time.monotonic()
+        nodes.all_completed(operation_ids)
+        # Longer than a lease and the time for which whoever judges must have kept his own.
+        time.sleep(max(0.0, set_at + 6.0 - time.monotonic()))
+        assert all(one.is_running for one in (a, b, c)), step
+        assert [nodes.node(name)["state"] for name in "abc"] == ["up"] * 3, step
+        assert [one.readiness()[0] for one in (a, b, c)] == [200] * 3, step
+    a.send(signal.SIGSTOP)
+    clock.set(-3600)
+    of_a = "SELECT state FROM nodes WHERE name = 'a'"
+    until(lambda: nodes.sql(of_a) == [("gone",)], "who is frozen as it is set is taken over", 20.0)
+    a.send(signal.SIGCONT)
+    a.ended()
+    operation_ids = nodes.instantiate(nodes.vnfs(vnfd_id, 3), "north", of=c)
+    nodes.all_completed(operation_ids)
+    assert nodes.sql("SELECT name FROM nodes WHERE state = 'up' ORDER BY name") == [("b",), ("c",)]
+    assert nodes.doubled(vim_id) == []
+    until(lambda: nodes.unrest() == [], "nothing is left under way", 20.0, lambda: str(nodes.unrest()))

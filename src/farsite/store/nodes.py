@@ -233,13 +233,20 @@ def unlocked(connection: sa.Connection, node_ids: Sequence[str]) -> set[str]:
 
 
 def declare_gone(
-    connection: sa.Connection, node: Node, reason: str, *, by: Node, patience_s: float = 0.0
+    connection: sa.Connection,
+    node: Node,
+    reason: str,
+    *,
+    by: Node,
+    patience_s: float = 0.0,
+    longest_s: float | None = None,
 ) -> bool:
     """Declare a node gone whose lock is free or whose lease is over, at this moment; whether it was so.
 
     Of two that declare, and of one that declares and the node that renews, one finds that it came second.
     Whose own lease is over declares nobody: what held him up may have held up the other. A lease counts as
-    over when it has been so for `patience_s`.
+    over when it has been so for `patience_s`, and when it lasts for longer than `longest_s` from now: it was
+    taken before the database's clock was set back, and not renewed since.
     """
     judge = nodes.alias("judge")
     is_judge_alive = (
@@ -248,6 +255,9 @@ def declare_gone(
         .where(judge.c.expires_at > _now())
     )
     is_unlocked = sa.func.pg_try_advisory_xact_lock(_lock_of(nodes.c.id))
+    is_over = nodes.c.expires_at < _in(-patience_s)
+    if longest_s is not None:
+        is_over = sa.or_(is_over, nodes.c.expires_at > _in(longest_s))
     declared = connection.execute(
         sa.update(nodes)
         .where(
@@ -255,7 +265,7 @@ def declare_gone(
             nodes.c.boot == node.boot,
             nodes.c.state != NodeState.GONE.value,
             is_judge_alive,
-            sa.or_(nodes.c.expires_at < _in(-patience_s), is_unlocked),
+            sa.or_(is_over, is_unlocked),
         )
         .values(state=NodeState.GONE.value, reason=reason, operations=0, vims=0)
         .returning(nodes.c.id)

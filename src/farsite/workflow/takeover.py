@@ -19,7 +19,8 @@ With every renewal it learns what time it is by the database, which is the time 
 A database that is away takes all leases with it. A process that cannot renew therefore does not exit: it
 waits, holding back, until it learns whether it was taken over. And nobody declares another gone who has not
 kept his own lease without a gap for `lease_grace_s`, so that after the database's return all have renewed
-before anybody is judged.
+before anybody is judged. The same holds when the database's clock was set: forward it ends every lease
+at once, and backward it leaves a lease that was not renewed since lasting for hours, which no lease does.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -63,6 +64,8 @@ _STRANGERS_S = 10.0
 _NAME_PATIENCE_S = 5.0
 _LATENESS_S = 15.0
 _NICENESS = -10
+_LONGEST_LEASE = 4
+"""In leases."""
 _WRONG_S = 2.0
 """A clock that differs by more is told of: people compare its logs with those of others."""
 
@@ -349,6 +352,9 @@ class Takeover:
         moved_s = clock.SHARED.read(shown, asked_s=asked_s, answered_s=answered_s)
         if abs(moved_s) > _WRONG_S:
             log.warning("node.database_clock_set", by_s=round(moved_s, 1))
+        if abs(moved_s) > self._settings.lease_s / 4:
+            # Every lease but ours is of another time. Who lives renews his before we judge again.
+            self._steady_since = answered_s
         ahead_s = clock.SHARED.machine_ahead().total_seconds()
         telemetry.CLOCK_AHEAD.set(ahead_s)
         is_wrong = abs(ahead_s) > _WRONG_S
@@ -356,6 +362,12 @@ class Takeover:
             self._is_wrong = is_wrong
             say = log.warning if is_wrong else log.info
             say("node.clock_differs" if is_wrong else "node.clock_agrees", ahead_s=round(ahead_s, 1))
+
+    @property
+    def _longest_lease_s(self) -> float:
+        """Nobody has taken a lease for longer: a late process takes one for twice the time at most, and its
+        settings are ours, or were."""
+        return _LONGEST_LEASE * self._settings.lease_s
 
     @property
     def _gap_s(self) -> float:
@@ -383,6 +395,8 @@ class Takeover:
         for node in standing:
             if node.is_expired:
                 self._declare(node, f"its lease was over at {node.expires_at:%H:%M:%S} UTC")
+            elif node.expires_at > clock.now() + timedelta(seconds=self._longest_lease_s):
+                self._declare(node, "its lease is of before the database's clock was set back")
             elif node.id not in free:
                 self._suspects.pop(node.id, None)
             elif now - self._suspects.setdefault(node.id, now) < _SECOND_LOOK_S:
@@ -432,7 +446,14 @@ class Takeover:
         self._suspects.pop(node.id, None)
         # Where we come late ourselves, others may: as late as we were of late is no sign of anything.
         patience_s = min(self._lateness.worst_s, self._settings.lease_s)
-        if not nodes.declare_gone(self._connection, node, reason, by=self._me, patience_s=patience_s):
+        if not nodes.declare_gone(
+            self._connection,
+            node,
+            reason,
+            by=self._me,
+            patience_s=patience_s,
+            longest_s=self._longest_lease_s,
+        ):
             return
         # What it delivered is free at once: by its own clock and connection it delivers no more.
         subscriptions.end_deliveries(self._connection, node.id)
