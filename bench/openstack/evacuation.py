@@ -30,7 +30,7 @@ from bench.openstack.stage import Stage
 from farsite.functions.packaging import build_sample
 
 _SERVERS = 50
-_RUNS = 5
+_RUNS = 3
 _FLOOR, _GOAL = 2.0, 1.2
 _WITHIN_S = 600.0
 _LOOK_S = 0.5
