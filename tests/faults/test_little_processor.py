@@ -1,4 +1,4 @@
-"""A process gets a fifth of a processor: it says so, and takes nobody for dead who lives."""
+"""A process gets a twentieth of a processor: it says so, and takes nobody for dead who lives."""
 
 import time
 
@@ -18,7 +18,7 @@ def test_a_process_with_little_processor_time_says_so_and_takes_nobody_for_dead(
     postgres_server: PostgresServer,
 ) -> None:
     """Two processes, of which one is starved: both live, all VIMs live, and all that was begun ends."""
-    with cluster(postgres_server, heartbeat_period_s=0.5) as made:
+    with cluster(postgres_server, heartbeat_period_s=0.5, lease_s=6.0) as made:
         a, b = made.started("a", "b")
         vims = [made.register(f"site-{number}", deploy_delay_s=1.0) for number in range(6)]
         vnfd_id = made.onboard()

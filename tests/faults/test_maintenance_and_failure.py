@@ -26,13 +26,19 @@ def computes(made: Cluster, vnf_id: str) -> list[dict[str, Any]]:
 
 def heals(made: Cluster, vnf_ids: Sequence[str]) -> list[str]:
     """States of the automatic heals of these VNFs."""
-    found = made.done("GET", "/operations", params={"filter": "(eq,verb,heal_vnf)", "page_size": 1000})
+    found = made.done("GET", "/operations", params={"filter": "(eq,type,HEAL)", "page_size": 1000})
     return [one["state"] for one in found if one["instance_id"] in vnf_ids]
 
 
 def open_of(made: Cluster, vnf_ids: Sequence[str]) -> list[dict[str, Any]]:
     found = made.done("GET", "/alarms", params={"filter": "(eq,is_open,true)", "page_size": 1000})
     return [one for one in found if one["managed_object_id"] in vnf_ids]
+
+
+def dead(made: Cluster, vnf_ids: Sequence[str]) -> set[str]:
+    """VNFs of which a VNFC is known to have died."""
+    found = [one for one in open_of(made, vnf_ids) if one["fault_type"] == "vnfc-died"]
+    return {one["managed_object_id"] for one in found}
 
 
 def subscribe(made: Cluster, consumer: Consumer) -> None:
@@ -71,7 +77,7 @@ def test_a_failure_beside_a_maintenance_is_told_and_healed_and_nothing_of_the_ma
             lost = computes(made, served[0])[0]["host"]
             hit = [one for one in served if lost in {each["host"] for each in computes(made, one)}]
             made.strike(south, "host_down", lost)
-            until(lambda: len(open_of(made, maintained)) == 3, "the maintained are known to be dead", BOUND_S)
+            until(lambda: dead(made, maintained) == set(maintained), "their deaths are known", BOUND_S)
             until(
                 lambda: len(heals(made, hit)) >= len(hit) and not open_of(made, hit),
                 "the hit are healed",
