@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import httpx2
 
-from cluster_bench import Cluster, Process
+from cluster_bench import Cluster, Process, until
 from histories.ground import Alone
 
 SETTINGS: dict[str, Any] = {
@@ -82,6 +82,19 @@ class Load:
                     self._is_over.wait(0.05)
 
 
+def read(made: Cluster, path: str, **how: Any) -> Any:
+    """What a path answers, asked again while what it needs is short."""
+    answers: list[httpx2.Response] = []
+
+    def is_answered() -> bool:
+        answers.append(made.ask("GET", path, **how))
+        assert answers[-1].status_code in (200, 503), answers[-1].text
+        return answers[-1].status_code == 200
+
+    until(is_answered, f"GET {path} is answered", BOUND_S, lambda: answers[-1].text)
+    return answers[-1].json()
+
+
 def names_of(made: Cluster) -> list[str]:
     """Of all VNFs that have one."""
     found: list[str] = []
@@ -97,5 +110,5 @@ def names_of(made: Cluster) -> list[str]:
 
 def tales(made: Cluster, problem: str, *, of: Process | None = None) -> list[str]:
     """How the alarms of a problem came and went, the latest first; asked of one process or of any."""
-    found = made.done("GET", "/alarms/history", of=of, params={"type": problem.partition("/")[0]})
+    found = read(made, "/alarms/history", of=of, params={"type": problem.partition("/")[0]})
     return [one["what"] for one in found if one["specific_problem"] == problem]

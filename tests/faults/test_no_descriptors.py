@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from cluster_bench import Cluster, until
-from scarce_bench import BOUND_S, Load, alone, names_of, tales
+from scarce_bench import BOUND_S, Load, alone, names_of, read, tales
 from scarcity import descriptors, little_memory
 from vims_openstack.small_cloud import small_cloud, whole_cloud
 
@@ -16,7 +16,7 @@ SILENT_S = 12.0
 
 
 def state_of(made: Cluster, vim: str) -> str:
-    return made.done("GET", f"/vims/{vim}")["state"]
+    return read(made, f"/vims/{vim}")["state"]
 
 
 @pytest.mark.slow
@@ -27,6 +27,8 @@ def test_a_process_without_file_descriptors_loses_nothing_and_goes_on_when_it_ha
         small_cloud(whole_cloud(lambda: cloud.url), keeps_connections=False) as cloud,
     ):
         process = made.start("a").ready()
+        # A new connection would have to wait, as those that are looked at do.
+        made.keep_connections()
         north = made.register("north", deploy_delay_s=3.0)
         body = {"name": "turin", "type": "openstack", "auth_url": cloud.url, "credentials": PERSON}
         made.done("POST", "/vims", json=body)
