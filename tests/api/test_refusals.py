@@ -76,7 +76,7 @@ def test_what_cannot_be_written_is_told_with_what_to_do(
     """An id of a trace in a log that cannot be written either would help nobody."""
     answer = problem_of(trouble())
     assert answer.status_code == 507
-    body = json.loads(answer.body)
+    body = json.loads(bytes(answer.body))
     assert words in body["detail"]
     assert "Nothing was changed. Make room" in body["detail"]
     assert int(answer.headers["Retry-After"]) > 0
