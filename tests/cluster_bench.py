@@ -201,6 +201,15 @@ class Cluster:
                     raise
             attempt += 1
 
+    def keep_connections(self) -> None:
+        """Ask over the connections that there are from now on, however long they were idle."""
+        self._http = httpx2.Client(
+            headers={"Authorization": f"Bearer {self.token}"},
+            timeout=60,
+            trust_env=False,
+            limits=httpx2.Limits(keepalive_expiry=None),
+        )
+
     def done(self, method: str, path: str, *, of: Process | None = None, **how: Any) -> Any:
         """Ask for what must be granted; the answer's content."""
         answer = self.ask(method, path, of=of, **how)

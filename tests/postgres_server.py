@@ -25,6 +25,8 @@ from typing import Any
 
 import psycopg
 
+from scarcity import SmallDisk, small_disk
+
 _CHECKOUT = Path(__file__).parent.parent
 _BOUND_S = 30.0
 _INITDB = ("-U", "postgres", "-A", "trust", "-N", "--no-locale", "--encoding=UTF8")
@@ -62,21 +64,25 @@ class PostgresServer:
         admits: str = "",
         standby_of: "PostgresServer | None" = None,
         environment: Mapping[str, str] | None = None,
+        room_mib: int | None = None,
     ) -> None:
         """Start a server; `options` are laid over the ones made for data that is thrown away.
 
         `enter` is called on the thread that starts it: to enter a network namespace, for example. `admits` is
         a network whose hosts may connect, beside this one. A standby begins with a copy of its primary, and
-        follows it. `environment` is laid over ours, for the server itself.
+        follows it. `environment` is laid over ours, for the server itself. With `room_mib` its data lies on a
+        disk of its own (`disk`) of that size.
         """
         self._options = dict(options or {})
         self._environment = dict(environment or {})
         self._primary = standby_of
         self._admits = admits
+        self.disk: SmallDisk
         self.port = _free_port() if self._options.get("listen_addresses") else 5432
         """Its socket is named after it too."""
         self._dir = Path(tempfile.mkdtemp(prefix="fspg-", dir="/tmp"))
         self._data = self._dir / "data"
+        self._mounts = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._count = 0
         # "Parent" is the thread that started the server: one that lives as long as we do.
@@ -86,6 +92,10 @@ class PostgresServer:
             if self._account:
                 os.chown(self._dir, self._account.pw_uid, self._account.pw_gid)
             self._binaries = self._usable_binaries()
+            if room_mib is not None:
+                self._data.mkdir()
+                uid, gid = (self._account.pw_uid, self._account.pw_gid) if self._account else (0, 0)
+                self.disk = self._mounts.enter_context(small_disk(self._data, room_mib, owner=uid, group=gid))
             self._initialise()
             self.start()
         except BaseException:
@@ -141,6 +151,12 @@ class PostgresServer:
                 if process.poll() is not None or time.monotonic() > give_up_at:
                     raise NoPostgres(f"PostgreSQL did not start: {error}\n{self._log_tail()}") from error
             time.sleep(0.02)
+
+    def start_if_ended(self) -> None:
+        """Start it again if it has ended by itself, as a supervisor does."""
+        if self._process is not None and self._process.poll() is not None:
+            self._process = None
+        self.start()
 
     def stop(self) -> None:
         """Stop, cutting connections; quiet when it does not run."""
@@ -225,6 +241,7 @@ class PostgresServer:
         """Stop, and delete the data."""
         self.stop()
         self._starter.shutdown()
+        self._mounts.close()
         shutil.rmtree(self._dir, ignore_errors=True)
 
     def create(self, *, template: str = "template0") -> str:

@@ -17,6 +17,7 @@ from farsite.api import local_vim
 from farsite.api.context import Context
 from farsite.api.listeners.snmp import SnmpListener
 from farsite.api.listeners.syslog import SyslogListener
+from farsite.api.problem import cannot_write as cannot_write
 from farsite.api.readers import READERS
 from farsite.assurance.alarm_upkeep import AlarmUpkeep
 from farsite.assurance.correlating import Correlator
@@ -30,6 +31,7 @@ from farsite.assurance.loop_lag import LoopLag
 from farsite.assurance.node_loss import FormerNodes, record_loss, record_return
 from farsite.assurance.observing import Observer
 from farsite.assurance.overload import Overload
+from farsite.assurance.own_resources import OwnResources
 from farsite.assurance.separation import Separation
 from farsite.assurance.sharing import Duty, Share
 from farsite.assurance.thresholds import Thresholds
@@ -54,7 +56,7 @@ from farsite.placement.greedy import place
 from farsite.secrets import KeyDirectory
 from farsite.settings import Settings
 from farsite.store import migrations, nodes, tokens, vims
-from farsite.store.database import Database, SqliteOwner
+from farsite.store.database import Database, Patient, SqliteOwner
 from farsite.store.exclusion import hold
 from farsite.vims.driver import VimConnection, connection_to
 from farsite.vims.registry import Drivers
@@ -117,6 +119,7 @@ class Farsite:
         self.notifier.may_tell = self._is_connected
         self.heartbeats = Heartbeats(settings, self.database, self.drivers, self.clock)
         self.loop_lag = LoopLag(settings, self.database, self.clock)
+        self.own_resources = OwnResources(settings, self.database, self.clock)
         self.overload = Overload(self.clock)
         self.healer = Healer(settings, self.database, self.clock, self._begin_as_healer)
         self.correlator = Correlator(settings, self.database, self.clock)
@@ -148,7 +151,7 @@ class Farsite:
         )
         self.runner = Runner(
             settings=settings,
-            database=self.database,
+            database=Patient(self.database),
             controls=self.controls,
             progress=Progress(self.database),
             world=self.world,
@@ -286,6 +289,7 @@ class Farsite:
         self.feed.start()
         await self.notifier.start()
         self.loop_lag.start()
+        self.own_resources.start()
         self.overload.start()
         self.intake.start()
         await self.syslog.start()
@@ -327,6 +331,7 @@ class Farsite:
         await self.intake.stop()
         await self.share.stop()
         await self.overload.stop()
+        await self.own_resources.stop()
         await self.loop_lag.stop()
         await self.observer.stop()
         await self.heartbeats.stop()

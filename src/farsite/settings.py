@@ -102,6 +102,8 @@ class Settings:
     told."""
     loop_lag_alarm_s: float = 0.05
     """Event-loop lag that raises an alarm, in seconds."""
+    disk_low_mib: int = 256
+    """Free room in the data directory below which an alarm is raised, in MiB. 0: never."""
     placement_availability_weight: float = 0.2
     """What the measured availability of a VIM counts in placement: so much of the score lies between 90 %
     and 99.999 % (the rest is mostly the share of vCPUs that stays free). 0: nothing."""

@@ -27,6 +27,11 @@ LOOP_LAG = Gauge(
     "How late the event loop ran the last watch, the largest of the last ten seconds.",
     registry=REGISTRY,
 )
+DISK_FREE = Gauge(
+    "farsite_disk_free_bytes",
+    "What is free on the disk of the data directory.",
+    registry=REGISTRY,
+)
 LOOP_LAG_SAMPLED = Histogram(
     "farsite_loop_lag_sampled_seconds",
     "How late the event loop ran timers, ten a second; each that a stall would have kept waiting counts.",

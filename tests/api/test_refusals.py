@@ -1,10 +1,15 @@
 """Every refusal in one form, whatever was wrong with the request."""
 
+import errno
+import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from farsite.api.auth import ROLES, role_needed
 from farsite.api.problem import ANSWERS, answer_to, problem_of
@@ -38,6 +43,50 @@ def test_a_commit_that_was_cut_short_is_not_told_as_a_refusal() -> None:
     assert answer.status_code == 504
     assert "Retry-After" not in answer.headers
     assert b"may have happened or not" in answer.body
+
+
+def _full_sqlite() -> BaseException:
+    """What a database says that may not grow any more."""
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 8")
+        connection.exec_driver_sql("CREATE TABLE much (it TEXT)")
+        with pytest.raises(OperationalError) as told:
+            connection.exec_driver_sql("INSERT INTO much VALUES (hex(randomblob(100000)))")
+    engine.dispose()
+    return told.value
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (_full_sqlite, "The database takes no writes: its disk is full"),
+        (
+            lambda: OperationalError("INSERT", None, psycopg.errors.DiskFull("could not extend file")),
+            "The database takes no writes: its disk is full",
+        ),
+        (lambda: OSError(errno.ENOSPC, "No space left on device", "/data/x"), "(/data/x) cannot be written"),
+        (lambda: OSError(errno.EROFS, "Read-only file system", "/data/x"), "is mounted read-only"),
+    ],
+    ids=["sqlite", "postgresql", "file", "read-only"],
+)
+def test_what_cannot_be_written_is_told_with_what_to_do(
+    trouble: Callable[[], BaseException], words: str
+) -> None:
+    """An id of a trace in a log that cannot be written either would help nobody."""
+    answer = problem_of(trouble())
+    assert answer.status_code == 507
+    body = json.loads(bytes(answer.body))
+    assert words in body["detail"]
+    assert "Nothing was changed. Make room" in body["detail"]
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_a_lack_of_file_descriptors_passes_and_says_so() -> None:
+    """Who is refused for it comes again a moment later, elsewhere if there is another process."""
+    answer = problem_of(OSError(errno.EMFILE, "Too many open files", "/data/x"))
+    assert answer.status_code == 503
+    assert b"LimitNOFILE" in answer.body
 
 
 def _routes(service: Service) -> list[tuple[str, str]]:

@@ -93,6 +93,7 @@ class Alone(Cluster):
         self.forks = True
         self.settings = settings
         self.processes: list[Process] = []
+        self.broken_off = 0
         self._http: httpx2.Client | None = None
         self._turn = 0
 

@@ -45,11 +45,13 @@ class SmallCloud:
 
 
 @contextmanager
-def small_cloud(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[SmallCloud]:
+def small_cloud(
+    script: Script, *, tls: ssl.SSLContext | None = None, keeps_connections: bool = True
+) -> Iterator[SmallCloud]:
     """A server that answers by the script while the block runs."""
 
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+        protocol_version = "HTTP/1.1" if keeps_connections else "HTTP/1.0"
 
         def answer(self) -> None:
             kept.sent.append(self.rfile.read(int(self.headers.get("Content-Length", 0))).decode())

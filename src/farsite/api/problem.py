@@ -2,12 +2,14 @@
 
 400 is a malformed URI, query or JSON text; 422 is well-formed content that cannot be used (it fails its
 schema, or names an object that is missing or not usable). What the outside refused is 502, what we do
-not know the outcome of is 504, a database that is away is 503 with `Retry-After`. Anything else is our
-own fault: 500 with an id under which the log holds the trace, and nothing of the trace in the body.
+not know the outcome of is 504, a database that is away is 503 with `Retry-After`, a disk that is full is
+507: what is read is answered meanwhile, so a load balancer has no reason to go elsewhere. Anything else is
+our own fault: 500 with an id under which the log holds the trace, and nothing of the trace in the body.
 
 Source: RFC 9457; ETSI GS NFV-SOL 013 clause 6.3 (ProblemDetails) and 6.4 (statuses).
 """
 
+import errno
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +44,7 @@ from farsite.model.errors import (
     VnfUnreachable,
 )
 from farsite.model.ids import new_id
-from farsite.store.database import CommitInDoubt, is_away
+from farsite.store.database import CommitInDoubt, is_away, takes_no_writes
 
 log = structlog.get_logger()
 
@@ -114,9 +116,19 @@ TITLES: Mapping[int, str] = {
     500: "Internal error",
     501: "Not implemented",
     503: "The database cannot be used at the moment",
+    507: "Nothing can be written at the moment",
 }
 
 RETRY_AFTER_S = 2
+_ROOM_AFTER_S = 30
+"""When to ask again what waits for somebody to make room on a disk."""
+_NOTHING_WRITTEN = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota of the disk is used up",
+    errno.EROFS: "the disk is mounted read-only",
+    errno.EIO: "the disk fails",
+}
+_NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class ProblemDetails(BaseModel):
@@ -202,6 +214,25 @@ def problem_of(error: BaseException, *, instance: str = "") -> Response:
             title=ANSWERS[Unknown].title,
             instance=instance,
         )
+    if why := cannot_write(error):
+        log.warning("request.not_written", path=instance, reason=str(error)[:200])
+        return problem(
+            507,
+            f"{why} Nothing was changed. Make room there, or have it mended: what is under way goes on by "
+            f"itself then, and what is read is answered meanwhile.",
+            instance=instance,
+            headers={"Retry-After": str(_ROOM_AFTER_S)},
+        )
+    if isinstance(error, OSError) and error.errno in _NO_MORE_FILES:
+        log.warning("request.no_more_files", path=instance, reason=str(error)[:200])
+        return problem(
+            503,
+            "This process has no file descriptor left, so it can open neither files nor connections. Try "
+            "again in a moment; if it stays so, raise the limit of open files of its service (LimitNOFILE).",
+            title="No file descriptors left",
+            instance=instance,
+            headers={"Retry-After": str(RETRY_AFTER_S)},
+        )
     if is_away(error):
         log.warning("request.database_away", path=instance, reason=str(error)[:200])
         return problem(
@@ -218,6 +249,16 @@ def problem_of(error: BaseException, *, instance: str = "") -> Response:
         instance=instance,
         log_id=log_id,
     )
+
+
+def cannot_write(error: BaseException) -> str:
+    """A sentence about what cannot be written to; empty when that is not what the exception says."""
+    if why := takes_no_writes(error):
+        return f"The database takes no writes: {why}."
+    if isinstance(error, OSError) and (why := _NOTHING_WRITTEN.get(error.errno or 0, "")):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"A file{where} cannot be written on the host of Farsite: {why}."
+    return ""
 
 
 async def _refusal(request: Request, error: Exception) -> Response:

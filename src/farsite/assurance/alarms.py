@@ -145,6 +145,17 @@ LOOP_LAG = AlarmType(
     effect="This process answers and watches late.",
     remedy="Give it more processor, or run more processes on PostgreSQL.",
 )
+RESOURCES_LOW = AlarmType(
+    name="resources-low",
+    object_kind="farsite",
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="Resource at or nearing capacity",
+    severity=PerceivedSeverity.MAJOR,
+    effect="This process has little left of what the part names: disk, room in its data directory; database, "
+    "whose disk took no writes; files, file descriptors. With none, nothing is accepted and nothing is "
+    "recorded; what is read is answered, and what was accepted goes on when there is some again.",
+    remedy="Make room where the details say, or raise the limit of open files of the service (LimitNOFILE).",
+)
 NODE_LOST = AlarmType(
     name="node-lost",
     object_kind="farsite",
@@ -366,6 +377,7 @@ CATALOGUE: Mapping[str, AlarmType] = {
         VIM_DEGRADED,
         VIM_PATH_LOST,
         LOOP_LAG,
+        RESOURCES_LOW,
         NODE_LOST,
         ALERTS_TRUNCATED,
         MESSAGES_LOST,

@@ -33,6 +33,7 @@ from farsite.assurance.judging import (
     weight_of,
 )
 from farsite.assurance.own_pauses import OwnPauses
+from farsite.assurance.own_resources import lacks_descriptors
 from farsite.assurance.paths import followed, lost, with_paths, words_of
 from farsite.assurance.suspicion import Intervals, suspicion
 from farsite.lifecycle import placing
@@ -292,12 +293,14 @@ class Heartbeats:
 
     async def _answered(self, one: _Watched) -> Finding:
         """What a check says, asked again while it says nothing."""
-        while (finding := await self._ask(one)) is None:
-            pass
-        return finding
+        while True:
+            finding = await self._ask(one)
+            if finding is not None:
+                return finding
+            await asyncio.sleep(_TICK_S if lacks_descriptors() else 0)
 
     async def _ask(self, one: _Watched) -> Finding | None:
-        """What a check says; None: nothing, for we may not have heard the answer."""
+        """What a check says; None: nothing, for we may have heard no answer, or not have asked."""
         async with self._admission.turn():
             started = self._clock.monotonic_s()
             health = await self._answer(one)
@@ -331,8 +334,11 @@ class Heartbeats:
         return replace(finding, took_s=took_s)
 
     def _is_void(self, one: _Watched, since_s: float, until_s: float) -> bool:
-        """Whether it may have answered while we did not run. To ask again at once would keep a process that
-        has too much to do from ever catching up."""
+        """Whether it may have answered while we did not run, or was not asked for want of a file descriptor.
+        To ask again at once would keep a process that has too much to do from ever catching up."""
+        if lacks_descriptors():
+            telemetry.CHECKS_VOID.inc()
+            return True
         paused_s = self._pauses.between(since_s, until_s)
         if paused_s < _PAUSED * one.rhythm.timeout_s or one.void >= _VOID_MOST:
             return False

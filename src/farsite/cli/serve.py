@@ -20,7 +20,7 @@ import uvicorn
 
 from farsite.api.app import make_app
 from farsite.cli.supervision import Supervisor
-from farsite.compose import Farsite
+from farsite.compose import Farsite, cannot_write
 from farsite.model.errors import Refused
 from farsite.settings import Settings, read_settings
 
@@ -98,6 +98,11 @@ def serve(
         asyncio.run(_run(farsite, app, listener))
     except Refused as refusal:
         print(refusal.detail, file=sys.stderr)
+        return 1
+    except Exception as trouble:
+        if not (why := cannot_write(trouble)):
+            raise
+        print(f"{why} Make room there, or have it mended, and start again.", file=sys.stderr)
         return 1
     return 0
 
@@ -196,7 +201,19 @@ def _write_address(settings: Settings, url: str) -> None:
     """Leave the address where the command line finds it."""
     with contextlib.suppress(OSError):
         (settings.data_dir / "url").write_text(url + "\n")
-    print(f"Farsite listens on {url}; data in {settings.data_dir}.", flush=True)
+    with contextlib.suppress(OSError):
+        print(f"Farsite listens on {url}; data in {settings.data_dir}.", flush=True)
+
+
+class _Log(structlog.PrintLogger):
+    """Writes what can be written: a full disk below a log must stop nothing else."""
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 def _configure_logs(log_format: str) -> None:
@@ -214,6 +231,6 @@ def _configure_logs(log_format: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Log(sys.stderr),
         cache_logger_on_first_use=True,
     )

@@ -47,10 +47,24 @@ _SQLITE_CACHE_KIB = 16_384
 fit writes some twice; a batch of alarms changes hundreds."""
 _TOLD = "farsite_told"
 _RETRY_FOR_S = 60.0
+_FULL_FOR_S = 2.0
+_PATIENT_PAUSE_S = 1.0
 _OVERTAKEN_AT_MOST = 50
 _CONNECT_TIMEOUT_S = 5
 _OWNER_PATIENCE_S = 0.5
 _READ_ONLY = "25006"
+_LOGGED_EVERY_S = 1.0
+_TAKES_NO_WRITES = {
+    sqlite3.SQLITE_FULL: "its disk is full",
+    sqlite3.SQLITE_READONLY: "it may not be written to",
+    sqlite3.SQLITE_IOERR: "its disk fails",
+    "53100": "its disk is full",  # disk_full
+}
+"""Primary result codes of SQLite, and SQLSTATEs of PostgreSQL, of what may be read meanwhile."""
+_LACKS = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM)
+"""The same of what mostly lacks file descriptors or memory, and goes on when there are some. PostgreSQL has a
+class for that."""
+_INSUFFICIENT_RESOURCES = "53"
 _TIMELINE_FILE = "database-timeline"
 _SERVER_KEEPALIVES = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3"
 SESSION = {
@@ -186,6 +200,8 @@ class Database:
         # Nor does what is to be told: a VIM's events wait for nobody's list and for no operation.
         self._alarms = ThreadPoolExecutor(2, thread_name_prefix="sql-alarm")
         self._when_told: list[Callable[[], None]] = []
+        self._refused: tuple[float, str] | None = None
+        self._logged_at_s = -_LOGGED_EVERY_S
 
     def make_engine(self, pool_size: int, synchronous: str) -> sa.Engine:
         """An engine on this database with connections of its own."""
@@ -213,6 +229,8 @@ class Database:
                 has_told = connection.info.pop(_TOLD, False)
                 is_committing = True
         except DBAPIError as error:
+            if why := takes_no_writes(error):
+                self._refused = time.monotonic(), why
             if is_committing and error.connection_invalidated and error.orig is not None:
                 raise CommitInDoubt("COMMIT", None, error.orig, connection_invalidated=True) from error
             raise
@@ -232,38 +250,50 @@ class Database:
     ) -> T:
         """Call `function(connection, ...)` in a transaction of its own, off the loop.
 
-        Transient database faults (locked, connection lost, restart) are retried for a minute, and what was
-        `Overtaken` so many times at most: the function must have no effect but through its connection.
+        Transient database faults (locked, connection lost, restart) are retried for a minute, a full disk for
+        two seconds, and what was `Overtaken` so many times at most: the function must have no effect but
+        through its connection.
         """
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._steps, lambda: self._attempt(function, *args, **kwargs))
+        return await self._tried(self._steps, lambda: self._attempt(function, *args, **kwargs))
 
     async def read(
         self, function: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Like `run`, on the pool for background reading."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._reads, lambda: self._attempt(function, *args, **kwargs))
+        return await self._tried(self._reads, lambda: self._attempt(function, *args, **kwargs))
 
     async def at_once(
         self, function: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Like `run`, on the pool of those who tell: for short SQL that a consumer waits for."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._telling, lambda: self._attempt(function, *args, **kwargs))
+        return await self._tried(self._telling, lambda: self._attempt(function, *args, **kwargs))
 
     async def for_alarms(
         self, function: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Like `run`, on the pool of those who take in what is to be told."""
+        return await self._tried(self._alarms, lambda: self._attempt(function, *args, **kwargs))
+
+    async def _tried(self, pool: ThreadPoolExecutor, attempt: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._alarms, lambda: self._attempt(function, *args, **kwargs))
+        began = time.monotonic()
+        pause_s = 0.02
+        while True:
+            try:
+                return await loop.run_in_executor(pool, attempt)
+            except DBAPIError as error:
+                # Room takes somebody to make it: whoever asked is better told so at once.
+                retry_for_s = _FULL_FOR_S if takes_no_writes(error) else _RETRY_FOR_S
+                if not is_transient(error) or time.monotonic() - began > retry_for_s:
+                    raise
+                self._log_retry(error)
+            # Not on the thread: who waits until a disk has room would keep it from those who read.
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 1.0)
 
     def _attempt(
         self, function: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        give_up_at = time.monotonic() + _RETRY_FOR_S
-        pause_s = 0.02
         overtaken = 0
         while True:
             try:
@@ -273,13 +303,21 @@ class Database:
                 overtaken += 1
                 if overtaken > _OVERTAKEN_AT_MOST:
                     raise
-                continue
-            except DBAPIError as error:
-                if not is_transient(error) or time.monotonic() > give_up_at:
-                    raise
-                log.warning("database.retry", reason=str(error.orig)[:200])
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, 1.0)
+
+    def _log_retry(self, error: DBAPIError) -> None:
+        """Said once a second, not by each of hundreds that wait for the same."""
+        now = time.monotonic()
+        if now - self._logged_at_s >= _LOGGED_EVERY_S:
+            self._logged_at_s = now
+            log.warning("database.retry", reason=str(error.orig)[:200])
+
+    def refused_within(self, within_s: float) -> str:
+        """Why the database took no writes of ours within the last so many seconds; empty when it took all, or
+        was not asked."""
+        refused = self._refused
+        if refused is None or time.monotonic() - refused[0] > within_s:
+            return ""
+        return refused[1]
 
     def close(self) -> None:
         self._steps.shutdown(wait=True, cancel_futures=True)
@@ -289,9 +327,28 @@ class Database:
         self.engine.dispose()
 
 
+class Patient:
+    """A database to those who cannot go on without it: `run` is repeated while it is away or full."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def run(
+        self, function: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Like `Database.run`, without an end."""
+        while True:
+            try:
+                return await self._database.run(function, *args, **kwargs)
+            except Exception as trouble:
+                if not is_away(trouble):
+                    raise
+            await asyncio.sleep(_PATIENT_PAUSE_S)
+
+
 def is_transient(error: DBAPIError) -> bool:
     """Whether the same transaction may succeed a moment later."""
-    if error.connection_invalidated:
+    if error.connection_invalidated or takes_no_writes(error) or _is_short_of_resources(error):
         return True
     words = str(error.orig).lower()
     if isinstance(error, OperationalError):
@@ -304,6 +361,25 @@ def is_transient(error: DBAPIError) -> bool:
             )
         )  # fmt: skip
     return False
+
+
+def takes_no_writes(error: BaseException) -> str:
+    """Why the database of an exception cannot be written to while it can be read; empty when it is no such
+    exception. What was asked for did not happen."""
+    return _TAKES_NO_WRITES.get(_code_of(error), "")
+
+
+def _is_short_of_resources(error: DBAPIError) -> bool:
+    code = _code_of(error)
+    return code.startswith(_INSUFFICIENT_RESOURCES) if isinstance(code, str) else code in _LACKS
+
+
+def _code_of(error: BaseException) -> int | str:
+    """The SQLSTATE, or the primary result code of SQLite."""
+    origin = error.orig if isinstance(error, DBAPIError) else None
+    if isinstance(origin, sqlite3.Error):
+        return getattr(origin, "sqlite_errorcode", 0) & 0xFF
+    return getattr(origin, "sqlstate", None) or ""
 
 
 def is_away(error: BaseException) -> bool:

@@ -20,13 +20,15 @@ import sqlalchemy as sa
 import structlog
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, StepOptions
 from dbos import error as dbos_errors
+from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
 
 from farsite.model.errors import Conflict
 from farsite.model.ids import OperationId
 from farsite.model.operation import Operation
 from farsite.settings import Settings
 from farsite.store import operations, turns
-from farsite.store.database import Database
+from farsite.store.database import Database, takes_no_writes
 from farsite.workflow.queue_looks import QueueLooks
 from farsite.workflow.runner import Runner
 from farsite.workflow.saga import Sagas
@@ -93,6 +95,7 @@ class Engine:
         self._runner = runner
         runner.begin_next = self._begin_next
         self._engine = database.make_engine(_CONNECTIONS, settings.sqlite_synchronous)
+        event.listen(self._engine, "handle_error", _wait_for_room)
         # The engine makes no connection of this: it wants to see which database it is.
         url = self._engine.url.render_as_string(hide_password=False)
         self._tasks: list[asyncio.Task[None]] = []
@@ -445,6 +448,19 @@ class Engine:
         """Delete the histories of workflows of operations that ended long ago."""
         if workflow_ids:
             await DBOS.delete_workflows_async(workflow_ids)
+
+
+def _wait_for_room(context: ExceptionContext) -> None:
+    """Have the durable engine wait for a database that takes no writes as it does for one that is away.
+
+    It takes SQLite on a full disk for an error of whoever wrote, and would end the workflow by it.
+    """
+    error = context.sqlalchemy_exception
+    if error is not None and takes_no_writes(error):
+        context.is_disconnect = True
+        # The others are as good as before; closing the last one of a SQLite file costs it the memory that
+        # readers need, which cannot be made anew without room.
+        context.invalidate_pool_on_disconnect = False
 
 
 async def _checkpoint(name: str, do: Callable[[], Awaitable[Any]]) -> Any:

@@ -62,6 +62,11 @@ class Progress:
         try:
             if batch:
                 await self._database.read(_write, batch)
+        except BaseException:
+            # Written with the next, but for what was put meanwhile: else a step were shown to run for ever.
+            self._pending = batch | self._pending
+            self._wanted.set()
+            raise
         finally:
             for waiter in waiting:
                 if not waiter.done():

@@ -30,7 +30,7 @@ from farsite.model.operation import (
 )
 from farsite.settings import Settings
 from farsite.store import operations, turns
-from farsite.store.database import Database
+from farsite.store.database import Patient, is_away
 from farsite.store.encoding import encode
 from farsite.store.operations import Asked
 from farsite.workflow.controls import Controls, Ear
@@ -66,7 +66,8 @@ class Runner:
     """What every walk needs; one per process."""
 
     settings: Settings
-    database: Database
+    database: Patient
+    """An operation never fails by it: it waits until our database is back, or has room again."""
     controls: Controls
     progress: Progress
     world: object
@@ -433,6 +434,7 @@ class _Walk:
                 # Others may be at it: nothing new is begun until it is known whether we still have it.
                 await asyncio.sleep(_MAY_ACT_S)
                 continue
+            began_s = clock.monotonic_s()
             try:
                 return encode_result(await self._cuttable(action))
             except Unknown as silence:
@@ -445,6 +447,13 @@ class _Walk:
                 self._leave()
                 # A driver's own time limit says no more than that there was no answer.
                 self.running.waits_for("There was no answer in time. Trying again until the deadline.")
+            except Exception as trouble:
+                if not is_away(trouble):
+                    raise
+                # Not the outside: what our own database takes is not counted against the step.
+                self._leave()
+                self._ends_s += clock.monotonic_s() - began_s
+                self.running.waits_for("Our own database is away or full. Going on when it is back.")
             with contextlib.suppress(TimeoutError):
                 pause_s = min(pause_s, max(self._left_s(), 0.01))
                 async with asyncio.timeout(pause_s):

@@ -4,6 +4,7 @@ import asyncio
 from typing import Literal
 
 from fastapi import APIRouter, Response
+from fastapi.concurrency import run_in_threadpool
 
 from farsite import __version__
 from farsite.api.context import Context
@@ -69,7 +70,8 @@ async def healthz(context: Here, response: Response) -> Health:
 
 async def _trouble_with_database(context: Context) -> str:
     try:
-        await asyncio.wait_for(asyncio.to_thread(_touch, context), _DATABASE_TIMEOUT_S)
+        # Not the loop's own threads: those of the durable engine wait there for a database that is full.
+        await asyncio.wait_for(run_in_threadpool(_touch, context), _DATABASE_TIMEOUT_S)
     except TimeoutError:
         return f"no answer within {_DATABASE_TIMEOUT_S:.0f} s"
     except Exception as error:

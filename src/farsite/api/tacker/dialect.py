@@ -29,6 +29,7 @@ TYPES: Mapping[int, str] = {
     502: "VimConnectionException",
     503: "ServiceUnavailable",
     504: "VimConnectionException",
+    507: "ServiceUnavailable",
 }
 """Status -> `type`; any other is `HTTPException`."""
 
