@@ -7,9 +7,10 @@ those services of release 2026.2 answer, cut to what a member of a project sees 
 has our own driver and the SDK read them. Nothing is deployed here, and nothing is claimed about real clouds
 but what it costs to watch them.
 
-A process of its own: `python -m bench.many_clouds COUNT [DIRECTORY [FIRST]]`, with certificates and keys for
-TLS in DIRECTORY/0.pem, 1.pem ..., each for the addresses of one network. It prints where the first cloud is
-and then obeys lines on stdin, each answered by one line of JSON:
+A process of its own: `python -m bench.many_clouds COUNT [DIRECTORY [FIRST [ADDRESS]]]`, with certificates
+and keys for TLS in DIRECTORY/0.pem, 1.pem ..., each for the addresses of one network. With ADDRESS the first
+cloud is there and not on loopback, and the others follow it. It prints where the first cloud is and then
+obeys lines on stdin, each answered by one line of JSON:
 
     lose FIRST COUNT    nobody listens there any more, and what is open is reset
     hang FIRST COUNT    connections are taken, questions are not answered
@@ -33,6 +34,7 @@ from array import array
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from ipaddress import ip_address
 
 PORT = 5000
 _FIRST_NET = 101
@@ -53,10 +55,10 @@ def address_of(number: int) -> str:
 class Cloud:
     """One cloud: how it is, and when it was asked."""
 
-    def __init__(self, number: int, scheme: str) -> None:
+    def __init__(self, number: int, scheme: str, address: str) -> None:
         self.number = number
-        self.url = f"{scheme}://{address_of(number)}:{PORT}"
-        self.address = address_of(number)
+        self.url = f"{scheme}://{address}:{PORT}"
+        self.address = address
         self.is_hanging = False
         self.delay_s = 0.0
         self.jitter: tuple[float, float, float] | None = None
@@ -324,10 +326,17 @@ def _certified(pem: str, network: int) -> ssl.SSLContext:
     return context
 
 
-async def serve(count: int, pem: str, first: int, read: Callable[[], str]) -> None:
+async def serve(count: int, pem: str, first: int, address: str, read: Callable[[], str]) -> None:
     """Answer for so many clouds and obey what is read, until that ends."""
     watch = Watch()
-    clouds = [Cloud(first + number, "https" if pem else "http") for number in range(count)]
+    clouds = [
+        Cloud(
+            first + number,
+            "https" if pem else "http",
+            str(ip_address(address) + number) if address else address_of(first + number),
+        )
+        for number in range(count)
+    ]
     loop = asyncio.get_running_loop()
 
     async def listen(cloud: Cloud) -> None:
@@ -391,8 +400,9 @@ async def serve(count: int, pem: str, first: int, read: Callable[[], str]) -> No
 
 def main() -> int:
     """Serve until stdin ends."""
-    count, pem, first = [*sys.argv[1:], *("", "0")[max(len(sys.argv) - 2, 0) :]]
-    asyncio.run(serve(int(count), pem, int(first), sys.stdin.readline))
+    given = sys.argv[1:]
+    count, pem, first, address = given + ["", "", "0", ""][len(given) :]
+    asyncio.run(serve(int(count), pem, int(first), address, sys.stdin.readline))
     return 0
 
 

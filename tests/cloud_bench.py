@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,13 @@ Say = Callable[[str], Any]
 
 
 @contextmanager
-def clouds(count: int, *, first: int = FIRST) -> Iterator[Say]:
-    """So many clouds in a process of their own, and how to tell it what to do."""
-    command = [sys.executable, "-m", "bench.many_clouds", str(count), "", str(first)]
+def clouds(count: int, *, first: int = FIRST, address: str = "", within: Sequence[str] = ()) -> Iterator[Say]:
+    """So many clouds in a process of their own, and how to tell it what to do.
+
+    With an address the first is there, and the others at those that follow; `within` is what to put before a
+    command to have it run where that address is.
+    """
+    command = [*within, sys.executable, "-m", "bench.many_clouds", str(count), "", str(first), address]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT
     ) as process:

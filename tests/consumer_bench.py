@@ -59,12 +59,19 @@ Behaviour = Callable[[Request], Answer]
 class Consumer:
     """Listens on loopback until `close`; `close` and `reopen` are the consumer going away and coming back."""
 
-    def __init__(self, behaviour: Behaviour | None = None, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self._host = host
         self.behaviour: Behaviour = behaviour or (lambda request: OK)
         self._tls = tls
         self.requests: list[Request] = []
         self._lock = threading.Condition()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
         self._is_closed = threading.Event()
@@ -73,7 +80,7 @@ class Consumer:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/told"
+        return f"{'https' if self._tls else 'http'}://{self._host}:{self.port}/told"
 
     @property
     def is_closed(self) -> bool:
@@ -122,7 +129,7 @@ class Consumer:
     def reopen(self) -> None:
         """Back, at the same address."""
         self._is_closed = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener = socket.create_server((self._host, self.port))
         self._accept()
 
     def _accept(self) -> None:

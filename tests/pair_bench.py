@@ -2,7 +2,6 @@
 keepalived and haproxy in network namespaces, on a PostgreSQL in another.
 """
 
-import ctypes
 import itertools
 import os
 import re
@@ -13,36 +12,30 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 
+import cuts
 from cluster_bench import Cluster, Process, until
+from cuts import Lan
 from postgres_server import PostgresServer
-
-T = TypeVar("T")
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide" / "high-availability.md"
 HOSTS = {"core1": "192.0.2.11", "core2": "192.0.2.12"}
 DATABASE, CONSUMER = "192.0.2.20", "192.0.2.30"
 ADDRESS = "192.0.2.10"
 """The one that moves, as the guide has it."""
-NEEDED = ("keepalived", "haproxy", "ip", "bridge", "curl")
-_CLONE_NEWNET = 0x40000000
 _ANSWER_WITHIN_S = 1.5
 
 
 def missing() -> str:
     """What this machine lacks for it; empty: nothing."""
-    if os.geteuid() != 0:
-        return "network namespaces between which an address moves need root"
-    lacking = [name for name in NEEDED if shutil.which(name) is None]
-    return f"{', '.join(lacking)} is not there" if lacking else ""
+    return cuts.missing("keepalived", "haproxy", "curl")
 
 
 def recipe(begins: str) -> str:
@@ -52,80 +45,9 @@ def recipe(begins: str) -> str:
     return re.sub(r"^    ", "", found[0], flags=re.MULTILINE)
 
 
-class Lan:
-    """Namespaces `core1`, `core2`, `database` and `consumer`, each with an `eth0` on one bridge."""
-
-    def __init__(self) -> None:
-        self._prefix = f"fsp{os.getpid()}-"
-        self._made: list[str] = []
-        self._threads: dict[str, ThreadPoolExecutor] = {}
-
-    def lay(self) -> None:
-        """Make all of it."""
-        self._namespace("fabric")
-        self._on("fabric", "link", "add", "br0", "type", "bridge")
-        self._on("fabric", "link", "set", "br0", "up")
-        for host, address in (HOSTS | {"database": DATABASE, "consumer": CONSUMER}).items():
-            self._namespace(host)
-            peer = ("peer", "name", "eth0", "netns", self.name(host))
-            self._on("fabric", "link", "add", host, "type", "veth", *peer)
-            self._on("fabric", "link", "set", host, "master", "br0", "up")
-            self._on(host, "address", "add", f"{address}/24", "dev", "eth0")
-            self._on(host, "link", "set", "eth0", "up")
-
-    def remove(self) -> None:
-        for threads in self._threads.values():
-            threads.shutdown()
-        for name in reversed(self._made):
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
-
-    def name(self, host: str) -> str:
-        return self._prefix + host
-
-    def _namespace(self, host: str) -> None:
-        subprocess.run(["ip", "netns", "add", self.name(host)], check=True)
-        self._made.append(self.name(host))
-        self._on(host, "link", "set", "lo", "up")
-
-    def _on(self, host: str, *words: str) -> str:
-        done = subprocess.run(
-            ["ip", "-netns", self.name(host), *words], check=True, capture_output=True, text=True
-        )
-        return done.stdout
-
-    def within(self, host: str) -> list[str]:
-        """What to put before a command, to have it run there."""
-        return ["ip", "netns", "exec", self.name(host)]
-
-    def enter(self, host: str) -> None:
-        """Have this thread, and what it starts, be on that host."""
-        with Path(f"/run/netns/{self.name(host)}").open("rb") as namespace:
-            if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), f"setns {host}")
-
-    def at(self, host: str, do: Callable[..., T], *arguments: object, **named: object) -> T:
-        """Do something on that host."""
-        if host not in self._threads:
-            self._threads[host] = ThreadPoolExecutor(1, initializer=self.enter, initargs=(host,))
-        return self._threads[host].submit(do, *arguments, **named).result()
-
-    def cut(self, host: str) -> None:
-        """Pull a host's cable."""
-        self._on("fabric", "link", "set", host, "down")
-
-    def mend(self, host: str) -> None:
-        self._on("fabric", "link", "set", host, "up")
-
-    def part(self, *hosts: str, is_parted: bool) -> None:
-        """Have these reach everybody but one another."""
-        for host in hosts:
-            word = "on" if is_parted else "off"
-            command = ["bridge", "link", "set", "dev", host, "isolated", word]
-            subprocess.run([*self.within("fabric"), *command], check=True)
-
-    def holders(self) -> list[str]:
-        """Hosts that have the address that moves."""
-        return [host for host in HOSTS if f"{ADDRESS}/" in self._on(host, "-4", "address", "show", "eth0")]
+def holders(lan: Lan) -> list[str]:
+    """Hosts that have the address that moves."""
+    return [host for host in HOSTS if f"{ADDRESS}/" in lan.run(host, "ip", "-4", "address", "show", "eth0")]
 
 
 class Daemon:
@@ -249,7 +171,7 @@ class Pair:
             if self.has_haproxy:
                 self.start_haproxy(host)
             self.start_keepalived(host)
-        until(lambda: len(self.lan.holders()) == 1, "one host has the address", 30.0)
+        until(lambda: len(holders(self.lan)) == 1, "one host has the address", 30.0)
 
     def start_process(self, host: str) -> None:
         farsite = str(Path(sys.executable).with_name("farsite"))
@@ -294,9 +216,9 @@ class Pair:
 
     def active(self) -> str:
         """The one host that has the address."""
-        holders = self.lan.holders()
-        assert len(holders) == 1, holders
-        return holders[0]
+        found = holders(self.lan)
+        assert len(found) == 1, found
+        return found[0]
 
     def log(self) -> str:
         logs = sorted(self.directory.glob("*.log"))
@@ -315,9 +237,7 @@ def pair(*, has_haproxy: bool, **settings: Any) -> Iterator[Pair]:
         NoPostgres: there is no PostgreSQL to be had here.
     """
     with ExitStack() as closing:
-        lan = Lan()
-        closing.callback(lan.remove)
-        lan.lay()
+        lan = closing.enter_context(cuts.laid(HOSTS | {"database": DATABASE, "consumer": CONSUMER}))
         server = PostgresServer(
             options={"listen_addresses": DATABASE},
             enter=lambda: lan.enter("database"),

@@ -146,33 +146,40 @@ def test_a_host_without_power_is_dead_and_what_stood_there_may_be_made_anew_at_o
 
 
 @contextmanager
-def cut_off(north: Grounds, names: Sequence[str]) -> Iterator[None]:
-    """These hosts are cut off from us; their functions serve on."""
+def cut_off(north: Grounds, names: Sequence[str], *, on_both_planes: bool = False) -> Iterator[None]:
+    """These hosts are cut off from us; their functions serve on, if their own network is not cut as well."""
     for name in names:
         north.sites[name].cut_management()
+        if on_both_planes:
+            north.sites[name].cut_data()
     try:
         yield
     finally:
         for name in names:
-            north.sites[name].mend_management()
+            site = north.sites[name]
+            site.mend_management()
+            if on_both_planes:
+                until(lambda site=site: site.agent, "its agent lives")
+                site.mend_data()
 
 
 @pytest.mark.parametrize(
-    ("cut", "verdict", "permitted"),
+    ("cut", "on_both_planes", "verdict", "permitted"),
     [
-        (("north",), "host-isolated", ["fence", "recover-after-fence"]),
-        (("west", "north", "south"), "partition-of-us", []),
+        (("north",), False, "host-isolated", ["fence", "recover-after-fence"]),
+        (("north",), True, "host-hung", ["fence", "recover-after-fence"]),
+        (("west", "north", "south"), False, "partition-of-us", []),
     ],
-    ids=["management", "we"],
+    ids=["management", "both planes", "we"],
 )
 def test_what_may_still_run_is_not_made_anew_while_its_host_is_cut_off(
-    north: Grounds, cut: Sequence[str], verdict: str, permitted: list[str]
+    north: Grounds, cut: Sequence[str], on_both_planes: bool, verdict: str, permitted: list[str]
 ) -> None:
     """(c) It serves on, or may: who cannot be fenced is let alone, and when we are the ones who are cut off
     so is everybody. When the host is back, everything on it is as it was."""
     site = north.sites["north"]
     before, functions = north.heals(), site.functions()
-    with north.healing_on_complaint(), cut_off(north, cut):
+    with north.healing_on_complaint(), cut_off(north, cut, on_both_planes=on_both_planes):
         found = north.judged("north", verdict)
         assert found["permitted"] == permitted
         # Before that is confirmed a heal may be begun, and waits for its fence.
@@ -185,7 +192,7 @@ def test_what_may_still_run_is_not_made_anew_while_its_host_is_cut_off(
         assert f"permits {', '.join(permitted) or 'nothing'}" in " ".join(decision["evidence"].values())
         assert all(daemon.start_time(int(pid)) for pid in functions.values()), "they run on"
         if cut == ("north",):
-            assert north.passes()
+            assert north.passes() is not on_both_planes
         assert north.heals() == before
         # What waits must not strike in the moment in which the host is back: by then it is known to be well.
         north.content("firewall")

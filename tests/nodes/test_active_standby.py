@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cluster_bench import until
-from pair_bench import ADDRESS, HOSTS, Consumers, Pair, missing, pair
+from pair_bench import ADDRESS, HOSTS, Consumers, Pair, holders, missing, pair
 
 WITHIN_S = 5.0
 LACKS = missing()
@@ -77,27 +77,27 @@ def test_the_address_of_a_pair_moves_with_whatever_dies(two: Pair) -> None:
 
         # What moves the address: its host keeps it, and the other one is asked.
         strike(two, asking, "keepalived killed", two.keepalived[second].kill)
-        assert first in two.lan.holders()
+        assert first in holders(two.lan)
         two.start_keepalived(second)
-        until(lambda: two.lan.holders() == [first], "one host has the address", 15.0)
+        until(lambda: holders(two.lan) == [first], "one host has the address", 15.0)
 
         # The cable: the process behind it is alive, and finds out.
         operation_ids += begin(two, "north", 10)
         strike(two, asking, "the cable cut", lambda: two.lan.cut(first))
-        assert second in two.lan.holders()
+        assert second in holders(two.lan)
         taken_over = two.cluster.node(first)
         assert taken_over["state"] == "gone", taken_over
         two.lan.mend(first)
         assert two.processes[first].ended(15.0) == 75
         two.start_process(first)
         two.ready(first)
-        until(lambda: len(two.lan.holders()) == 1, "one host has the address", 15.0)
+        until(lambda: len(holders(two.lan)) == 1, "one host has the address", 15.0)
 
         # The network between the two: both have the address, and the database decides.
         operation_ids += begin(two, "north", 10)
         strike(two, asking, "the hosts parted", lambda: two.lan.part(*HOSTS, is_parted=True))
         two.lan.part(*HOSTS, is_parted=False)
-        until(lambda: len(two.lan.holders()) == 1, "one host has the address", 15.0)
+        until(lambda: len(holders(two.lan)) == 1, "one host has the address", 15.0)
         assert [two.cluster.node(host)["state"] for host in HOSTS] == ["up", "up"]
     two.lan.at("consumer", two.cluster.all_completed, operation_ids)
     assert two.cluster.doubled(vim_id) == []
@@ -115,9 +115,9 @@ def test_a_load_balancer_that_dies_is_replaced_by_the_other(two: Pair) -> None:
         assert second != first
         two.start_haproxy(first)
         strike(two, asking, "keepalived killed", two.keepalived[second].kill)
-        assert first in two.lan.holders()
+        assert first in holders(two.lan)
         two.start_keepalived(second)
-        until(lambda: two.lan.holders() == [first], f"{ADDRESS} is on one host", 15.0)
+        until(lambda: holders(two.lan) == [first], f"{ADDRESS} is on one host", 15.0)
 
         # A process that dies beside a living load balancer: the address stays, and no reading fails.
         struck = time.monotonic()

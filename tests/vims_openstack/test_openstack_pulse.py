@@ -34,6 +34,7 @@ from vims_openstack.small_cloud import (
 PERSON = {"username": "nfv_user", "password": "s3cret-word", "project_name": "nfv"}
 HEAT = "GET /heat/v1/p1/build_info"
 KEYSTONE = "HEAD /v3/auth/tokens"
+AT_LENGTH = "GET /v3/auth/tokens"
 GLANCE = "GET /glance/v2/images"
 NOVA = "GET /nova/v2.1/flavors"
 NEUTRON = "GET /neutron/v2.0/networks"
@@ -117,6 +118,42 @@ async def test_a_service_that_is_not_vital_is_asked_each_ten_seconds_in_place_of
     assert counted["keystone"] + counted["heat"] >= 14
     others = [not one & {"keystone", "heat"} for one in asked]
     assert (True, True) not in pairwise(others), "the vital ones wait two turns"
+
+
+async def test_a_keystone_that_answers_short_questions_only_is_told_with_the_way_there(
+    changing: Changing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where large packets are lost every pulse is well, and nothing can be deployed."""
+    monkeypatch.setattr(health, "_AT_LENGTH_S", 0.0)
+    monkeypatch.setattr(health, "_AT_LENGTH_AGAIN_S", 0.0)
+    monkeypatch.setattr(health, "_AT_LENGTH_LIMIT_S", 0.2)
+    mended = threading.Event()
+
+    def hang() -> Answer:
+        mended.wait(30)
+        return as_json({})
+
+    changing.changes[AT_LENGTH] = hang
+    with small_cloud(changing.script) as cloud:
+        changing.url = cloud.url
+        async with driver_of(cloud, tmp_path) as driver:
+            try:
+                silent = 0
+                async with asyncio.timeout(20):
+                    while not (told := down(await driver.pulse())):
+                        silent = cloud.asked.count(AT_LENGTH)
+                        await asyncio.sleep(0.01)
+                assert told == ["keystone at length"]
+                assert silent >= 3, "one or two are an accident"
+                said = of(await driver.pulse())["keystone at length"]
+                assert not said.is_vital
+                assert f"{cloud.url}/v3/auth/tokens" in said.detail
+                assert "MTU" in said.detail
+            finally:
+                mended.set()
+            async with asyncio.timeout(20):
+                while down(await driver.pulse()):
+                    await asyncio.sleep(0.01)
 
 
 FAULTS: dict[str, tuple[dict[str, Answer], list[str], str]] = {

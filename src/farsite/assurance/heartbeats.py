@@ -409,6 +409,7 @@ class Heartbeats:
             suspicion=round(one.suspicion, 1) if one.misses else 0.0,
             down_since=dict(one.down_since),
             paths=one.paths,
+            seen_from=self._settings.node_name,
         )
 
     # -- what is written down

@@ -294,6 +294,9 @@ def _evidence(known: Evidence | None, state: str) -> str:
             told.append(f"{known['misses_in_a_row']} misses in a row")
             told.append(f"last answer {printing.when(known['answered_at']) or 'never'}")
             told.append(f"suspicion {known['suspicion']:g}")
+        # A service of an older release does not tell it.
+        if seen_from := known.get("seen_from"):
+            told.append(f"seen from {seen_from}")
         lines.insert(0, ", ".join(told))
     return "\n".join(line for line in lines if line)
 

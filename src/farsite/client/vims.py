@@ -57,6 +57,7 @@ class Evidence(TypedDict):
     suspicion: float
     down_since: dict[str, str]
     paths: list[PathState]
+    seen_from: str
 
 
 class HourOfVim(TypedDict):

@@ -113,6 +113,8 @@ class Evidence:
     """Services that are down, and when that was noticed."""
     paths: tuple[PathState, ...] = ()
     """How each path to it stood, where the registration names several."""
+    seen_from: str = ""
+    """Name of the process that watches it: what that one does not reach another may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

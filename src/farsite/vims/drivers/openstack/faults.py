@@ -54,7 +54,7 @@ def translate(error: Exception, *, vim: str, what: str, service_at: ServiceAt) -
             "Ask its operator to add the service to the catalogue of this project and region."
         )
     if isinstance(error, keystone.ConnectionError | requests.exceptions.ConnectionError):
-        return _not_connected(error, vim=vim, what=what)
+        return _not_connected(error, vim=vim, what=what, service_at=service_at)
     if isinstance(error, keystone.ClientException | requests.exceptions.RequestException | OSError):
         return VimUnreachable(f'VIM "{vim}" gave no usable answer when asked to {what}: {text}')
     if isinstance(error, sdk.ResourceTimeout | sdk.InvalidResponse):
@@ -71,12 +71,14 @@ def translate(error: Exception, *, vim: str, what: str, service_at: ServiceAt) -
     return None
 
 
-def _not_connected(error: Exception, *, vim: str, what: str) -> FarsiteError:
+def _not_connected(error: Exception, *, vim: str, what: str, service_at: ServiceAt) -> FarsiteError:
     tried = re.search(r"https?://[^\s'\")]*[^\s'\"):,.]", str(error))
     trouble = trouble_of(error, tried[0]) if tried else None
+    service = service_at(tried[0]) if tried else ""
     kind = VimFault if trouble and trouble.is_refusal else VimUnreachable
     return kind(
-        f'VIM "{vim}" gave no usable answer when asked to {what}: {trouble or words_of(error)}',
+        f'VIM "{vim}" gave no usable answer when asked to {what}: '
+        f"{f'{service}: ' if service else ''}{trouble or words_of(error)}",
         operator_detail=words_of(error),
         about={"vim": vim},
     )

@@ -4,6 +4,9 @@ A version document is answered by a web server whose database and workers are de
 through the service: Keystone looks our token up, Heat's engine tells its build over the message bus, Nova,
 Neutron, Glance and Cinder read one row. A check asks the two vital ones, and the others now and then; a pulse
 asks one service.
+
+All of that is short, and passes where nothing else does: on a path that loses large packets. So now and then
+a long question is asked that has a long answer.
 """
 
 import asyncio
@@ -57,10 +60,20 @@ _QUESTIONS: Mapping[str, tuple[str, str]] = {
 
 
 _LOOK_UP = "/auth/tokens?nocatalog"
+_LOOK_UP_ALL = "/auth/tokens"
+"""The answer has the catalogue, which has some thousand bytes at least."""
 _SLACK_S = 0.5
 """By so much sooner than due a service may be asked, so that whole seconds come out."""
 _DOUBT_SHARE = 0.4
 """A service that has not answered within this share of the time limit has the others asked as well."""
+_AT_LENGTH_S, _AT_LENGTH_AGAIN_S = 30.0, 1.0
+"""How often a long question is asked, and how soon again after one that was not answered."""
+_AT_LENGTH_LIMIT_S = 5.0
+"""A long answer may take longer than a short one, over a narrow path; operations wait for a minute."""
+_AT_LENGTH_MISSES = 3
+"""So many in a row are no accident, where short questions are answered all the while."""
+_PADDING = "-" * 1600
+"""With it a question does not fit into one packet of an Ethernet."""
 _PROBE_S = 0.5
 """How long it may take to find out what a server speaks that answers nothing we understand."""
 
@@ -77,6 +90,8 @@ class _Pass:
     token: str
     keystone: str
     """Where a token is looked up."""
+    keystone_at_length: str
+    """The same with a long answer."""
     second_keystone: str
     """The same over the second path; empty: there is none."""
     second_proxy: str
@@ -104,6 +119,9 @@ class HealthCheck:
         self._asked_at: dict[Key, float] = {}
         self._was_vital = False
         """Whether the last pulse asked a vital service only."""
+        self._at_length: asyncio.Task[None] | None = None
+        self._at_length_due_s = now_s() + _AT_LENGTH_S
+        self._at_length_misses = 0
         self._is_closed = False
 
     async def check(self) -> VimHealth:
@@ -144,6 +162,7 @@ class HealthCheck:
         if ask is None or not self._known or self._is_closed:
             return await self.check()
         ends_at = time.monotonic() + ask.limit_s
+        self._begin_to_ask_at_length(ask)
         return await self._over_both(ask, self._asked(ask, ends_at), ends_at)
 
     async def _over_both(
@@ -178,8 +197,9 @@ class HealthCheck:
     async def close(self) -> None:
         """Let go of the connections; later checks say that it is closed."""
         self._is_closed = True
-        if self._login:
-            self._login.cancel()
+        for task in (self._login, self._at_length):
+            if task:
+                task.cancel()
         await self._lines.close()
 
     # -- which service is asked
@@ -250,6 +270,38 @@ class HealthCheck:
         if key in self._ask.heard:
             self._heard[key] = found
 
+    # -- what takes more than a packet
+
+    def _begin_to_ask_at_length(self, ask: "_Questioner") -> None:
+        """Ask a long question beside the pulses, when it is time and Keystone answers short ones."""
+        is_under_way = self._at_length is not None and not self._at_length.done()
+        if is_under_way or self._now_s() < self._at_length_due_s or not _was_up(self._known, _KEYSTONE):
+            return
+        self._at_length = asyncio.create_task(self._ask_at_length(ask), name=f"at-length-{self._cloud.name}")
+
+    async def _ask_at_length(self, ask: "_Questioner") -> None:
+        is_answered = await ask.at_length()
+        # What is refused, or lost at once, says nothing of how large packets fare; nor does what is silent
+        # for short questions, too.
+        if is_answered:
+            self._at_length_misses = 0
+        elif is_answered is False and _was_up(self._known, _KEYSTONE):
+            self._at_length_misses += 1
+        pause_s = _AT_LENGTH_AGAIN_S if self._at_length_misses else _AT_LENGTH_S
+        self._at_length_due_s = self._now_s() + pause_s
+
+    def _silence_at_length(self) -> Sequence[ServiceHealth]:
+        """Keystone as it is for long questions, while it answers nothing but short ones."""
+        if self._at_length_misses < _AT_LENGTH_MISSES or not _was_up(self._known, _KEYSTONE):
+            return ()
+        assert self._ask is not None
+        detail = (
+            f"short questions are answered, and a long one with a long answer is not within "
+            f"{_AT_LENGTH_LIMIT_S:g} s from {self._ask.keystone_at_length}: large packets are lost on the "
+            f"way. Compare the MTU along it, and see that no firewall drops ICMP"
+        )
+        return (ServiceHealth(name="keystone at length", is_vital=False, is_up=False, detail=detail),)
+
     def _told(self, asked: Sequence[Key]) -> VimHealth:
         """What is known of all services now: Keystone, the Heats, the others."""
         assert self._ask is not None
@@ -259,7 +311,7 @@ class HealthCheck:
             heats = iter(_vital([one for one, is_one in zip(found, is_heat, strict=True) if is_one]))
             found = [next(heats) if is_one else one for one, is_one in zip(found, is_heat, strict=True)]
         return VimHealth(
-            services=tuple(found),
+            services=(*found, *self._silence_at_length()),
             asked=frozenset(self._known[key].name for key in asked if key in self._known),
         )
 
@@ -338,6 +390,12 @@ class _Questioner:
         }
         several = len({region for region, _ in held.endpoints}) > 1
         self.keystone = held.keystone
+        self.keystone_at_length = held.keystone_at_length
+        self._at_length: Question | None = None
+        with contextlib.suppress(ValueError):  # as the short one, which is told of
+            self._at_length = question(
+                "GET", held.keystone_at_length, {**headers, "X-Padding": _PADDING}, certificates
+            )
         self.heard: set[Key] = set()
         """Services that have answered the last question, whatever they answered."""
         self.has_second_path = bool(held.second_keystone)
@@ -398,6 +456,19 @@ class _Questioner:
             detail=detail,
             latency_ms=_ms_since(started),
         )
+
+    async def at_length(self) -> bool | None:
+        """Ask Keystone a long question; whether its long answer came. None: another came, or none could."""
+        if self._at_length is None:
+            return None
+        try:
+            async with asyncio.timeout(_AT_LENGTH_LIMIT_S):
+                reply = await self._lines.ask(self._at_length)
+        except TimeoutError:
+            return False
+        except (OSError, NoAnswer):
+            return None
+        return True if reply.status == 200 else None
 
     async def over_second_path(self, ends_at: float) -> PathHealth:
         """Ask Keystone over the second path. That it refuses our token, which may be old, is an answer."""
@@ -504,6 +575,7 @@ def _enter(sessions: "Sessions", refused: str) -> _Pass:
     return _Pass(
         token=token.auth_token or "",
         keystone=access.auth_url + _LOOK_UP,
+        keystone_at_length=access.auth_url + _LOOK_UP_ALL,
         second_keystone=second + _LOOK_UP if second else "",
         second_proxy=access.second_proxy,
         endpoints=endpoints,
