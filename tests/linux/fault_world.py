@@ -318,7 +318,8 @@ class World:
         carried = [vnf for vim in vims for vnf in self.vnfs.get(vim, ())]
         sites = [self.ask("GET", f"/vims/{vim}")["site"] for vim in vims]
         if set(vims) & set(self.linux.sites):
-            carried += [*self.linux.vnfs.values(), self.ask("GET", "/ns/chained")["id"]]
+            chained = self.ask("GET", "/ns/chained")
+            carried += [*(one["vnf_id"] for one in chained["vnfs"]), chained["id"]]
         return [*(self.ids[vim] for vim in vims), *sites, *carried]
 
     def vnfc(self, vnf_id: str) -> Mapping[str, Any]:

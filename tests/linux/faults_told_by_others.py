@@ -253,7 +253,7 @@ def outside() -> Iterator[Fault]:
         disk.slows,
         disk.recovers,
     )
-    server = ("server-error", "0b7ff5b2-5b4c-4a2e-8f6d-9d6f2f0c1a22")
+    server = ("compute.instance.update", "0b7ff5b2-5b4c-4a2e-8f6d-9d6f2f0c1a22")
     yield told_by("F-42", "a server is in error, says Nova", "Aodh", server, aodh("alarm"), aodh("ok"))
     yield told_by(
         "F-41",
