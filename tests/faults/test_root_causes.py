@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator
 import pytest
 import sqlalchemy as sa
 from fault_grounds import Grounds
-from fault_lab import Break, Bug, Lab, clear_faults, inject, quiet, until, vim_id
+from fault_lab import Break, Bug, Lab, clear_faults, driver_of, inject, quiet, until, vim_id
 
 from farsite.lifecycle.heal_vnf import HealVnf
 from farsite.lifecycle.instantiate_vnf import InstantiateVnf
 from farsite.model.alarm import Alarm
+from farsite.model.ids import DEFAULT_PROJECT
 from farsite.model.operation import OperationState
-from farsite.store import tables
+from farsite.model.vim import Vim
+from farsite.store import tables, vims
 from farsite.store.encoding import decode
 
 on_both = pytest.mark.parametrize("grounds", ["sqlite", "postgresql"], indirect=True)
@@ -165,3 +167,47 @@ async def test_a_dead_host_is_not_told_to_be_back_while_what_stood_there_is_made
     await lab.farsite.correlator.look()
     assert await is_down()
     await clear_faults(lab.settings)
+
+
+async def test_a_site_is_down_once_while_its_vims_are_silent_and_no_more_when_one_answers(lab: Lab) -> None:
+    """What runs there is no proof of life while nobody can ask; and where nothing of ours runs, the answer is
+    all that there ever will be: the site stayed down for an hour."""
+    names = ("twin-a", "twin-b")
+    for name in names:
+        now = lab.clock.now()
+        vim = Vim(
+            id=vim_id(name), name=name, type="simulated", site="twins", project_id=DEFAULT_PROJECT,
+            settings={"deploy_delay_s": 0.02}, state_since=now, created_at=now,
+        )  # fmt: skip
+        await lab.database.run(vims.insert, vim, None)
+        await lab.farsite.watch_vim(vim.id)
+    await lab.watched()
+
+    async def sites_down() -> list[Alarm]:
+        return [one for one in await every_alarm(lab) if one.fault_type == "site-down"]
+
+    for stands_there in (False, True):
+        if stands_there:
+            vnf_id = await lab.create_vnf()
+            await lab.done("instantiate_vnf", vnf_id, InstantiateVnf(level_id="pair", vim="twin-a"))
+        before = len(await sites_down())
+        for name in names:
+            await inject(lab.settings, name, "partition")
+
+        async def is_down(known: int = before) -> bool:
+            return len(await sites_down()) > known
+
+        await until(is_down, "site-down")
+        for _ in range(3):
+            await lab.farsite.correlator._look_again()
+        assert len(await sites_down()) == before + 1, "one alarm, and not one at each look"
+        assert all(one.managed_object_id == "twins" for one in await sites_down())
+        for name in names:
+            driver = driver_of(lab.settings, name)
+            await driver.clear_faults()
+            await driver.close()
+
+        async def is_back() -> bool:
+            return all(one.cleared_at is not None for one in await sites_down())
+
+        await until(is_back, "the site is back")

@@ -243,6 +243,29 @@ def test_rules_hold_for_the_watchers_of_our_own_too(database: Database) -> None:
         assert len(alarms.open_of(connection, "vnf-1")) == 1
 
 
+@pytest.mark.parametrize("way", ["one", "several"])
+async def test_what_our_own_watchers_saw_end_within_the_delay_is_never_raised(
+    settings: Settings, database: Database, way: str
+) -> None:
+    """They tell an end once: an alarm that is raised after it would stand for ever."""
+    alarm = an_alarm("vnf-1")
+    problem, over = alarm.specific_problem, alarm.event_at + timedelta(seconds=5)
+    with database.transaction() as connection:
+        rule = AlarmRule(name="links", damping=Damping(raise_delay_s=10))
+        alarm_rules.put_rule(connection, DEFAULT_PROJECT, rule)
+        alarms.raise_(connection, alarm)
+        alarms.raise_(connection, an_alarm("vnf-2"))
+        if way == "one":
+            alarms.clear(connection, object_id="vnf-1", specific_problem=problem, at=over)
+        else:
+            alarms.clear_those(connection, {("vnf-1", problem): over})
+    much_later = Hands(datetime.now(UTC) + timedelta(hours=1))
+    await AlarmUpkeep(settings, database, much_later, lambda: None).look()
+    with database.transaction() as connection:
+        assert alarms.open_of(connection, "vnf-1") == []
+        assert len(alarms.open_of(connection, "vnf-2")) == 1, "that one is not over"
+
+
 # -- suppression ------------------------------------------------------------------------------------------
 
 

@@ -4,10 +4,11 @@ certificate, pages for people, a Keystone of long ago. For what the laboratory's
 import datetime as dt
 import ipaddress
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -42,6 +43,13 @@ class SmallCloud:
     asked: list[str] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
     """Bodies of the same requests."""
+    open: set[socket.socket] = field(default_factory=set)
+
+    def cut(self) -> None:
+        """End the connections that are open; new ones are taken."""
+        for one in list(self.open):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
@@ -52,6 +60,14 @@ def small_cloud(
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1" if keeps_connections else "HTTP/1.0"
+
+        def setup(self) -> None:
+            super().setup()
+            kept.open.add(self.connection)
+
+        def finish(self) -> None:
+            kept.open.discard(self.connection)
+            super().finish()
 
         def answer(self) -> None:
             kept.sent.append(self.rfile.read(int(self.headers.get("Content-Length", 0))).decode())
@@ -186,10 +202,16 @@ def whole_cloud(
 
 
 def certificate(
-    directory: Path, *, begins_in_days: int = -1, ends_in_days: int = 1, name: str = "127.0.0.1"
+    directory: Path,
+    *,
+    begins_in_days: int = -1,
+    ends_in_days: int = 1,
+    name: str = "127.0.0.1",
+    key: ec.EllipticCurvePrivateKey | None = None,
 ) -> tuple[ssl.SSLContext, str]:
-    """What a server needs to serve with a certificate that is signed by itself, and the certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    """What a server needs to serve with a certificate that is signed by itself, and the certificate. Of one
+    `key` there may be several, as when one is renewed."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
     made = (

@@ -175,6 +175,30 @@ def test_a_broker_that_is_gone_is_noticed_and_finds_nothing_in_line_when_it_is_b
     assert hasty.waiting == 0
 
 
+def test_a_broker_that_the_deadline_cuts_short_is_what_was_waited_for(hasty: Played) -> None:
+    """It counts as gone after half a minute; a step that has less time must not end without a word of it."""
+    hasty.has("one")
+    hasty.next(0)
+    operation_id = hasty.configure("one")
+    waits = hasty.service.until(
+        lambda: hasty.why(operation_id)["waits_for"], lambda seen: "The broker edge" in seen
+    )
+    assert waits.startswith("The broker edge has not answered for one. It was heard last at")
+    ended = hasty.ended(operation_id)
+    assert ended["error"]["title"] == "Deadline passed"
+    assert waits in ended["error"]["detail"]
+
+
+def test_a_job_that_was_given_and_is_not_answered_is_what_was_waited_for(hasty: Played) -> None:
+    """What stood in line before has nothing to do with it any more."""
+    hasty.has("one")
+    operation_id = hasty.configure("one")
+    hasty.job("fetch", "one")
+    ended = hasty.ended(operation_id)
+    assert ended["error"]["title"] == "Deadline passed"
+    assert "The broker edge has not answered for one. It was heard last at" in ended["error"]["detail"]
+
+
 def test_a_cancel_takes_what_was_not_given_to_the_broker_out_of_its_line(played: Played) -> None:
     """A cancelled change that reaches its device later would stand there unasked for."""
     played.has("one")

@@ -206,12 +206,17 @@ class Correlator:
         self, connection: Connection, graph: Graph, well: set[Node], found: list[Alarm], now: datetime
     ) -> None:
         """A place where something of ours lives has not failed. One where nothing is seen is on probation. A
-        host that its VIM has lost is that until the VIM sees it again."""
+        host that its VIM has lost is that until the VIM sees it again. Of what runs in a silent VIM nobody
+        knows whether it lives; and a site one of whose VIMs was silent and answers is not down."""
         lost = {
             f"{vim_id}/{host}"
             for vim_id, plane in control_planes.of_several(connection, _vims_of(found)).items()
             for host in plane.dead
         }
+        silences = [one for one in found if one.fault_type == catalogue.VIM_UNREACHABLE.name]
+        silent = {Node(Kind.VIM, one.managed_object_id) for one in silences if _is_open(one)}
+        answering = {Node(Kind.VIM, one.managed_object_id) for one in silences} - silent
+        seen = well.difference(*(graph.under(node) for node in silent))
         for alarm in list(found):
             if alarm.managed_object_id in lost:
                 continue
@@ -219,7 +224,8 @@ class Correlator:
             if kind is None or kind not in _PLACES or not _is_open(alarm):
                 continue
             inside = graph.under(Node(kind, alarm.managed_object_id))
-            if inside & well or now - alarm.event_at > PROBATION:
+            lives = inside & seen or (kind is Kind.SITE and inside & answering)
+            if lives or now - alarm.event_at > PROBATION:
                 self._clear(connection, alarm, now)
                 found.remove(alarm)
 

@@ -39,9 +39,17 @@ Line = Callable[[str], AbstractContextManager[None]]
 """Entered while others are at work before us, with what is waited for; see `Running.stands_in_line`."""
 
 
+Tell = Callable[[str], None]
+"""Told what is waited for, and an empty text when it has come; see `Running.waits_for`."""
+
+
 def no_line(_what_for: str) -> AbstractContextManager[None]:
     """Of those who have nobody to tell, and no deadline."""
     return nullcontext()
+
+
+def nobody(_what: str) -> None:
+    """Told by those whom nobody asks what they wait for."""
 
 
 _FIRST_LOOK_S = 0.02
@@ -69,10 +77,18 @@ class Mailbox:
     clock: Clock
 
     async def done(
-        self, management: Management, job: Job, *, within_s: float, line: Line = no_line, is_urgent: bool
+        self,
+        management: Management,
+        job: Job,
+        *,
+        within_s: float,
+        line: Line = no_line,
+        tell: Tell = nobody,
+        is_urgent: bool,
     ) -> Answer:
         """The answer to a job, for which the broker has `within_s` from when it was given the job. Before
-        that the job stands in `line` as long as the broker is heard.
+        that the job stands in `line` as long as the broker is heard. Of a broker that lets us wait for longer
+        than is usual `tell` is told: whoever waits for us may be cut before we have an answer or none.
 
         Whoever stops waiting takes what was not given out of the line. What is urgent goes before what is
         not.
@@ -81,10 +97,17 @@ class Mailbox:
             NotFound: there is no such broker.
             VnfUnreachable: no answer in time, or the broker is gone; whether it was done is not known.
         """
+        words: list[str] = []
+
+        def once(what: str) -> None:
+            if not words:
+                words.append(what)
+                tell(what)
+
         await self.database.run(self._put, management, job, is_urgent)
         try:
-            await self._until_given(management, job, line)
-            answer = await self._answered(management, job, within_s)
+            await self._until_given(management, job, line, once)
+            answer = await self._answered(management, job, within_s, once)
         except BaseException:
             # What changes the device and was given may be done still; who asks again asks for the same job.
             forget = brokers.withdraw if job.verb in _CHANGING else brokers.forget_job
@@ -93,12 +116,14 @@ class Mailbox:
                 async with asyncio.timeout(_FORGETS_WITHIN_S):
                     await self.database.run(forget, job.id)
             raise
+        if words:
+            tell("")
         # Looked for once more after a death of ours, so it goes with the operation's next call.
         if job.verb not in _CHANGING:
             await self.database.run(brokers.forget_job, job.id)
         return answer
 
-    async def _until_given(self, management: Management, job: Job, line: Line) -> None:
+    async def _until_given(self, management: Management, job: Job, line: Line, tell: Tell) -> None:
         # By our own clock; another process has heard it by its own.
         put_s = heard_s = self.clock.monotonic_s()
         heard_at = (await self._standing(management, job)).heard_at
@@ -118,20 +143,25 @@ class Mailbox:
                 if heard_s > put_s and now_s - put_s > _USUAL_S and not is_in_line:
                     is_in_line = True
                     standing.enter_context(line(f"The broker {management.broker}, which works on others."))
+                elif now_s - put_s > _USUAL_S and not is_in_line:
+                    tell(_unanswered(management, job, found).detail)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 1.5, _LAST_LOOK_S)
 
-    async def _answered(self, management: Management, job: Job, within_s: float) -> Answer:
+    async def _answered(self, management: Management, job: Job, within_s: float, tell: Tell) -> Answer:
         # From now, and not from when it was given: who asks once more after silence waits once more.
-        ends_s = self.clock.monotonic_s() + within_s
+        began_s = self.clock.monotonic_s()
         pause_s = _FIRST_LOOK_S
         while True:
             found = await self._standing(management, job)
             if found.answer is not None:
                 sealed = self.keys.decrypt(management.vnf_id, found.answer)
                 return answer_from_json(json.loads(sealed["answer"]))
-            if self.clock.monotonic_s() >= ends_s:
+            waited_s = self.clock.monotonic_s() - began_s
+            if waited_s >= within_s:
                 raise _unanswered(management, job, found)
+            if waited_s > _USUAL_S:
+                tell(_unanswered(management, job, found).detail)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, _LAST_LOOK_S)
 
@@ -197,9 +227,11 @@ class BrokeredAdapter:
         *,
         name: str,
         line: Line = no_line,
+        tell: Tell = nobody,
         is_urgent: bool = False,
     ) -> None:
-        """`line` is entered while the broker works on others. `is_urgent`: a change stands unconfirmed, which
+        """`line` is entered while the broker works on others, and `tell` told of a broker that lets us wait.
+        `is_urgent`: a change stands unconfirmed, which
         must not wait behind others' until the device takes it back."""
         self._about = about
         self._mailbox = mailbox
@@ -207,6 +239,7 @@ class BrokeredAdapter:
         self._access = access
         self._name = name
         self._line = line
+        self._tell = tell
         self._is_urgent = is_urgent
 
     @property
@@ -349,7 +382,12 @@ class BrokeredAdapter:
             version=since(verb, of_a_backup=backup is not None),
         )
         answer = await self._mailbox.done(
-            self._management, job, within_s=within_s, line=self._line, is_urgent=self._is_urgent
+            self._management,
+            job,
+            within_s=within_s,
+            line=self._line,
+            tell=self._tell,
+            is_urgent=self._is_urgent,
         )
         if answer.fault is not None:
             if verb in _CHANGING and answer.fault.kind == VnfUnreachable.__name__:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from farsite.lifecycle import identities
-from farsite.lifecycle.brokering import BrokeredAdapter, Line, Mailbox, no_line
+from farsite.lifecycle.brokering import BrokeredAdapter, Line, Mailbox, Tell, no_line, nobody
 from farsite.model.clock import Clock
 from farsite.model.errors import Conflict, Invalid
 from farsite.model.ids import VnfcId, VnfInstanceId
@@ -51,16 +51,18 @@ class Devices:
         vnf: VnfInstance,
         *,
         line: Line = no_line,
+        tell: Tell = nobody,
         is_urgent: bool = False,
         work: str = "",
         afresh: bool = False,
     ) -> AsyncGenerator[Device]:
         """The device of a VNF; the connection is closed at the end.
 
-        `line` is entered while a broker works on others before us. `is_urgent`: a change stands unconfirmed
-        on it, which must not wait behind others' until the device takes it back. An SSH session is kept a few
-        seconds for the next who names the same `work`, an id; `afresh` has the device let us in anew, which
-        shows that it still does. A broker sees to its own sessions.
+        `line` is entered while a broker works on others before us, and `tell` told of one that lets us wait
+        for other reasons. `is_urgent`: a change stands unconfirmed on it, which must not wait behind others'
+        until the device takes it back. An SSH session is kept a few seconds for the next who names the same
+        `work`, an id; `afresh` has the device let us in anew, which shows that it still does. A broker sees
+        to its own sessions.
 
         Raises:
             NotFound: nobody has said how it is managed, or the adapter is gone.
@@ -69,7 +71,7 @@ class Devices:
         """
         management, kept = await self.database.run(self._look_up, vnf)
         if management.way is Way.BROKER:
-            adapter = self._brokered(vnf, management, kept, line, is_urgent=is_urgent)
+            adapter = self._brokered(vnf, management, kept, line, tell, is_urgent=is_urgent)
         else:
             adapter = self._direct(vnf, management, kept, work, afresh=afresh)
         try:
@@ -95,6 +97,7 @@ class Devices:
         management: Management,
         kept: Mapping[str, str],
         line: Line,
+        tell: Tell,
         *,
         is_urgent: bool,
     ) -> Adapter:
@@ -106,6 +109,7 @@ class Devices:
             _for_broker(management.access, kept, folder.dictionary.access.method),
             name=vnf.name or vnf.id,
             line=line,
+            tell=tell,
             is_urgent=is_urgent,
         )
 

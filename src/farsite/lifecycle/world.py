@@ -90,4 +90,11 @@ def device_of(
 ) -> AbstractAsyncContextManager[Device]:
     """The device of the VNF that an operation changes; see `Devices.open`. Its steps share an SSH session,
     but for those that have to see that the device still lets us in (`afresh`)."""
-    return op.world.devices.open(vnf, line=op.stands_in_line, is_urgent=is_urgent, work=op.id, afresh=afresh)
+    return op.world.devices.open(
+        vnf,
+        line=op.stands_in_line,
+        tell=op.waits_for,
+        is_urgent=is_urgent,
+        work=op.id,
+        afresh=afresh,
+    )

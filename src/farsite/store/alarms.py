@@ -85,6 +85,17 @@ def clear_each(
     take_in(connection, reports, now=_no_earlier(at))
 
 
+def _held_back(connection: sa.Connection, objects: Sequence[str]) -> list[Alarm]:
+    """Alarms of these objects that a rule's delay has not let be raised yet. What is over before that must
+    never be raised: of what we tell ourselves no second end comes."""
+    of_object = alarm_holds.c.body["alarm"]["managed_object_id"].as_string()
+    query = sa.select(alarm_holds.c.body).where(~alarm_holds.c.is_clear, of_object.in_(objects))
+    # Few are held back at any time, and by far the most ends are told while none is.
+    if not connection.execute(sa.select(sa.exists().where(~alarm_holds.c.is_clear))).scalar():
+        return []
+    return [decode(Report, body).alarm for body in connection.execute(query).scalars()]
+
+
 def clear_those(
     connection: sa.Connection, over: Mapping[tuple[str, str], datetime], *, who: str = "farsite"
 ) -> None:
@@ -99,6 +110,7 @@ def clear_those(
         decode(Alarm, row.body)
         for row in connection.execute(query.order_by(alarms.c.identity).with_for_update())
     ]
+    known += _held_back(connection, objects)
     reports = [
         Report(
             alarm=replace(
@@ -142,6 +154,11 @@ def clear(
         query = query.where(alarms.c.project_id == project_id)
     outbox.begin_to_tell(connection)
     known = [decode(Alarm, row.body) for row in connection.execute(query)]
+    known += [
+        one
+        for one in _held_back(connection, [object_id])
+        if one.specific_problem == specific_problem and project_id in (None, one.project_id)
+    ]
     reports = [
         Report(
             alarm=replace(one, perceived_severity=PerceivedSeverity.CLEARED, event_at=at),
