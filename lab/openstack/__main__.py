@@ -79,6 +79,9 @@ def parser() -> argparse.ArgumentParser:
     cut.add_argument("site", metavar="SITE")
     cut.add_argument("--reject", action="store_true", help="answer with resets; else packets vanish")
     command("mend", "let a site be reached again").add_argument("site", metavar="SITE")
+    more = command("schedulers", "have so many nova-schedulers at a site; 1 ends those that were added")
+    more.add_argument("site", metavar="SITE")
+    more.add_argument("count", metavar="COUNT", type=int)
     tls = command("tls", "serve a site over HTTPS too, and write clouds-tls.yaml (or clouds-expired.yaml)")
     tls.add_argument("site", metavar="SITE")
     tls.add_argument("--expired", action="store_true", help="with a certificate that expired yesterday")
@@ -180,6 +183,8 @@ def main() -> int:
             laboratory.cut(given.site, reject=given.reject)
         case "mend":
             laboratory.mend(given.site)
+        case "schedulers":
+            laboratory.schedulers(given.site, given.count)
         case "tls":
             print(fronting.start(laboratory, given.site, is_expired=given.expired))
         case action:

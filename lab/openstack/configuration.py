@@ -28,6 +28,8 @@ FILTERS = (
     "SameHostFilter",
     "DifferentHostFilter",
 )
+BACK_ENDS = ("lab", "lab2")
+"""Cinder's; who wants volumes apart needs two."""
 SILENT: Options = {"driver": "noop"}
 NOTIFYING: Options = {"driver": "messagingv2", "topics": bus.TOPIC}
 POOL: Options = {"max_pool_size": 5, "max_overflow": 20, "connection_recycle_time": 600}
@@ -345,15 +347,15 @@ class Configuration:
                 "osapi_volume_listen_port": site.port("cinder"),
                 "osapi_volume_workers": 1,
                 "api_paste_config": INSIDE / "paste" / "cinder-paste.ini",
-                "enabled_backends": "lab",
+                "enabled_backends": ",".join(BACK_ENDS),
                 "default_volume_type": "__DEFAULT__",
                 "glance_api_servers": site.url("glance"),
                 "host": f"{site.name}-vol",
                 "scheduler_default_filters": "AvailabilityZoneFilter,CapacityFilter,CapabilitiesFilter",
             },
-            "lab": {
-                "volume_driver": "lab_volume.LabVolumeDriver",
-                "volume_backend_name": "lab",
+            **{
+                name: {"volume_driver": "lab_volume.LabVolumeDriver", "volume_backend_name": name}
+                for name in BACK_ENDS
             },
             "database": self._connection("cinder"),
             "keystone_authtoken": self._tokens,

@@ -155,6 +155,17 @@ class SiteDaemons:
                 ready_at=site.url("cinder"),
             )
 
+    def start_scheduler(self, number: int) -> None:
+        """Start one more nova-scheduler beside the first, on another control node as Nova sees it."""
+        own = self._etc / f"nova-scheduler{number}.conf"
+        write_ini(own, {"DEFAULT": {"host": self._site.control_node(number)}})
+        self._main(
+            f"nova-scheduler{number}",
+            "nova.cmd.scheduler:main",
+            "nova-scheduler",
+            *("--config-file", self._etc / "nova.conf", "--config-file", own),
+        )
+
     def start_computes(self) -> None:
         """Start the compute hosts; returns at once."""
         for number in range(1, self._layout.computes + 1):

@@ -77,6 +77,10 @@ class Site:
         """The name of a compute host."""
         return f"{self.name}-cmp{number}"
 
+    def control_node(self, number: int) -> str:
+        """The name of a control node beside the first, which has the machine's."""
+        return f"{self.name}-ctl{number}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:

@@ -51,13 +51,14 @@ def manage(layout: Layout, site: Site, project: str, *arguments: str) -> None:
     _run(layout, [str(word) for word in command], f"{site.name}-{project}-manage")
 
 
-def bootstrap(layout: Layout, site: Site, what: str) -> None:
-    """Run one part of `inside/bootstrap.py` for a site.
+def bootstrap(layout: Layout, site: Site, what: str, **more: object) -> None:
+    """Run one part of `inside/bootstrap.py` for a site, with what it must know beside the usual.
 
     Raises:
         LaboratoryFault: it failed.
     """
-    command = [str(layout.python), str(INSIDE / "bootstrap.py"), what, json.dumps(_facts(layout, site))]
+    facts = json.dumps(_facts(layout, site) | more)
+    command = [str(layout.python), str(INSIDE / "bootstrap.py"), what, facts]
     _run(layout, command, f"{site.name}-bootstrap", site.namespace)
 
 

@@ -17,12 +17,13 @@ from lab.openstack import bus, database, isolation, schemas
 from lab.openstack.configuration import Configuration
 from lab.openstack.daemons import SiteDaemons
 from lab.openstack.database import Database
-from lab.openstack.layout import ADMIN_PASSWORD, MEMBER_PASSWORD, Layout, Site
+from lab.openstack.layout import ADMIN_PASSWORD, MEMBER_PASSWORD, LaboratoryFault, Layout, Site
 from lab.openstack.processes import Processes
 from lab.openstack.programs import bootstrap, environment
 
 # They must outlive the services, which say good-bye to them.
 SHARED = (*bus.NAMES, database.NAME)
+SCHEDULERS_MAX = 5
 T = TypeVar("T")
 Say = Callable[[str], None]
 
@@ -148,6 +149,31 @@ class Laboratory:
         """Take it down and remove its data."""
         self.down()
         shutil.rmtree(self.layout.directory, ignore_errors=True)
+
+    def schedulers(self, name: str, count: int) -> None:
+        """Have so many nova-schedulers at a site, each on a control node of its own as Nova sees it; one ends
+        those that were added, and has Nova forget them. Returns when Nova says that they are up.
+
+        Raises:
+            LaboratoryFault: there is no such site, or they did not come up; names the log.
+        """
+        site = self.layout.named(name)
+        if not 1 <= count <= SCHEDULERS_MAX:
+            raise LaboratoryFault(f"{count} schedulers: there may be 1 to {SCHEDULERS_MAX}")
+        wanted, surplus = range(2, count + 1), range(count + 1, SCHEDULERS_MAX + 1)
+        started = self.processes.names()
+        names = [f"{site.name}-nova-scheduler{number}" for number in surplus]
+        self.processes.stop([one for one in names if one in started])
+        daemons = SiteDaemons(self.layout, site, self.processes)
+        for number in wanted:
+            daemons.start_scheduler(number)
+        bootstrap(
+            self.layout,
+            site,
+            "schedulers",
+            present=[site.control_node(number) for number in wanted],
+            absent=[site.control_node(number) for number in surplus],
+        )
 
     def cut(self, name: str, *, reject: bool = False) -> None:
         """Cut a site off from everybody outside it."""

@@ -83,7 +83,9 @@ class Settings:
     """Missed checks in a row until UNREACHABLE becomes ERROR; a check that is waited for longer than one and
     a half periods counts for two."""
     inventory_period_s: float = 10.0
-    """Seconds between readings of a VIM's zones, capacity and capabilities."""
+    """Seconds between readings of a VIM's zones, capacity and capabilities, and within which is told what
+    somebody has changed there past us: of that a look at all of ours may take a third, or three looks are the
+    bound."""
     host_look_period_s: float = 1.0
     """Seconds between looks at the compute hosts of a VIM that something of ours stands on, and at what has
     changed among our servers there. What a VIM consists of is read every `inventory_period_s`."""

@@ -1,4 +1,4 @@
-"""Fill a site that has nothing but schemas: bootstrap.py identity|tenant|ready|zones FACTS.
+"""Fill a site that has nothing but schemas: bootstrap.py identity|tenant|ready|zones|schedulers FACTS.
 
 Run by OpenStack's interpreter. FACTS is JSON from `lab.openstack.programs`. `identity` goes before the other
 services start, because the scheduler ends when Placement is not in the catalogue yet.
@@ -208,4 +208,26 @@ def zones():
             admin.compute.add_host_to_aggregate(aggregate, host)
 
 
-{"identity": identity, "tenant": tenant, "ready": ready, "zones": zones}[WHAT]()
+def schedulers():
+    """Forget those that are no more, and wait until those that are wanted report."""
+    give_up_at = time.time() + READY_WITHIN_S
+    while True:
+        told = admin.compute.get("/os-services?binary=nova-scheduler", microversion="2.53").json()["services"]
+        for one in told:
+            if one["host"] in FACTS["absent"]:
+                admin.compute.delete(f"/os-services/{one['id']}", microversion="2.53").raise_for_status()
+        up = {one["host"] for one in told if one["state"] == "up"}
+        if set(FACTS["present"]) <= up:
+            return
+        if time.time() > give_up_at:
+            sys.exit(f"schedulers not ready: up {up}, wanted {FACTS['present']}")
+        time.sleep(0.3)
+
+
+{
+    "identity": identity,
+    "tenant": tenant,
+    "ready": ready,
+    "zones": zones,
+    "schedulers": schedulers,
+}[WHAT]()

@@ -192,6 +192,7 @@ class Observer:
 
     async def _audit_for_ever(self, vim_id: VimId) -> None:
         while True:
+            began_s = self._clock.monotonic_s()
             try:
                 if await self._stands_anything(vim_id):
                     await self.audit(vim_id)
@@ -199,7 +200,8 @@ class Observer:
                 log.debug("audit.not_done", vim_id=vim_id, reason=silence.detail)
             except Exception:
                 log.exception("audit.failed", vim_id=vim_id)
-            await asyncio.sleep(self._settings.inventory_period_s)
+            took_s = self._clock.monotonic_s() - began_s
+            await asyncio.sleep(pause_after_look_s(self._settings.inventory_period_s, took_s))
 
     async def audit(
         self, vim_id: VimId, only: frozenset[str] | None = None, has_host_returned: bool = False
@@ -234,6 +236,16 @@ class Observer:
         if raised:
             self._on_alarm()
         return raised
+
+
+def pause_after_look_s(period_s: float, took_s: float) -> float:
+    """For how long a VIM is left alone after a look at all that stands there, which took `took_s`.
+
+    What changes right after a look has passed it is told at the end of the next one, and that shall be within
+    the period. A look that takes more than a third of it leaves a pause of its own length, at most of one
+    period, so that a slow VIM is not looked at all the time; then it is told within three looks.
+    """
+    return max(period_s - 2 * took_s, min(took_s, period_s))
 
 
 def _to_compare(
@@ -285,7 +297,7 @@ def _conclude_dead(
     vnf = _unchanged(connection, vnf_id, version)
     if vnf is None or vnf.deployment is None:
         return 0
-    alive = _alive(status)
+    alive = status.living
     vim = vims.get_any(connection, vim_id)
     known = {one.specific_problem for one in alarms.open_of(connection, vnf.id)}
     raised = 0
@@ -296,12 +308,6 @@ def _conclude_dead(
             _raise(connection, catalogue.VNFC_DIED, vim, vnf, vnfc.id, clock.now(), reason)
             raised += 1
     return raised
-
-
-def _alive(status: DeploymentStatus) -> set[tuple[str | None, int]]:
-    return {
-        (one.vnfc_id, one.incarnation) for one in status.resources if one.vnfc_id is not None and one.is_alive
-    }
 
 
 def _conclude_alive(
@@ -321,8 +327,9 @@ def _conclude_alive(
     servers = {one.id: one for one in status.resources if one.kind is ResourceKind.COMPUTE}
     others = {one.id: one for one in status.resources if one.kind in (ResourceKind.VL, ResourceKind.STORAGE)}
     on_dead = {one.vnfc_id for one in servers.values() if one.host in dead}
+    alive = status.living
     for vnfc in vnf.deployment.vnfcs:
-        if (vnfc.id, vnfc.incarnation) in _alive(status) and vnfc.id not in on_dead:
+        if (vnfc.id, vnfc.incarnation) in alive and vnfc.id not in on_dead:
             problem = catalogue.problem_of(catalogue.VNFC_DIED, vnfc.id)
             alarms.clear(connection, object_id=vnf.id, specific_problem=problem, at=clock.now())
     moved = tuple(

@@ -128,14 +128,10 @@ def _fault(status: DeploymentStatus) -> VimFault:
     )
 
 
-def _alive(status: DeploymentStatus) -> frozenset[VnfcId]:
-    return frozenset(one.vnfc_id for one in status.resources if one.vnfc_id is not None and one.is_alive)
-
-
 def _others_dead(status: DeploymentStatus, wanted: Deployment, only: frozenset[VnfcId]) -> frozenset[VnfcId]:
     """VNFCs that are dead and not among those waited for. A VIM may name a part of one as what failed, or
     something else: then what is waited for failed."""
-    return frozenset(one.id for one in wanted.vnfcs) - only - _alive(status)
+    return frozenset(one.id for one in wanted.vnfcs) - only - {vnfc_id for vnfc_id, _ in status.living}
 
 
 def _as_wished(status: DeploymentStatus, wanted: Deployment) -> frozenset[VnfcId]:
@@ -176,7 +172,7 @@ async def _replace_failed(op: Op) -> None:
     (status,) = await driver.watch([vnf.deployment.name])
     if status.state is not DeploymentState.FAILED:
         return
-    alive = _alive(status)
+    alive = {vnfc_id for vnfc_id, _ in status.living}
     failed = tuple(one.id for one in vnf.deployment.vnfcs if one.id not in alive)
 
     def raise_incarnations(connection: Connection) -> object:
@@ -301,7 +297,7 @@ def _wish_again(
 
     def do() -> object:
         standing = _standing_incarnations(held)
-        alive = _alive(held)
+        alive = {vnfc_id for vnfc_id, _ in held.living}
         is_broken = op.attempt > 1 and held.state is DeploymentState.FAILED
         vnf = instances.get_vnf(connection, None, op.operation.instance_id)
         asked = {one.id: one for one in vnf.deployment.vnfcs} if vnf.deployment else {}

@@ -193,8 +193,7 @@ def _settle(waiter: _Waiter, status: DeploymentStatus | None) -> bool:
     if status.state is DeploymentState.IN_PROGRESS or not (
         is_asked or status.state is DeploymentState.ABSENT
     ):
-        ready = sum(resource.is_alive and resource.vnfc_id is not None for resource in status.resources)
-        waiter.tell(f"The VIM works on it: {ready} VNFC(s) so far.")
+        waiter.tell(f"The VIM works on it: {len(status.living)} VNFC(s) so far.")
         return False
     waiter.done.set_result(status)
     return True

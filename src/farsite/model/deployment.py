@@ -283,6 +283,16 @@ class DeploymentStatus:
     resources: tuple[Resource, ...] = ()
     lacks_room: bool = False
 
+    @property
+    def living(self) -> frozenset[tuple[VnfcId, int]]:
+        """The VNFCs that run, each with its incarnation. By their servers: the port or the volume of one
+        whose server is in error may be well."""
+        return frozenset(
+            (one.vnfc_id, one.incarnation)
+            for one in self.resources
+            if one.kind is ResourceKind.COMPUTE and one.vnfc_id is not None and one.is_alive
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainInstance:

@@ -15,5 +15,7 @@ class LabVolumeDriver(fake_driver.FakeLoggingVolumeDriver):
 
     def _update_volume_stats(self):
         super()._update_volume_stats()
+        # Else each back end is called "fake", and a volume type could name none of several.
+        self._stats["volume_backend_name"] = self.configuration.safe_get("volume_backend_name")
         for place in (self._stats, *self._stats.get("pools", ())):
             place["multiattach"] = True
