@@ -4,6 +4,7 @@ from typing import Any
 
 from racks_bench import onboarded
 
+from apart_package import NODES, apart
 from farsite.functions.packaging import build_sample
 from next_package import changed
 from service_bench import Service
@@ -11,62 +12,26 @@ from service_bench import Service
 VNFD = b"1d23a86f-9d31-5e6a-bb28-3a524899d1c0"
 PRODUCT = "Farsite inspector on disks"
 SOFT_PRODUCT = "Farsite inspector on any disks"
-_NODES = b"""    data:
-      type: tosca.nodes.nfv.Vdu.VirtualBlockStorage
-      properties:
-        virtual_block_storage_data: {size_of_storage: 1 GiB}
-    left: &link
-      type: tosca.nodes.nfv.VnfVirtualLink
-      properties:
-        connectivity_type: {layer_protocols: [ipv4]}
-        vl_profile:
-          max_bitrate_requirements: {root: 1000}
-          min_bitrate_requirements: {root: 0}
-          virtual_link_protocol_data:
-            - associated_layer_protocol: ipv4
-              l3_protocol_data: {ip_version: ipv4, cidr: 10.1.0.0/24}
-    right: *link
-    on_left:
-      type: tosca.nodes.nfv.VduCp
-      properties: {layer_protocols: [ipv4], order: 2}
-      requirements: [{virtual_binding: worker}, {virtual_link: left}]
-    on_right:
-      type: tosca.nodes.nfv.VduCp
-      properties: {layer_protocols: [ipv4], order: 3}
-      requirements: [{virtual_binding: worker}, {virtual_link: right}]
-
-  policies:
-    - lines:
-        type: tosca.policies.nfv.AntiAffinityRule
-        properties: {scope: network_link_and_node}
-        targets: [left, right]
-    - disks:
-        type: tosca.policies.nfv.AntiAffinityRule
-        properties: {scope: nfvi_node}
-        targets: [data]
-"""
 _SOFT = b"        metadata: {fallback_best_effort: true}\n"
 HAS = {"physical_networks": ["front", "back"], "storage_back_ends": ["ssd-a", "ssd-b", "ssd-c"]}
 
 
 def onboard(service: Service) -> None:
     """The package with strict rules, and one whose rules are best effort."""
-    _onboard(service, b"0005", PRODUCT, _NODES)
-    soft = _NODES.replace(b"targets: [left, right]\n", b"targets: [left, right]\n" + _SOFT)
+    _onboard(service, b"0005", PRODUCT, NODES)
+    soft = NODES.replace(b"targets: [left, right]\n", b"targets: [left, right]\n" + _SOFT)
     soft = soft.replace(b"targets: [data]\n", b"targets: [data]\n" + _SOFT)
     _onboard(service, b"0006", SOFT_PRODUCT, soft)
 
 
 def _onboard(service: Service, number: bytes, product: str, nodes: bytes) -> None:
-    archive = changed(
+    archive = apart(
         "inspector",
+        "worker",
         (VNFD, VNFD.replace(b"9d31", number)),
         (b"Farsite inspector", product.encode()),
-        (b"\n  policies:\n", b"\n" + nodes),
-        (
-            b"      artifacts:\n        # Nothing to carry",
-            b"      requirements: [{virtual_storage: data}]\n      artifacts:\n        # Nothing to carry",
-        ),
+        nodes=nodes,
+        artifacts=b"Nothing to carry",
     )
     onboarded(service, "packages", archive)
 
