@@ -196,7 +196,8 @@ def test_each_consumer_gets_exactly_what_its_filter_says(telling: Telling) -> No
             f"{names[one.json['alarm']['id']]}+" if "alarm" in one.json else f"{names[one.json['alarmId']]}-"
             for one in seen
         }
-        assert sorted(sink.numbers()) == list(range(1, len(expected[name]) + 1))
+        # One whose answer came late was sent again, under its number.
+        assert sorted(set(sink.numbers())) == list(range(1, len(expected[name]) + 1))
         sink.close()
     assert got == expected
     telling.end(*made)
