@@ -11,10 +11,11 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ class Site:
     directory: Path
     service: Service
     lock: int = -1
+    thawed: threading.Event = field(default_factory=threading.Event)
+    freezing: threading.Thread = field(default_factory=threading.Thread)
 
     @property
     def address(self) -> str:
@@ -134,6 +137,25 @@ class Site:
         if pid := self.agent:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+    def freeze_agents(self) -> None:
+        """Freeze it, and whatever is started in its place, until they are thawed."""
+        self.thawed = threading.Event()
+
+        def freeze(thawed: threading.Event) -> None:
+            while not thawed.wait(0.05):
+                with suppress(ProcessLookupError):
+                    if pid := self.agent:
+                        os.kill(pid, signal.SIGSTOP)
+
+        self.freezing = threading.Thread(target=freeze, args=(self.thawed,), daemon=True)
+        self.freezing.start()
+
+    def thaw_agents(self) -> None:
+        """The one that is there now goes on, and nobody is frozen any more."""
+        self.thawed.set()
+        self.freezing.join()
+        self.thaw_agent()
 
     def cut_management(self) -> None:
         """Nothing of ours gets to the host, and nothing of it to us; what runs there goes on."""

@@ -182,9 +182,10 @@ MACHINES = (
     ),
     Fault(
         row="F-02",
-        what="the agent of a site is frozen",
+        what="the agent of a site is frozen, and those that take its place",
         by=LOOK,
-        strike=of_north("compute-service-down", lambda north: north.freeze_agent()),
+        strike=of_north("compute-service-down", lambda north: north.freeze_agents()),
+        mend=lambda world: world.linux.sites["north"].thaw_agents(),
         may=_SILENT,
     ),
     Fault(
