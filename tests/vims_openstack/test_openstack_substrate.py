@@ -19,6 +19,7 @@ from farsite.vims.drivers.openstack.abilities import (
     volume_types,
     with_substrate,
 )
+from farsite.vims.drivers.openstack.capacity import Capacity
 from farsite.vims.drivers.openstack.cloud import Cloud
 from farsite.vims.drivers.openstack.networks import OwnNetworks
 from farsite.vims.drivers.openstack.stacks import Stack
@@ -187,3 +188,11 @@ async def test_a_network_of_a_service_is_asked_for_on_its_physical_network(bench
     changes[f"{NEUTRON}/networks"] = as_json({"networks": [document]})
     (one,) = await OwnNetworks(cloud).find("ns-1")
     assert (one.name, one.physical_network) == ("link-1", "back")
+
+
+async def test_a_vim_that_has_no_zone_yet_is_counted_as_one_that_has_none(bench: Bench) -> None:
+    """A cloud that is being built has none before its first compute host, and that is no error of ours."""
+    cloud, changes, _ = bench
+    changes["GET /nova/v2.1/os-availability-zone"] = as_json({"availabilityZoneInfo": []})
+    changes["GET /nova/v2.1/os-hypervisors/detail"] = as_json({"hypervisors": []})
+    assert list(await Capacity(cloud).zones()) == []

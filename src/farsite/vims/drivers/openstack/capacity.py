@@ -84,9 +84,9 @@ class Capacity:
             regions = await self._cloud.regions()
             told = await asyncio.gather(*(self._count(region) for region in regions), return_exceptions=True)
         failures = [one for one in told if isinstance(one, BaseException)]
-        if any(not isinstance(one, FarsiteError) for one in failures) or not any(
-            map(self._counted.get, regions)
-        ):
+        # One that has no zone was counted, too.
+        is_any_counted = any(region in self._counted for region in regions)
+        if any(not isinstance(one, FarsiteError) for one in failures) or (failures and not is_any_counted):
             raise failures[0]
         # A region that is silent keeps its last count, which says how old it is.
         return [zone for region in regions for zone in self._counted.get(region, ())]
