@@ -45,8 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every-step",
         action="store_true",
-        help="run every case of tests marked `sampled`, and kill either process of a mixed cluster at each "
-        "step of each verb, not at a few",
+        help="run every case of tests marked `sampled`, and those marked `long`, and kill either process of a "
+        "mixed cluster at each step of each verb, not at a few",
     )
 
 
@@ -60,7 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, of tests marked `sampled`, what only `--every-step` runs. Who names tests gets those."""
+    """Leave out, of tests marked `sampled`, what only `--every-step` runs, and those marked `long`. Who names
+    tests gets those."""
     if config.getoption("--every-step") or any("::" in one for one in config.args):
         return
     if (one_in := config.getoption("--one-in")) > 1:
@@ -72,6 +73,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     known = {item.nodeid for item in items}
     for item in items:
         name = item.nodeid.partition("[")[0]
+        if item.get_closest_marker("long"):
+            left_out.append(item)
+            continue
         if mark := item.get_closest_marker("sampled"):
             every = mark.args[0]
         elif name.startswith(ON_EITHER_STORE) and _on_sqlite(item.nodeid) in known - {item.nodeid}:

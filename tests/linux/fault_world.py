@@ -119,6 +119,10 @@ class World:
         # Alarms are answered as where nobody has said anything of it.
         assert self.service.native("DELETE", "/healing-policies/watched").status_code == 204
         self.ids |= {name: site.vim_id for name, site in self.linux.sites.items()}
+        for name, site in self.linux.sites.items():
+            matchers = [{"name": "type", "value": "vim-degraded"}, {"name": "object", "value": site.vim_id}]
+            rule = {"matchers": matchers, "damping": {"raise_delay_s": 3.0}}
+            self.ask("PUT", f"/alarm-rules/blips-of-{name}", json=rule)
         sizes = {"hosts": 6, "racks": 2, "controllers": 2, "tells_of_hosts": True}
         self._simulated("sim", **sizes)
         self._simulated("mute", hosts=2)

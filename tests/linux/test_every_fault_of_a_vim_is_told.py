@@ -29,6 +29,7 @@ pytestmark = [
 FAULTS = (*REACHED, *HOSTS, *FUNCTIONS, *MACHINES, *OUTSIDE)
 
 
+@pytest.mark.long
 def test_every_fault_of_a_vim_is_told_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
