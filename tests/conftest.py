@@ -45,8 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every-step",
         action="store_true",
-        help="run every case of tests marked `sampled`, and those marked `long`, and kill either process of a "
-        "mixed cluster at each step of each verb, not at a few",
+        help="run every case of tests marked `sampled`, and those marked `long`, and kill either process of "
+        "a mixed cluster at each step of each verb, not at a few",
     )
 
 

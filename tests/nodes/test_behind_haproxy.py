@@ -76,13 +76,17 @@ class Clients:
                     else:
                         answer = http.post("/farsite/v1/vnfs", json={"package": self._vnfd_id})
                     if answer.status_code >= 300:
-                        self.failed.append(f"{answer.status_code} {answer.text}")
+                        self.failed.append(f"{_verb(number)}: {answer.status_code} {answer.text}")
                     elif not number:
                         self.created.append(answer.json()["id"])
                     self.answered += 1
                 except httpx2.TransportError as error:
-                    self.failed.append(repr(error))
+                    self.failed.append(f"{_verb(number)}: {error!r}")
                 time.sleep(0.02)
+
+
+def _verb(number: int) -> str:
+    return "read" if number else "create"
 
 
 def up_in_haproxy(url: str, processes: list[Process]) -> None:
@@ -133,8 +137,10 @@ def test_a_process_that_dies_fails_no_reading(nodes: Cluster, tmp_path: Path) ->
             time.sleep(1.0)
             running["a"].kill()
             time.sleep(3.0)
-    # A creation that was under way may have happened or not: that is the client's to find out.
-    assert len(clients.failed) <= 1, clients.failed
+    assert not [one for one in clients.failed if one.startswith("read")], clients.failed
+    # A creation that was under way may have happened or not: that is the client's to find out. So may the next,
+    # on a connection of haproxy's whose end it has not seen yet.
+    assert len(clients.failed) <= 2, clients.failed
     assert clients.answered > 20
 
 
