@@ -138,8 +138,8 @@ def test_a_process_that_dies_fails_no_reading(nodes: Cluster, tmp_path: Path) ->
             running["a"].kill()
             time.sleep(3.0)
     assert not [one for one in clients.failed if one.startswith("read")], clients.failed
-    # A creation that was under way may have happened or not: that is the client's to find out. So may the next,
-    # on a connection of haproxy's whose end it has not seen yet.
+    # A creation that was under way may have happened or not: that is the client's to find out. So may the
+    # next, on a connection of haproxy's whose end it has not seen yet.
     assert len(clients.failed) <= 2, clients.failed
     assert clients.answered > 20
 
