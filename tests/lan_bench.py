@@ -41,6 +41,7 @@ class LanCluster(Cluster):
         self.lan = lan
         self._consumers: list[Consumer] = []
 
+    # Which program runs, and at which port, its host says: who gives either here is mistaken.
     def start(self, name: str, **settings: Any) -> Process:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Start a process on the host of that name; it may not be ready yet."""
         farsite = str(Path(sys.executable).with_name("farsite"))

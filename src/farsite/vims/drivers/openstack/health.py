@@ -153,7 +153,8 @@ class HealthCheck:
         that were down are asked beside it. One that falls silent, or is slow to answer, has all the others
         asked at once, so that the first miss says already how far it goes. Of a VIM of which no vital service
         answers those are asked, and of the others one that has not been for ten seconds; as soon as anything
-        answers, all are.
+        answers, all are. While dozens of handshakes are under way (`is_crowded`) less is asked of the silent:
+        what is vital, and of a lost VIM one of that in turn.
 
         Raises:
             VimFault: Keystone refuses our credentials.
