@@ -36,7 +36,7 @@ PORT = 9890
 class LanCluster(Cluster):
     """A cluster whose processes are on the hosts that they are called by."""
 
-    def __init__(self, lan: Lan, server: PostgresServer, **settings: object) -> None:
+    def __init__(self, lan: Lan, server: PostgresServer, **settings: Any) -> None:
         super().__init__(server, **settings)
         self.lan = lan
         self._consumers: list[Consumer] = []

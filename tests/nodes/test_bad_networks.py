@@ -15,8 +15,8 @@ from cluster_bench import until
 from cuts import Lan, Struck
 from histories.consumers import notifications
 from histories.telling import copies_marked, order_faults
-from lan_bench import LanCluster, ground, lan_cluster
-from postgres_server import NoPostgres, PostgresServer
+from lan_bench import LanCluster, lan_cluster
+from postgres_server import PostgresServer
 
 LACKS = cuts.missing("unshare")
 Trouble = Callable[[Lan, str], AbstractContextManager[Struck]]
@@ -31,15 +31,6 @@ pytestmark = [
     pytest.mark.linux,
     pytest.mark.skipif(bool(LACKS), reason=LACKS),
 ]
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[tuple[Lan, PostgresServer]]:
-    try:
-        with ground() as made:
-            yield made
-    except NoPostgres as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture

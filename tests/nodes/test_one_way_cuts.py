@@ -16,8 +16,8 @@ from cluster_bench import GRACE_S, Process, until
 from cuts import Lan, Struck
 from farsite.vims.drivers.simulated.driver import world_path
 from farsite.workflow.takeover import EXIT_FENCED
-from lan_bench import LanCluster, ground, lan_cluster
-from postgres_server import NoPostgres, PostgresServer
+from lan_bench import LanCluster, lan_cluster
+from postgres_server import PostgresServer
 
 LACKS = cuts.missing("unshare")
 OF_ITSELF = ("vnfc.started", "deployment.settled")
@@ -29,15 +29,6 @@ pytestmark = [
     pytest.mark.linux,
     pytest.mark.skipif(bool(LACKS), reason=LACKS),
 ]
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[tuple[Lan, PostgresServer]]:
-    try:
-        with ground() as made:
-            yield made
-    except NoPostgres as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
