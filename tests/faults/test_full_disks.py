@@ -140,9 +140,12 @@ def test_a_full_disk_has_nothing_accepted_that_is_not_kept_and_everything_goes_o
         until(lambda: tales(made, told)[:1] == ["cleared"], "the end of the shortage is told", BOUND_S)
         assert tales(made, told)[-1] == "raised"
         assert tales(made, "vim-unreachable") == []
+        package = f"/packages/{created['id']}"
+        waits = f"{package} waits for content as before"
+        until(lambda: made.done("GET", package)["state"] == "CREATED", waits, BOUND_S)
         assert made.done(
             "PUT",
-            f"/packages/{created['id']}/content",
+            f"{package}/content",
             content=build_sample("inspector"),
             headers={"Content-Type": "application/zip"},
         )

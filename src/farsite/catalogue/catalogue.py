@@ -13,9 +13,10 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -36,13 +37,20 @@ from farsite.model.vnfd import SwImage
 from farsite.notifications.destinations import Destinations
 from farsite.settings import Settings
 from farsite.store import packages
-from farsite.store.database import Connection, Database
+from farsite.store.database import Connection, Database, Patient, is_away
 from farsite.vnfs.dictionary import Folder
 from farsite.vnfs.registry import Adapters
 
 log = structlog.get_logger()
 
 _YOUNG_S = 3600.0
+_ROOM_PAUSE_S = 1.0
+T = TypeVar("T", VnfPackage, NsdInfo)
+
+
+def _waiting(one: T) -> T:
+    """A package or an NSD that waits for content."""
+    return replace(one, state=OnboardingState.CREATED, digest="")
 
 
 class Catalogue:
@@ -53,6 +61,7 @@ class Catalogue:
     ) -> None:
         self._settings = settings
         self._database = database
+        self._patient = Patient(database)
         self._clock = clock
         self._by = settings.executor_id
         self._archives = settings.data_dir / "archives"
@@ -92,9 +101,13 @@ class Catalogue:
             Conflict: it has content already.
             Invalid: the upload is larger than allowed.
         """
-        return await self._process_package(
-            await self._take_package(project_id, package_id, content, image_map or {})
-        )
+        package = await self._take_package(project_id, package_id, content, image_map or {})
+        try:
+            return await self._process_package(package)
+        except Exception as trouble:
+            if is_away(trouble):
+                await self._put_back(packages.put_package, _waiting(package))
+            raise
 
     async def receive_package(
         self,
@@ -106,7 +119,7 @@ class Catalogue:
     ) -> VnfPackage:
         """Take in the content like `upload_package`; the package comes back PROCESSING and is read after."""
         package = await self._take_package(project_id, package_id, content, image_map or {})
-        self._later(self._process_package(package))
+        self._later(self._process_when_there_is_room(package))
         return package
 
     async def fetch_package(
@@ -139,15 +152,28 @@ class Catalogue:
         try:
             async with contextlib.aclosing(content):
                 digest = await self._take_in(content)
-        except FarsiteError as trouble:
-            fault = Fault(file="", line=None, found=trouble.detail.rstrip("."))
+        except (FarsiteError, OSError) as trouble:
+            reason = trouble.detail if isinstance(trouble, FarsiteError) else str(trouble)
+            fault = Fault(file="", line=None, found=reason.rstrip("."))
             failed = replace(package, state=OnboardingState.ERROR, failure=(fault,))
-            await self._database.run(packages.put_package, failed)
-            log.info("package.not_fetched", package_id=package.id, reason=trouble.detail)
+            await self._patient.run(packages.put_package, failed)
+            log.info("package.not_fetched", package_id=package.id, reason=reason)
             return
         package = replace(package, state=OnboardingState.PROCESSING, digest=digest)
-        await self._database.run(packages.put_package, package)
-        await self._process_package(package)
+        await self._patient.run(packages.put_package, package)
+        await self._process_when_there_is_room(package)
+
+    async def _process_when_there_is_room(self, package: VnfPackage) -> None:
+        """Read a package that was accepted already: however long its record cannot be written."""
+        while True:
+            try:
+                await self._process_package(package)
+            except Exception as trouble:
+                if not is_away(trouble):
+                    raise
+                await asyncio.sleep(_ROOM_PAUSE_S)
+            else:
+                return
 
     def _later(self, work: Coroutine[None, None, object]) -> None:
         """Go on after the answer. What a stop cuts off is taken up by `recover`."""
@@ -177,14 +203,23 @@ class Catalogue:
             packages.claim_package, project_id, package_id, dict(image_map), self._by
         )
         try:
-            digest = await self._take_in(content)
+            taken = replace(package, state=OnboardingState.PROCESSING, digest=await self._take_in(content))
+            await self._database.run(packages.put_package, taken)
         except BaseException:
-            # The client went away or sent too much: the package waits for content as before.
-            await self._database.run(packages.put_package, replace(package, state=OnboardingState.CREATED))
+            # The client went away or sent too much, or the disk is full: it waits for content as before.
+            await self._put_back(packages.put_package, _waiting(package))
             raise
-        package = replace(package, state=OnboardingState.PROCESSING, digest=digest)
-        await self._database.run(packages.put_package, package)
-        return package
+        return taken
+
+    async def _put_back(self, put: Callable[[Connection, T], None], unchanged: T) -> None:
+        """Record what is again as it was. Where the database is full, or away, that is when it is so no more:
+        what nobody works on must not stay UPLOADING or PROCESSING."""
+        try:
+            await self._database.run(put, unchanged)
+        except Exception as trouble:
+            if not is_away(trouble):
+                raise
+            self._later(self._patient.run(put, unchanged))
 
     async def _process_package(self, package: VnfPackage) -> VnfPackage:
         try:
@@ -274,13 +309,19 @@ class Catalogue:
         """
         info = await self._database.run(packages.claim_nsd, project_id, nsd_info_id, self._by)
         try:
-            digest = await self._take_in(content)
+            taken = replace(
+                info, state=OnboardingState.PROCESSING, digest=await self._take_in(content), failure=()
+            )
+            await self._database.run(packages.put_nsd_info, taken)
         except BaseException:
-            await self._database.run(packages.put_nsd_info, replace(info, state=OnboardingState.CREATED))
+            await self._put_back(packages.put_nsd_info, _waiting(info))
             raise
-        info = replace(info, state=OnboardingState.PROCESSING, digest=digest, failure=())
-        await self._database.run(packages.put_nsd_info, info)
-        return await self._process_nsd(info)
+        try:
+            return await self._process_nsd(taken)
+        except Exception as trouble:
+            if is_away(trouble):
+                await self._put_back(packages.put_nsd_info, _waiting(info))
+            raise
 
     async def _process_nsd(self, info: NsdInfo) -> NsdInfo:
         try:
