@@ -136,7 +136,9 @@ class Farsite:
             settings, self.database, self.devices, self.thresholds, self.clock, self._alarm_was_raised
         )
         self.separation = Separation(self.database, self.feed, self.clock, self._alarm_was_raised)
-        self.drills = Drills(settings, self.database, self.drivers, self.clock)
+        self.drills = Drills(
+            settings, self.database, self.drivers, self.clock, read_again=self.observer.read_hosts
+        )
         self.controls = Controls(self.database, period_s=settings.control_poll_s)
         self.world = World(
             settings=settings,

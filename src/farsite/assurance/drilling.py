@@ -8,7 +8,7 @@ are raised, and whether each function is the same process that it was.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -72,13 +72,25 @@ class _Stand:
 
 
 class Drills:
-    """The duty: runs what was begun, ends what was left behind."""
+    """The duty: runs what was begun, ends what was left behind.
 
-    def __init__(self, settings: Settings, database: Database, drivers: Drivers, clock: Clock) -> None:
+    `read_again` reads and keeps what a VIM consists of: a drill that has ended is judged by what was mended.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        drivers: Drivers,
+        clock: Clock,
+        *,
+        read_again: Callable[[VimId, ObservesHosts], Awaitable[None]],
+    ) -> None:
         self._settings = settings
         self._database = database
         self._drivers = drivers
         self._clock = clock
+        self._read_again = read_again
         self._me = ""
         self._task: asyncio.Task[None] | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -178,8 +190,19 @@ class Drills:
         else:
             await self._mend(drill)
         drill = judgement.with_functions(drill, await run.changed_functions(drill))
+        await self._have_read(drill)
         await self._keep(drill)
         return drill
+
+    async def _have_read(self, drill: Drill) -> None:
+        """What was read during the loss is not what an audit of after the drill judges by."""
+        try:
+            driver = await self._drivers.of(drill.vim_id)
+            if isinstance(driver, ObservesHosts):
+                async with asyncio.timeout(_MEND_S):
+                    await self._read_again(drill.vim_id, driver)
+        except (FarsiteError, TimeoutError) as silence:
+            log.info("drill.not_read_again", drill=drill.id, reason=str(silence))
 
     async def _stop(self, run: "_Run", drill: Drill) -> Drill:
         """Stop the copy. One that cannot be stopped teaches nothing."""

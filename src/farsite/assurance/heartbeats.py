@@ -161,8 +161,8 @@ class Heartbeats:
     async def watch(self, vim_id: VimId) -> None:
         """Check a VIM now, then once a period until `unwatch`; returns after the first check is recorded.
 
-        One of a few is also asked what it has before that. Thousands may be asked for at once: they get their
-        turn one after another, and their inventories are read in the background.
+        One of a few that answers is also asked what it has before that. Thousands may be asked for at once:
+        they get their turn one after another, and their inventories are read in the background.
         """
         await self.unwatch(vim_id)
         self._start_common()
@@ -184,15 +184,13 @@ class Heartbeats:
                 await self._check_quietly(one)
             if self._watched.get(vim_id) is not one:
                 return
+            is_read_here = self._opening <= _FEW and not one.misses
             now = self._clock.monotonic_s()
-            one.read_due_s = now
-            if self._opening <= _FEW:
-                one.read_due_s = now + self._settings.inventory_period_s
+            one.read_due_s = now + self._settings.inventory_period_s if is_read_here else now
+            # Before the inventory: one that is lost while that is read would be checked when it is given up.
+            self._tasks[vim_id] = asyncio.create_task(self._check_for_ever(one), name=f"heartbeat-{vim_id}")
+            if is_read_here:
                 await self._read_inventory_quietly(vim_id)
-            if self._watched.get(vim_id) is one:
-                self._tasks[vim_id] = asyncio.create_task(
-                    self._check_for_ever(one), name=f"heartbeat-{vim_id}"
-                )
         finally:
             self._opening -= 1
 

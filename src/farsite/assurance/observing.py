@@ -39,7 +39,7 @@ from farsite.model.vnf import InstantiationState, VnfInstance
 from farsite.settings import Settings
 from farsite.store import alarms, control_planes, instances, operations, timeline, vims
 from farsite.store.database import Connection, Database, is_overtaken
-from farsite.vims.driver import GivesNotice, TellsEvents
+from farsite.vims.driver import GivesNotice, ObservesHosts, TellsEvents
 from farsite.vims.registry import Drivers
 
 log = structlog.get_logger()
@@ -163,6 +163,14 @@ class Observer:
             self._watch.kick_for(vim_id, notice.deployment)
         else:
             self._hosts.hasten(vim_id)
+
+    async def read_hosts(self, vim_id: VimId, driver: ObservesHosts) -> None:
+        """Read now what a VIM consists of, and keep it; whoever watches the VIM goes on as before.
+
+        Raises:
+            FarsiteError: the VIM does not say.
+        """
+        await self._hosts.read(vim_id, driver)
 
     async def take_in(self, vim_id: VimId, *events: VimEvent) -> None:
         """Keep events in their order and conclude from them; the same ones again change nothing."""
