@@ -18,7 +18,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -133,6 +133,19 @@ class Lan:
                 yield
             finally:
                 _enter(home.fileno(), "where it was")
+
+    @contextmanager
+    def resolves_by(self, host: str, server: str) -> Iterator[None]:
+        """What is run on the host within the block asks the name server on the other (ip-netns(8))."""
+        own = Path("/etc/netns") / self.name(host)
+        own.mkdir(parents=True)
+        try:
+            (own / "resolv.conf").write_text(f"nameserver {self.addresses[server]}\n", encoding="ascii")
+            yield
+        finally:
+            shutil.rmtree(own)
+            with suppress(OSError):
+                own.parent.rmdir()
 
     # -- cables
 

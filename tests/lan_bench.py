@@ -28,8 +28,10 @@ HOSTS = {
     "consumer": "192.0.2.31",
     "west": "192.0.2.40",
     "east": "192.0.2.41",
+    "names": "192.0.2.50",
 }
-"""Clouds are in the west and in the east; `operator` is where the test asks from."""
+"""Clouds are in the west and in the east; `operator` is where the test asks from, and `names` has room for a
+name server."""
 PORT = 9890
 
 
@@ -57,12 +59,12 @@ class LanCluster(Cluster):
         process.url = f"http://{self.lan.addresses[name]}:{PORT}"
         return process
 
-    def register_cloud(self, place: str, **settings: object) -> str:
-        """Register the cloud of a place under that name; its id."""
+    def register_cloud(self, place: str, *, name: str = "", host: str = "", **settings: object) -> str:
+        """Register the cloud of a place, under its name and by its address or as told; its id."""
         body = {
-            "name": place,
+            "name": name or place,
             "type": "openstack",
-            "auth_url": f"http://{self.lan.addresses[place]}:{CLOUD_PORT}/v3",
+            "auth_url": f"http://{host or self.lan.addresses[place]}:{CLOUD_PORT}/v3",
             "credentials": {"username": "nfv_user", "password": "s3cret", "project_name": "nfv"},
             "settings": settings,
         }

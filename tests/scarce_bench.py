@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import httpx2
 
 from cluster_bench import Cluster, Process, until
+from consumer_bench import Consumer
 from histories.ground import Alone
 
 SETTINGS: dict[str, Any] = {
@@ -35,6 +36,18 @@ def alone(**settings: object) -> Iterator[Cluster]:
         yield made
     finally:
         made.close()
+
+
+def subscribe(made: Cluster, consumer: Consumer) -> None:
+    """Have a consumer told of every alarm."""
+    answer = httpx2.post(
+        f"{made.processes[-1].url}/vnffm/v1/subscriptions",
+        json={"callbackUri": consumer.url},
+        headers={"Authorization": f"Bearer {made.token}"},
+        timeout=60,
+        trust_env=False,
+    )
+    assert answer.status_code == 201, answer.text
 
 
 class Load:

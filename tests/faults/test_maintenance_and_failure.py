@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import httpx2
 import pytest
 
 from cluster_bench import Cluster, until
 from consumer_bench import Consumer
-from scarce_bench import BOUND_S, alone, tales
+from scarce_bench import BOUND_S, alone, subscribe, tales
 
 BUDGET = 2
 
@@ -39,17 +38,6 @@ def dead(made: Cluster, vnf_ids: Sequence[str]) -> set[str]:
     """VNFs of which a VNFC is known to have died."""
     found = [one for one in open_of(made, vnf_ids) if one["fault_type"] == "vnfc-died"]
     return {one["managed_object_id"] for one in found}
-
-
-def subscribe(made: Cluster, consumer: Consumer) -> None:
-    answer = httpx2.post(
-        f"{made.processes[-1].url}/vnffm/v1/subscriptions",
-        json={"callbackUri": consumer.url},
-        headers={"Authorization": f"Bearer {made.token}"},
-        timeout=60,
-        trust_env=False,
-    )
-    assert answer.status_code == 201, answer.text
 
 
 def told_of(consumer: Consumer, vnf_ids: Sequence[str]) -> set[str]:
