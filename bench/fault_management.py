@@ -38,7 +38,7 @@ PROMISES = (
         figures=r"processor time$",
     ),
     Promise(
-        what="a tenth of them lost at once: known",
+        what="500 lost at once: known",
         floor="5 s",
         goal="3 s",
         part="heartbeats",

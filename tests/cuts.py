@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 T = TypeVar("T")
 
 NEEDED = ("ip", "bridge", "nft", "tc")
@@ -38,6 +40,17 @@ def missing(*programs: str) -> str:
         return "network namespaces with cables between them need root"
     lacking = [name for name in (*NEEDED, *programs) if shutil.which(name) is None]
     return f"{', '.join(lacking)} is not there" if lacking else ""
+
+
+def on_a_lan(*programs: str) -> list[pytest.MarkDecorator]:
+    """Marks of tests on such a network, which need these programs too. They are skipped where `missing` says
+    what is not to be had: who is not root can lay no cable."""
+    lacking = missing(*programs)
+    return [
+        pytest.mark.slow,
+        pytest.mark.linux,
+        pytest.mark.skipif(bool(lacking), reason=lacking),
+    ]
 
 
 @dataclass(frozen=True, slots=True)

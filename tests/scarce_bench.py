@@ -38,6 +38,11 @@ def alone(**settings: object) -> Iterator[Cluster]:
         made.close()
 
 
+def computes(made: Cluster, vnf_id: str) -> list[dict[str, Any]]:
+    """The VNFCs that stand."""
+    return [one for one in made.done("GET", f"/vnfs/{vnf_id}")["resources"] if one["kind"] == "COMPUTE"]
+
+
 def subscribe(made: Cluster, consumer: Consumer) -> None:
     """Have a consumer told of every alarm."""
     answer = httpx2.post(

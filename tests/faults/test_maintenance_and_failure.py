@@ -7,7 +7,7 @@ import pytest
 
 from cluster_bench import Cluster, until
 from consumer_bench import Consumer
-from scarce_bench import BOUND_S, alone, subscribe, tales
+from scarce_bench import BOUND_S, alone, computes, subscribe, tales
 
 BUDGET = 2
 
@@ -17,10 +17,6 @@ def on(made: Cluster, vim: str, vnfd_id: str, count: int) -> list[str]:
     vnf_ids = made.vnfs(vnfd_id, count)
     made.all_completed(made.instantiate(vnf_ids, vim), BOUND_S)
     return vnf_ids
-
-
-def computes(made: Cluster, vnf_id: str) -> list[dict[str, Any]]:
-    return [one for one in made.done("GET", f"/vnfs/{vnf_id}")["resources"] if one["kind"] == "COMPUTE"]
 
 
 def heals(made: Cluster, vnf_ids: Sequence[str]) -> list[str]:

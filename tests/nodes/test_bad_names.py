@@ -9,14 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-import cuts
 from cluster_bench import Process, until
-from cuts import Lan
+from cuts import Lan, on_a_lan
 from lan_bench import LanCluster, lan_cluster
 from name_server import NameServer, name_server
 from postgres_server import PostgresServer
 
-LACKS = cuts.missing("unshare", "dnsmasq")
 CLOUDS = 40
 """By name, in the west: more than any pool of threads that they might keep busy together."""
 
@@ -29,11 +27,7 @@ def all_at(address: str) -> dict[str, str]:
     return {name_of(number): address for number in range(CLOUDS)}
 
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.linux,
-    pytest.mark.skipif(bool(LACKS), reason=LACKS),
-]
+pytestmark = on_a_lan("unshare", "dnsmasq")
 
 
 @pytest.fixture

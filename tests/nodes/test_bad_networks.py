@@ -10,15 +10,13 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-import cuts
 from cluster_bench import until
-from cuts import Lan, Struck
+from cuts import Lan, Struck, on_a_lan
 from histories.consumers import notifications
 from histories.telling import copies_marked, order_faults
 from lan_bench import LanCluster, lan_cluster
 from postgres_server import PostgresServer
 
-LACKS = cuts.missing("unshare")
 Trouble = Callable[[Lan, str], AbstractContextManager[Struck]]
 BAD: dict[str, Trouble] = {
     "packets are lost": lambda lan, host: lan.lossy("core1", host, percent=5),
@@ -26,11 +24,7 @@ BAD: dict[str, Trouble] = {
 }
 A_MINUTE_S = 60.0
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.linux,
-    pytest.mark.skipif(bool(LACKS), reason=LACKS),
-]
+pytestmark = on_a_lan("unshare")
 
 
 @pytest.fixture

@@ -9,14 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-import cuts
-from cuts import Lan, laid
+from cuts import Lan, laid, on_a_lan
 
 ONE, OTHER, THIRD = "one", "other", "third"
 ADDRESSES = {ONE: "192.0.2.1", OTHER: "192.0.2.2", THIRD: "192.0.2.3"}
-LACKS = cuts.missing()
 
-pytestmark = [pytest.mark.slow, pytest.mark.linux, pytest.mark.skipif(bool(LACKS), reason=LACKS)]
+pytestmark = on_a_lan()
 
 
 class Ends:

@@ -11,24 +11,18 @@ from contextlib import AbstractContextManager
 import pytest
 from test_takeover import after_grace, in_flight, moved_to
 
-import cuts
 from cluster_bench import GRACE_S, Process, until
-from cuts import Lan, Struck
+from cuts import Lan, Struck, on_a_lan
 from farsite.vims.drivers.simulated.driver import world_path
 from farsite.workflow.takeover import EXIT_FENCED
 from lan_bench import LanCluster, lan_cluster
 from postgres_server import PostgresServer
 
-LACKS = cuts.missing("unshare")
 OF_ITSELF = ("vnfc.started", "deployment.settled")
 """What comes about on a VIM by itself, with time."""
 ONE_WAY = ["it hears nothing", "nobody hears it"]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.linux,
-    pytest.mark.skipif(bool(LACKS), reason=LACKS),
-]
+pytestmark = on_a_lan("unshare")
 
 
 @pytest.fixture
