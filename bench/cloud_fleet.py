@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from bench.figures import NotMeasured
-from bench.many_clouds import NETWORK, PORT, address_of
+from bench.many_clouds import CERTIFIED, PORT, address_of
 from bench.openstack.product import Api
 from bench.orchestrator import Service
 
@@ -124,7 +124,7 @@ def clouds_running(count: int, pems: Path | None = None, *, first: int = 0) -> I
 
 @contextmanager
 def certificates(count: int, *, is_tls: bool) -> Iterator[Path | None]:
-    """A directory with a CA's certificate and one certificate per network of clouds."""
+    """A directory with a CA's certificate and one certificate per group of clouds."""
     if not is_tls:
         yield None
         return
@@ -136,19 +136,19 @@ def certificates(count: int, *, is_tls: bool) -> Iterator[Path | None]:
         secret = leaf_key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        for network in range(-(-count // NETWORK)):
-            addresses = [address_of(network * NETWORK + host) for host in range(NETWORK)]
+        for group in range(-(-count // CERTIFIED)):
+            addresses = [address_of(group * CERTIFIED + one) for one in range(CERTIFIED)]
             names = x509.SubjectAlternativeName(
                 [x509.IPAddress(ipaddress.ip_address(one)) for one in addresses]
             )
             leaf = _signed(
-                f"network {network}",
+                f"group {group}",
                 leaf_key,
                 ca_key,
                 "Bench CA",
                 lambda one, names=names: one.add_extension(names, critical=False),
             )
-            (directory / f"{network}.pem").write_bytes(secret + leaf.public_bytes(serialization.Encoding.PEM))
+            (directory / f"{group}.pem").write_bytes(secret + leaf.public_bytes(serialization.Encoding.PEM))
         yield directory
 
 

@@ -51,9 +51,15 @@ class Imitated:
 
 
 @pytest.fixture
-async def watching(tmp_path: Path) -> AsyncIterator[tuple[Heartbeats, Imitated]]:
+def limit_s() -> float:
+    """Of a check."""
+    return TIMEOUT_S
+
+
+@pytest.fixture
+async def watching(tmp_path: Path, limit_s: float) -> AsyncIterator[tuple[Heartbeats, Imitated]]:
     # It is asked by the test alone.
-    settings = Settings(data_dir=tmp_path, heartbeat_period_s=3600, heartbeat_timeout_s=TIMEOUT_S)
+    settings = Settings(data_dir=tmp_path, heartbeat_period_s=3600, heartbeat_timeout_s=limit_s)
     engine = make_engine(f"sqlite:///{tmp_path / 'farsite.db'}", pool_size=1)
     upgrade(engine)
     engine.dispose()
@@ -111,6 +117,23 @@ async def test_a_vim_that_is_silent_is_missed_at_once_while_we_run(
     assert void() == before
 
 
+@pytest.mark.parametrize("limit_s", [2.0])
+async def test_a_vim_that_is_silent_is_missed_although_we_are_a_little_late_all_the_time(
+    watching: tuple[Heartbeats, Imitated],
+) -> None:
+    """So is a process that has lost hundreds at once. The answer would have had most of its time."""
+    heartbeats, imitated = watching
+    imitated.answers_after_s, before, asked = None, void(), imitated.asked
+
+    async def be_late() -> None:
+        for _ in range(5):
+            await stand_still(after_s=0.15, for_s=0.15)
+
+    finding, _ = await asyncio.gather(heartbeats.check(ONE), be_late())
+    assert (finding.state, finding.misses) == (VimState.UNREACHABLE, 1)
+    assert (void(), imitated.asked) == (before, asked + 1)
+
+
 async def test_who_never_runs_judges_all_the_same(watching: tuple[Heartbeats, Imitated]) -> None:
     """Else a process without a processor would call VIMs well that nobody has heard for minutes."""
     heartbeats, imitated = watching
@@ -145,3 +168,20 @@ async def test_pauses_are_counted_within_the_time_that_is_asked_for() -> None:
     assert pauses.between(began, now) == pytest.approx(0.4, abs=0.2)
     assert pauses.between(now - 10_000, began - 5_000) == 0
     assert pauses.between(began + 0.1, began + 0.2) == pytest.approx(0.1, abs=0.01)
+
+
+async def test_the_longest_pause_is_one_at_a_stretch() -> None:
+    """Also where it is not over for whoever asks."""
+    clock = SystemClock()
+    pauses = OwnPauses(clock)
+    watch = asyncio.create_task(pauses.watch())
+    await asyncio.sleep(0.2)
+    began = clock.monotonic_s()
+    for for_s in (0.1, 0.3, 0.1):
+        await stand_still(after_s=0.1, for_s=for_s)
+    now = clock.monotonic_s()
+    await asyncio.sleep(0.1)
+    watch.cancel()
+    assert pauses.longest(began, now) == pytest.approx(0.3, abs=0.1)
+    assert pauses.between(began, now) > 0.4
+    assert pauses.longest(now - 10_000, began - 5_000) == 0

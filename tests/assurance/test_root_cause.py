@@ -30,21 +30,21 @@ from farsite.model.ids import (
     VnfPackageId,
 )
 from farsite.model.ns import NsInstance, NsVnf
-from farsite.model.vim import Vim
+from farsite.model.vim import VimState
 from farsite.model.vnf import VnfInstance
+from farsite.store.vims import Standing
 
 AT = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
 
-def vim(name: str, site: str) -> Vim:
-    return Vim(
-        id=VimId(name),
-        name=name,
-        type="simulated",
-        site=site,
+def vim(name: str, site: str) -> Standing:
+    return Standing(
+        vim_id=VimId(name),
         project_id=DEFAULT_PROJECT,
-        state_since=AT,
-        created_at=AT,
+        name=name,
+        site=site,
+        state=VimState.ACTIVE,
+        reason="",
     )
 
 
@@ -87,7 +87,7 @@ def world() -> tuple[Graph, dict[str, Server]]:
     vims = [vim("n1", "north"), vim("n2", "north"), vim("s1", "south")]
     hosts = [f"z{zone}:h{zone}{number}" for zone in (1, 2) for number in (1, 2, 3)]
     vnfs = [
-        vnf(f"{one.id}-f{number}", one.id, [hosts[number % 6], hosts[(number + 1) % 6]])
+        vnf(f"{one.vim_id}-f{number}", one.vim_id, [hosts[number % 6], hosts[(number + 1) % 6]])
         for one in vims
         for number in range(12)
     ]

@@ -6,12 +6,13 @@ import gc
 import ssl
 from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from farsite.vims.drivers.openstack import lines as lines_of_vims
 from farsite.vims.drivers.openstack.lines import Lines, NoAnswer, Question, Reply, question, trust
 from vims_openstack.small_cloud import certificate
 
@@ -293,6 +294,100 @@ def test_what_would_be_another_request_is_refused(url: str, token: str) -> None:
     """Catalogue and token come from a server that may be anybody's."""
     with pytest.raises(ValueError, match=r"URL|asked"):
         question("GET", url, {"X-Auth-Token": token}, ssl.create_default_context())
+
+
+@dataclass(slots=True)
+class Slow:
+    """A server over TLS that answers when it may: `one`, `two`, in the order in which it was asked."""
+
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    connections: int = 0
+    asked: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                self.asked += 1
+                content = ("zero", "one", "two", "three")[self.asked].encode()
+                await self.may_answer.wait()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+        writer.close()
+
+
+@asynccontextmanager
+async def slow_over_tls(tmp_path: Path) -> AsyncIterator[tuple[Slow, Question]]:
+    """Such a server, and the question to ask it."""
+    tls, text = certificate(tmp_path)
+    (tmp_path / "ca.pem").write_text(text)
+    server = Slow()
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
+    url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v3"
+    try:
+        yield server, question("GET", url, {}, trust(str(tmp_path / "ca.pem")))
+    finally:
+        listening.close()
+
+
+async def give_up(lines: Lines, server: Slow, wanted: Question) -> None:
+    """Ask, and wait for no answer once the question is there."""
+    before = server.asked
+    asking = asyncio.ensure_future(lines.ask(wanted))
+    async with asyncio.timeout(10):
+        while server.asked == before and not asking.done():
+            await asyncio.sleep(0.01)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_a_new_connection_that_owes_an_answer_is_waited_for_by_who_asks_the_same(
+    tmp_path: Path,
+) -> None:
+    """Hundreds of VIMs that hang would else be shaken hands with for every question. What comes late answers
+    nothing; it only shows that one may ask again."""
+    async with slow_over_tls(tmp_path) as (server, wanted), lines_open() as lines:
+        await give_up(lines, server, wanted)
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(lines.ask(wanted), 0.1)
+        assert (server.connections, server.asked) == (1, 1)
+        again = asyncio.ensure_future(lines.ask(wanted))
+        await asyncio.sleep(0.1)
+        server.may_answer.set()
+        assert (await asyncio.wait_for(again, 10)).content == b"two"
+        assert (server.connections, server.asked) == (1, 2)
+
+
+async def test_another_question_does_not_wait_for_an_answer_that_is_owed(tmp_path: Path) -> None:
+    """A service that hangs holds up no other behind the same front."""
+    async with slow_over_tls(tmp_path) as (server, wanted), lines_open() as lines:
+        await give_up(lines, server, wanted)
+        other = question("GET", f"{wanted.leads_to}/other", {}, wanted.server.trust or trust(False))
+        await give_up(lines, server, other)
+        assert server.connections == 2
+
+
+async def test_what_is_owed_for_long_is_asked_for_over_another_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way to the first may be broken, and nobody says so."""
+    monkeypatch.setattr(lines_of_vims, "_OWING_S", 0.0)
+    async with slow_over_tls(tmp_path) as (server, wanted), lines_open() as lines:
+        await give_up(lines, server, wanted)
+        await give_up(lines, server, wanted)
+        assert (server.connections, server.asked) == (2, 2)
+
+
+async def test_a_connection_that_was_kept_and_is_silent_is_not_waited_for(tmp_path: Path) -> None:
+    """A firewall that was started anew has forgotten it, and the server is well."""
+    async with slow_over_tls(tmp_path) as (server, wanted), lines_open() as lines:
+        server.may_answer.set()
+        await lines.ask(wanted)
+        server.may_answer.clear()
+        await give_up(lines, server, wanted)
+        await give_up(lines, server, wanted)
+        assert (server.connections, server.asked) == (2, 3)
 
 
 async def test_a_connection_over_tls_keeps_little_and_reads_answers_of_any_length(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ class Correlator:
         self._read_vnfs(connection)
         self._remember(found)
         graph = build(
-            vims.everywhere(connection),
+            vims.standing_everywhere(connection).values(),
             list(self._vnfs.values()),
             correlations.services(connection),
             list(self._died.values()),

@@ -12,11 +12,11 @@ stood (`past`), because their replacement would otherwise hide where they died.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from farsite.model.deployment import ResourceKind
 from farsite.model.ids import ProjectId, VimId, VnfcId
 from farsite.model.ns import NsInstance
-from farsite.model.vim import Vim
 from farsite.model.vnf import VnfInstance
 
 
@@ -42,6 +42,19 @@ class Node:
 
     kind: Kind
     id: str
+
+
+class Registered(Protocol):
+    """What the graph knows of a VIM."""
+
+    @property
+    def vim_id(self) -> VimId: ...
+    @property
+    def project_id(self) -> ProjectId: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def site(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +166,7 @@ def servers_of(vnf: VnfInstance) -> list[Server]:
 
 
 def build(
-    vims: Sequence[Vim],
+    vims: Iterable[Registered],
     vnfs: Sequence[VnfInstance],
     services: Sequence[NsInstance],
     past: Sequence[Server] = (),
@@ -171,7 +184,7 @@ def build(
         within[inner] = outer
 
     for vim in vims:
-        site, node = Node(Kind.SITE, vim.site), Node(Kind.VIM, vim.id)
+        site, node = Node(Kind.SITE, vim.site), Node(Kind.VIM, vim.vim_id)
         contain(site, node)
         names[node] = vim.name
         projects[node] = vim.project_id

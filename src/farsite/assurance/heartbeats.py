@@ -58,8 +58,10 @@ _DOUBT = 0.5
 period; where there is more to do than we can, after a whole one as every other."""
 _LATE = 0.5
 """A check is late when it begins more than this share of its period after its time."""
-_PAUSED = 0.2
-"""A check that was not answered says nothing when our own loop stood for this share of its time limit."""
+_PAUSED, _PAUSED_ALTOGETHER = 0.2, 0.5
+"""A check that was not answered says nothing when our own loop stood for this share of its time limit, at a
+stretch or altogether. Its answer may have come in a long pause; short ones only take from its time, and would
+else keep a process that is late all the time from knowing whom it has lost."""
 _VOID_MOST = 2
 """So many in a row say nothing. Who never has a processor must judge all the same."""
 _BATCH = 100
@@ -337,8 +339,12 @@ class Heartbeats:
         if lacks_descriptors():
             telemetry.CHECKS_VOID.inc()
             return True
-        paused_s = self._pauses.between(since_s, until_s)
-        if paused_s < _PAUSED * one.rhythm.timeout_s or one.void >= _VOID_MOST:
+        limit_s = one.rhythm.timeout_s
+        was_paused = (
+            self._pauses.longest(since_s, until_s) >= _PAUSED * limit_s
+            or self._pauses.between(since_s, until_s) >= _PAUSED_ALTOGETHER * limit_s
+        )
+        if not was_paused or one.void >= _VOID_MOST:
             return False
         one.void += 1
         telemetry.CHECKS_VOID.inc()

@@ -32,6 +32,15 @@ class OwnPauses:
             if self._ticked_s - due_s > _LEAST_S:
                 self._pauses.append((due_s, self._ticked_s))
 
+    def longest(self, since_s: float, until_s: float) -> float:
+        """For how many seconds of that time at most the loop did not run at a stretch."""
+        found_s = max(until_s - max(self._ticked_s + _TICK_S, since_s), 0.0)
+        for start, end in reversed(self._pauses):
+            if end <= since_s:
+                break
+            found_s = max(found_s, min(end, until_s) - max(start, since_s))
+        return found_s
+
     def between(self, since_s: float, until_s: float) -> float:
         """For how many seconds of that time the loop did not run; times are of the monotonic clock."""
         # Of several timers that are late together ours may be the last that is served.

@@ -153,8 +153,9 @@ class HealthCheck:
         that were down are asked beside it. One that falls silent, or is slow to answer, has all the others
         asked at once, so that the first miss says already how far it goes. Of a VIM of which no vital service
         answers those are asked, and of the others one that has not been for ten seconds; as soon as anything
-        answers, all are. While dozens of handshakes are under way (`is_crowded`) less is asked of the silent:
-        what is vital, and of a lost VIM one of that in turn.
+        answers, all are. While this process does little but shake hands (`is_crowded`) no others are asked
+        beside one that is silent, of a VIM that was missed one vital service, and of one that is back only
+        those.
 
         Raises:
             VimFault: Keystone refuses our credentials.
@@ -190,7 +191,8 @@ class HealthCheck:
         is_news = any(_was_up(self._known, key) is not was for key, was in was_up.items())
         # Whom there is no time left to ask is not said to be silent.
         if is_news and time.monotonic() < ends_at:
-            rest = [key for key in ask.keys if key not in asked]
+            vital_only = is_crowded()
+            rest = [key for key in ask.keys if key not in asked and (_is_vital(key) or not vital_only)]
             await self._ask_all(rest, ends_at)
             asked += rest
         return asked
@@ -222,8 +224,9 @@ class HealthCheck:
                 vital.append((asked_at[key], key))
             elif (since := asked_at.get(key, float("-inf"))) < late_at:
                 late.append((since, key))
-        if is_lost and len(asked) > 1 and is_crowded():
-            asked = [min(asked, key=lambda key: asked_at.get(key, float("-inf")))]
+        missed = [(asked_at.get(key, float("-inf")), key) for key in asked if _is_vital(key)]
+        if missed and is_crowded():
+            return [min(missed)[1]]
         # One that is not vital never follows another: a lost VIM shall be missed at the second pulse at last.
         self._was_vital = not (late and (self._was_vital or not vital))
         if turn := vital if self._was_vital else late:
@@ -237,8 +240,9 @@ class HealthCheck:
         beside: list[asyncio.Task[None]] = []
 
         def doubt() -> None:
-            vital_only = is_crowded()
-            others.extend(one for one in ask.keys if one != key and (_is_vital(one) or not vital_only))
+            if is_crowded():
+                return
+            others.extend(one for one in ask.keys if one != key)
             beside.append(asyncio.ensure_future(self._ask_all(others, ends_at)))
 
         waiting = asyncio.get_running_loop().call_later(_DOUBT_SHARE * ask.limit_s, doubt)

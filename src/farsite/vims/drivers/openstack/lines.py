@@ -5,6 +5,8 @@ no other's trust (certificates) vouches for it.
 import asyncio
 import socket
 import ssl
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -25,15 +27,17 @@ server's side, whose front may be less patient."""
 _NEXT_ADDRESS_S = 0.25
 """How long one address of a name is waited for before the next is tried beside it (RFC 8305)."""
 
-_CROWD = 64
-_handshakes = 0
-"""Of this process, of all VIMs, at this moment."""
+_OWING_S = 5.0
+"""A connection over TLS whose server owes an answer is waited for so long, before another is opened."""
+_CROWD, _CROWD_S = 64, 1.0
+_handshakes: deque[float] = deque(maxlen=_CROWD)
+"""When this process began its last handshakes, with whatever VIM."""
 
 
 def is_crowded() -> bool:
-    """Whether this process has so many TLS handshakes under way that one more makes all of them late. Each
-    takes it milliseconds of processor time; a question over a connection that is open takes a tenth."""
-    return _handshakes > _CROWD
+    """Whether this process has begun so many TLS handshakes within the last second that it does little else.
+    Each takes milliseconds of processor time; a question over a connection that is open takes a tenth."""
+    return len(_handshakes) == _CROWD and time.monotonic() - _handshakes[0] < _CROWD_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,15 @@ class Question:
     """As it is sent."""
     leads_to: str
     """URL of what is connected to: the server's own, or the proxy's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Owing:
+    """A connection over which a question was asked that is still to be answered."""
+
+    line: Line
+    answer: "asyncio.Future[Reply]"
+    since_s: float
 
 
 def question(
@@ -112,6 +125,8 @@ class Lines:
     def __init__(self) -> None:
         self._idle: dict[_Server, list[Line]] = {}
         self._busy: set[Line] = set()
+        self._owing: dict[Question, _Owing] = {}
+        """Lines that a question was given up on."""
         self._opening: dict[_Server, asyncio.Future[None]] = {}
         """Servers that somebody connects to at this moment."""
         self._swept_s = 0.0
@@ -132,7 +147,26 @@ class Lines:
                 # The server was less patient than we are, which says nothing of the service.
                 if self._is_closed:
                     raise
-        return await self._ask(await self._opened(asked.server), asked)
+        line = await self._paid(asked) or await self._opened(asked.server)
+        return await self._ask(line, asked, may_owe=asked.server.trust is not None)
+
+    async def _paid(self, asked: Question) -> Line | None:
+        """The connection that the question was given up on, once its late answer has come. Hundreds of VIMs
+        that hang, each shaken hands with for every question anew, would take all of a processor."""
+        owing = self._owing.pop(asked, None)
+        if owing is None:
+            return None
+        if time.monotonic() - owing.since_s > _OWING_S:
+            owing.line.close()
+            return None
+        try:
+            await asyncio.shield(owing.answer)
+        except asyncio.CancelledError:
+            self._owing[asked] = owing
+            raise
+        except (OSError, NoAnswer):
+            return None
+        return owing.line if owing.line.is_open else None
 
     async def _opened(self, server: _Server) -> Line:
         """A new connection. Who wants one while another is about to open the first to the same server waits
@@ -163,14 +197,27 @@ class Lines:
     async def close(self) -> None:
         """Close all; repeating it is quiet. Questions under way are lost."""
         self._is_closed = True
-        for line in (*self._busy, *(line for some in self._idle.values() for line in some)):
+        owing = (one.line for one in self._owing.values())
+        for line in (*self._busy, *owing, *(line for some in self._idle.values() for line in some)):
             line.close()
         self._idle.clear()
+        self._owing.clear()
 
-    async def _ask(self, line: Line, asked: Question) -> Reply:
+    async def _ask(self, line: Line, asked: Question, *, may_owe: bool = False) -> Reply:
+        """Ask over a connection. One that was kept and is silent is closed, for it may be what is broken; a
+        new one `may_owe` its answer to the next who asks the same."""
         self._busy.add(line)
+        since_s = time.monotonic()
+        answer = line.ask(asked.request, is_head=asked.is_head)
         try:
-            reply = await line.ask(asked.request, is_head=asked.is_head)
+            reply = await (asyncio.shield(answer) if may_owe else answer)
+        except asyncio.CancelledError:
+            if may_owe and line.is_open and not self._is_closed:
+                answer.add_done_callback(_look)
+                self._owing[asked] = _Owing(line=line, answer=answer, since_s=since_s)
+            else:
+                line.close()
+            raise
         except BaseException:
             line.close()
             raise
@@ -207,6 +254,16 @@ class Lines:
                 self._idle[server] = left
             else:
                 del self._idle[server]
+        for asked, owing in list(self._owing.items()):
+            if owing.since_s < before_s:
+                del self._owing[asked]
+                owing.line.close()
+
+
+def _look(answer: "asyncio.Future[Reply]") -> None:
+    """It is no oversight if nobody asks any more how a question ended that was given up on."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 async def _connected(server: _Server) -> Line:
@@ -227,8 +284,8 @@ async def _connection(host: str, port: int, trusted: ssl.SSLContext | None) -> L
     # Its types are not whole.
     start: Callable[..., Awaitable[socket.socket]] = cast("Any", aiohappyeyeballs).start_connection
     connected = await start(await addresses(host, port), happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1)
-    global _handshakes
-    _handshakes += trusted is not None
+    if trusted is not None:
+        _handshakes.append(time.monotonic())
     try:
         _, line = await asyncio.get_running_loop().create_connection(
             Line, sock=connected, ssl=trusted, server_hostname=host if trusted is not None else None
@@ -236,8 +293,6 @@ async def _connection(host: str, port: int, trusted: ssl.SSLContext | None) -> L
     except BaseException:
         connected.close()
         raise
-    finally:
-        _handshakes -= trusted is not None
     return line
 
 
