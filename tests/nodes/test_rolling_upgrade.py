@@ -95,8 +95,8 @@ def test_a_rolling_upgrade_fails_no_request_and_leaves_no_operation(nodes: Clust
     """Reads, creations, operations in flight and an open stream, from one workflow version to the next."""
     ports = {name: free_port() for name in ("a", "b")}
     running = {name: nodes.start(name, port=port, stop_notice_s=2) for name, port in ports.items()}
-    with haproxy(tmp_path, ports) as url:
-        up_in_haproxy(url, list(running.values()))
+    with haproxy(tmp_path, ports) as front:
+        up_in_haproxy(url := front.url, list(running.values()))
         vim_id = nodes.register("north", deploy_delay_s=2.0)
         vnfd_id = nodes.onboard()
         follower = Follower(url, nodes.token)
@@ -106,11 +106,14 @@ def test_a_rolling_upgrade_fails_no_request_and_leaves_no_operation(nodes: Clust
         with Clients(url, nodes.token, vnfd_id) as clients:
             asking.start()
             until(lambda: len(asking.accepted) >= 3, "operations are in flight")
-            before = versions(nodes, asking.accepted)
+            before, repeated = versions(nodes, asking.accepted), front.repeated()
             for name, port in ports.items():
                 assert running[name].stop() == 0
                 running[name] = start_newer(nodes, name, port=port, stop_notice_s=2)
                 up_in_haproxy(url, [running[name]])
+            assert front.repeated() == repeated, (
+                "it knew of each that stopped before that took nothing any more"
+            )
             upgraded = len(asking.accepted)
             until(lambda: len(asking.accepted) >= upgraded + 2, "the new ones accept")
             asking.stop()
