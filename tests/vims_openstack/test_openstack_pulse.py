@@ -311,6 +311,34 @@ async def test_while_hundreds_are_connected_to_one_that_falls_silent_is_asked_no
                 assert (told.asked, down(told)) == ({"keystone", "heat"}, [])
 
 
+async def test_a_vim_that_is_back_is_not_said_to_lack_what_was_not_asked_since(
+    changing: Changing, tmp_path: Path
+) -> None:
+    """Five hundred that were back at once had alarms of services that were well."""
+    go_on = threading.Event()
+
+    def hang() -> Answer:
+        go_on.wait(30)
+        return as_json({})
+
+    with small_cloud(changing.script) as cloud:
+        changing.url = cloud.url
+        async with driver_of(cloud, tmp_path, health_timeout_s=1) as driver:
+            while down(await driver.pulse()):
+                pass  # the SDK is being imported
+            everything = (KEYSTONE, HEAT, GLANCE, NOVA, NEUTRON)
+            changing.changes.update(dict.fromkeys(everything, hang))
+            while len(down(await driver.pulse())) < len(everything):
+                pass
+            async with connecting_to_a_crowd():
+                changing.changes.clear()
+                changing.changes[NOVA] = page("no", 503)
+                go_on.set()
+                told = await driver.pulse()
+                assert (told.asked, down(told)) == ({"keystone", "heat"}, [])
+            assert down(await driver.pulse()) == ["nova"], "what is asked, and does not work"
+
+
 async def test_a_server_that_is_gone_is_named_with_its_port(tmp_path: Path) -> None:
     """Connections that were open end with it, and the next one is refused."""
     with small_cloud(whole_cloud(lambda: cloud.url)) as cloud:

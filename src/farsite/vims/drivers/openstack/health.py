@@ -117,6 +117,8 @@ class HealthCheck:
         self._heard: dict[Key, ServiceHealth] = {}
         """Of those the last that the service itself gave."""
         self._asked_at: dict[Key, float] = {}
+        self._unsure: set[Key] = set()
+        """Services, none of them vital, that were missed with all the VIM and not asked since it is back."""
         self._was_vital = False
         """Whether the last pulse asked a vital service only."""
         self._at_length: asyncio.Task[None] | None = None
@@ -182,6 +184,7 @@ class HealthCheck:
 
     async def _asked(self, ask: "_Questioner", ends_at: float) -> list[Key]:
         """Ask what a pulse asks; which services that were."""
+        was_lost = self._is_lost(ask.keys)
         asked = self._due(ask.keys)
         was_up = {key: _was_up(self._known, key) for key in asked}
         if len(asked) == 1 and was_up[asked[0]]:
@@ -189,13 +192,19 @@ class HealthCheck:
         else:
             await self._ask_all(asked, ends_at)
         is_news = any(_was_up(self._known, key) is not was for key, was in was_up.items())
-        # Whom there is no time left to ask is not said to be silent.
-        if is_news and time.monotonic() < ends_at:
+        # Whom there is little time left to ask is not said to be silent.
+        if is_news and ends_at - time.monotonic() > _DOUBT_SHARE * ask.limit_s:
             vital_only = is_crowded()
             rest = [key for key in ask.keys if key not in asked and (_is_vital(key) or not vital_only)]
             await self._ask_all(rest, ends_at)
             asked += rest
+        if was_lost and not self._is_lost(ask.keys):
+            self._unsure.update(key for key in ask.keys if key not in asked and not _is_vital(key))
         return asked
+
+    def _is_lost(self, keys: Sequence[Key]) -> bool:
+        """Whether nothing is heard of what is vital."""
+        return not any(_is_vital(key) and _was_up(self._known, key) for key in keys)
 
     async def close(self) -> None:
         """Let go of the connections; later checks say that it is closed."""
@@ -212,7 +221,7 @@ class HealthCheck:
         what was down with all that is vital only the vital ones: of hundreds of VIMs that are lost at once
         nobody could ask all services each time."""
         known, asked_at = self._known, self._asked_at
-        is_lost = not any(_is_vital(key) and _was_up(known, key) for key in keys)
+        is_lost = self._is_lost(keys)
         late_at = self._now_s() - _OTHERS_PERIOD_S + _SLACK_S
         asked: list[Key] = []
         vital: list[tuple[float, Key]] = []
@@ -272,6 +281,7 @@ class HealthCheck:
         else:
             found = await self._ask.service(key, ends_at)
         self._known[key] = found
+        self._unsure.discard(key)
         if key in self._ask.heard:
             self._heard[key] = found
 
@@ -310,7 +320,12 @@ class HealthCheck:
     def _told(self, asked: Sequence[Key]) -> VimHealth:
         """What is known of all services now: Keystone, the Heats, the others."""
         assert self._ask is not None
-        found = [self._known[key] for key in self._ask.keys if key in self._known]
+        # What is unsure counts as it was before its VIM was lost: asked next, it would be an alarm till then.
+        found = [
+            self._heard.get(key, self._known[key]) if key in self._unsure else self._known[key]
+            for key in self._ask.keys
+            if key in self._known
+        ]
         if not all(one.is_up for one in found):
             is_heat = [key[1] == "orchestration" for key in self._ask.keys if key in self._known]
             heats = iter(_vital([one for one, is_one in zip(found, is_heat, strict=True) if is_one]))
