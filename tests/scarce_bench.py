@@ -79,7 +79,7 @@ class Load:
             thread.join(90)
 
     def named(self, *statuses: int) -> set[str]:
-        return {name for name, status in list(self.answers.items()) if status in statuses}
+        return {name for name, status in self.answers.copy().items() if status in statuses}
 
     def _want(self) -> None:
         url = f"{self._made.processes[-1].url}/farsite/v1/vnfs"
