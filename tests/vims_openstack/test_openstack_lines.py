@@ -359,6 +359,30 @@ async def test_a_new_connection_that_owes_an_answer_is_waited_for_by_who_asks_th
         assert (server.connections, server.asked) == (1, 2)
 
 
+async def test_an_answer_that_is_owed_is_waited_for_no_longer_than_the_lines_are_open(tmp_path: Path) -> None:
+    """A VIM that is deleted while it hangs leaves no connection behind, and has none opened."""
+    async with slow_over_tls(tmp_path) as (server, wanted), lines_open() as lines:
+        await give_up(lines, server, wanted)
+        again = asyncio.ensure_future(lines.ask(wanted))
+        await asyncio.sleep(0.1)
+        await lines.close()
+        with pytest.raises(OSError, match="closed"):
+            await asyncio.wait_for(again, 10)
+        assert (server.connections, server.asked) == (1, 1)
+
+
+async def test_who_asks_the_same_at_the_same_time_has_a_connection_of_its_own(tmp_path: Path) -> None:
+    """The one that owed an answer is one person's."""
+    async with slow_over_tls(tmp_path) as (server, wanted), lines_open() as lines:
+        await give_up(lines, server, wanted)
+        both = [asyncio.ensure_future(lines.ask(wanted)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        server.may_answer.set()
+        told = await asyncio.wait_for(asyncio.gather(*both), 10)
+        assert {one.content for one in told} == {b"two", b"three"}
+        assert server.connections == 2
+
+
 async def test_another_question_does_not_wait_for_an_answer_that_is_owed(tmp_path: Path) -> None:
     """A service that hangs holds up no other behind the same front."""
     async with slow_over_tls(tmp_path) as (server, wanted), lines_open() as lines:

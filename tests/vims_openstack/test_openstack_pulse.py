@@ -71,6 +71,12 @@ class Changing:
     def __init__(self) -> None:
         self.changes: dict[str, Answer | Callable[[], Answer]] = {}
         self.url = ""
+        self.go_on = threading.Event()
+
+    def hang(self) -> Answer:
+        """Say nothing until one may go on."""
+        self.go_on.wait(30)
+        return as_json({})
 
     def script(self, method: str, path: str) -> Answer:
         changed = self.changes.get(f"{method} {path}")
@@ -127,13 +133,7 @@ async def test_a_keystone_that_answers_short_questions_only_is_told_with_the_way
     monkeypatch.setattr(health, "_AT_LENGTH_S", 0.0)
     monkeypatch.setattr(health, "_AT_LENGTH_AGAIN_S", 0.0)
     monkeypatch.setattr(health, "_AT_LENGTH_LIMIT_S", 0.2)
-    mended = threading.Event()
-
-    def hang() -> Answer:
-        mended.wait(30)
-        return as_json({})
-
-    changing.changes[AT_LENGTH] = hang
+    changing.changes[AT_LENGTH] = changing.hang
     with small_cloud(changing.script) as cloud:
         changing.url = cloud.url
         async with driver_of(cloud, tmp_path) as driver:
@@ -150,7 +150,7 @@ async def test_a_keystone_that_answers_short_questions_only_is_told_with_the_way
                 assert f"{cloud.url}/v3/auth/tokens" in said.detail
                 assert "MTU" in said.detail
             finally:
-                mended.set()
+                changing.go_on.set()
             async with asyncio.timeout(20):
                 while down(await driver.pulse()):
                     await asyncio.sleep(0.01)
@@ -222,18 +222,12 @@ async def test_a_service_that_hangs_has_the_others_asked_while_it_is_waited_for(
     changing: Changing, tmp_path: Path
 ) -> None:
     """A check ends in time and says which service it is, not that nothing is known."""
-    go_on = threading.Event()
-
-    def hang() -> Answer:
-        go_on.wait(20)
-        return as_json({})
-
     with small_cloud(changing.script) as cloud:
         changing.url = cloud.url
         async with driver_of(cloud, tmp_path, health_timeout_s=1) as driver:
             while down(await driver.pulse()):
                 pass  # the SDK is being imported
-            changing.changes[HEAT] = hang
+            changing.changes[HEAT] = changing.hang
             began = time.monotonic()
             told = await driver.pulse()
             if not down(told):
@@ -243,7 +237,7 @@ async def test_a_service_that_hangs_has_the_others_asked_while_it_is_waited_for(
             assert "no answer within 1 s" in of(told)["heat"].detail
             assert told.asked == {one.name for one in told.services}
             assert took_s < 5
-            go_on.set()
+            changing.go_on.set()
 
 
 @asynccontextmanager
@@ -285,19 +279,13 @@ async def test_while_hundreds_are_connected_to_one_that_falls_silent_is_asked_no
 ) -> None:
     """Hundreds that hang at once, over TLS, would else be shaken hands with five times each before the first
     of them is known to be lost, and again when they are back."""
-    go_on = threading.Event()
-
-    def hang() -> Answer:
-        go_on.wait(30)
-        return as_json({})
-
     with small_cloud(changing.script) as cloud:
         changing.url = cloud.url
         async with driver_of(cloud, tmp_path, health_timeout_s=1) as driver:
             while down(await driver.pulse()):
                 pass  # the SDK is being imported
             async with connecting_to_a_crowd():
-                changing.changes.update(dict.fromkeys((KEYSTONE, HEAT), hang))
+                changing.changes.update(dict.fromkeys((KEYSTONE, HEAT), changing.hang))
                 told = await driver.pulse()
                 if not down(told):
                     told = await driver.pulse()
@@ -306,7 +294,7 @@ async def test_while_hundreds_are_connected_to_one_that_falls_silent_is_asked_no
                 assert told.asked == set(missed)
                 assert (await driver.pulse()).asked == set(missed)
                 changing.changes.clear()
-                go_on.set()
+                changing.go_on.set()
                 told = await driver.pulse()
                 assert (told.asked, down(told)) == ({"keystone", "heat"}, [])
 
@@ -315,25 +303,19 @@ async def test_a_vim_that_is_back_is_not_said_to_lack_what_was_not_asked_since(
     changing: Changing, tmp_path: Path
 ) -> None:
     """Five hundred that were back at once had alarms of services that were well."""
-    go_on = threading.Event()
-
-    def hang() -> Answer:
-        go_on.wait(30)
-        return as_json({})
-
     with small_cloud(changing.script) as cloud:
         changing.url = cloud.url
         async with driver_of(cloud, tmp_path, health_timeout_s=1) as driver:
             while down(await driver.pulse()):
                 pass  # the SDK is being imported
             everything = (KEYSTONE, HEAT, GLANCE, NOVA, NEUTRON)
-            changing.changes.update(dict.fromkeys(everything, hang))
+            changing.changes.update(dict.fromkeys(everything, changing.hang))
             while len(down(await driver.pulse())) < len(everything):
                 pass
             async with connecting_to_a_crowd():
                 changing.changes.clear()
                 changing.changes[NOVA] = page("no", 503)
-                go_on.set()
+                changing.go_on.set()
                 told = await driver.pulse()
                 assert (told.asked, down(told)) == ({"keystone", "heat"}, [])
             assert down(await driver.pulse()) == ["nova"], "what is asked, and does not work"

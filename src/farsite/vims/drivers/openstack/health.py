@@ -198,7 +198,9 @@ class HealthCheck:
             rest = [key for key in ask.keys if key not in asked and (_is_vital(key) or not vital_only)]
             await self._ask_all(rest, ends_at)
             asked += rest
-        if was_lost and not self._is_lost(ask.keys):
+        if self._is_lost(ask.keys):
+            self._unsure.clear()
+        elif was_lost:
             self._unsure.update(key for key in ask.keys if key not in asked and not _is_vital(key))
         return asked
 

@@ -151,22 +151,30 @@ class Lines:
         return await self._ask(line, asked, may_owe=asked.server.trust is not None)
 
     async def _paid(self, asked: Question) -> Line | None:
-        """The connection that the question was given up on, once its late answer has come. Hundreds of VIMs
-        that hang, each shaken hands with for every question anew, would take all of a processor."""
-        owing = self._owing.pop(asked, None)
+        """The connection that the question was given up on, once its late answer has come; None: there is
+        none to wait for. Hundreds of VIMs that hang, each shaken hands with for every question anew, would
+        take all of a processor.
+
+        Raises:
+            OSError: it was closed meanwhile, with all others.
+        """
+        owing = self._owing.get(asked)
         if owing is None:
             return None
-        if time.monotonic() - owing.since_s > _OWING_S:
-            owing.line.close()
+        if time.monotonic() - owing.since_s <= _OWING_S:
+            try:
+                await asyncio.shield(owing.answer)
+            except (OSError, NoAnswer):
+                if self._is_closed:
+                    raise
+        if self._owing.get(asked) is not owing:
+            # Another who asked the same has it.
             return None
-        try:
-            await asyncio.shield(owing.answer)
-        except asyncio.CancelledError:
-            self._owing[asked] = owing
-            raise
-        except (OSError, NoAnswer):
-            return None
-        return owing.line if owing.line.is_open else None
+        del self._owing[asked]
+        if owing.answer.done() and owing.line.is_open:
+            return owing.line
+        owing.line.close()
+        return None
 
     async def _opened(self, server: _Server) -> Line:
         """A new connection. Who wants one while another is about to open the first to the same server waits
@@ -206,13 +214,13 @@ class Lines:
     async def _ask(self, line: Line, asked: Question, *, may_owe: bool = False) -> Reply:
         """Ask over a connection. One that was kept and is silent is closed, for it may be what is broken; a
         new one `may_owe` its answer to the next who asks the same."""
-        self._busy.add(line)
         since_s = time.monotonic()
         answer = line.ask(asked.request, is_head=asked.is_head)
+        self._busy.add(line)
         try:
             reply = await (asyncio.shield(answer) if may_owe else answer)
         except asyncio.CancelledError:
-            if may_owe and line.is_open and not self._is_closed:
+            if may_owe and line.is_open and asked not in self._owing and not self._is_closed:
                 answer.add_done_callback(_look)
                 self._owing[asked] = _Owing(line=line, answer=answer, since_s=since_s)
             else:
